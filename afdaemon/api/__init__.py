@@ -1,0 +1,1 @@
+"""The ZeroMQ API: schemas, dispatch, server, events, client."""

@@ -1,0 +1,1 @@
+"""Every decision about the instrument, as pure functions."""

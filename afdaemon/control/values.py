@@ -1,0 +1,150 @@
+"""The words of control: readings, events, commands and outcomes.
+
+Working distances are absolute, in um; a positive move lengthens the working distance. Scores are 0 (out of focus)
+to 9 (in focus). All values are immutable.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a job stands."""
+
+    PREPARE = "prepare"
+    SEARCH = "search"
+    SERVO = "servo"
+    FINISH = "finish"
+    RESTORE = "restore"
+    DONE = "done"
+
+
+class Reason(StrEnum):
+    """Why a job ended as it did. `focused` is the only success."""
+
+    FOCUSED = "focused"
+    NO_CONTRAST = "no_contrast"
+    NOT_FOUND = "not_found"
+    NOT_CONVERGED = "not_converged"
+    OUT_OF_RANGE = "out_of_range"
+    DEVICE = "device"
+    ABORTED = "aborted"
+    DOSE_LIMIT = "dose_limit"
+    TIMEOUT = "timeout"
+    SATURATED = "saturated"
+
+
+class ReadingKind(StrEnum):
+    """What a reading was taken for."""
+
+    SEARCH = "search"
+    SERVO = "servo"
+    VERIFY = "verify"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one usable frame told.
+
+    `variance` is std / mean of the 0..1 image; `entropy` is in bits over 256 bins of the standardised image;
+    `saturated` is the fraction of pixels at either end of the grey scale.
+    """
+
+    wd_um: float
+    magnification: float
+    score: float
+    variance: float
+    entropy: float
+    saturated: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingCount:
+    """Readings used, by purpose."""
+
+    search: int = 0
+    servo: int = 0
+    verify: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.search + self.servo + self.verify
+
+
+# Events: what happened.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The job begins; the instrument stands at `wd_um` (um) and shows `magnification`."""
+
+    wd_um: float
+    magnification: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """The commanded WD (um) was acknowledged."""
+
+    wd_um: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A usable frame was read."""
+
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The instrument failed (`device`), or the job must end (`aborted`, `timeout`, `out_of_range`)."""
+
+    reason: Reason
+    detail: str = ""
+
+
+Event = Started | Moved | Observed | Failed
+
+
+# Commands: what to do next.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveWd:
+    """Go to the absolute WD `wd_um` (um). Every one passes the motion guard before it is sent."""
+
+    wd_um: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeReading:
+    """Grab a frame at the present WD and score it."""
+
+    kind: ReadingKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclude:
+    """The job is over."""
+
+    outcome: "Outcome"
+
+
+Command = MoveWd | TakeReading | Conclude
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a job ended. `wd_um` is where the instrument was left; `restored` says it is the start WD again."""
+
+    converged: bool
+    reason: Reason
+    detail: str
+    start_wd_um: float
+    wd_um: float
+    best_wd_um: float | None
+    score: float | None
+    readings: ReadingCount
+    restored: bool

@@ -1,0 +1,94 @@
+"""The error tree. Three families hang beside it, each owned by its room, and `KNOWN_ERRORS` names them all.
+
+AfdaemonError
+ ├─ ConfigError          a setting is wrong, misspelt or missing
+ ├─ UsageError           a command line or a request asks for what cannot be
+ ├─ LimitError           a working distance outside the limits; nothing was sent
+ ├─ BusyError            another job holds the microscope, or the sockets are taken
+ ├─ JobNotFound          no job of that id
+ ├─ JournalError         the journal cannot be written; no move is made without it
+ ├─ Unreachable          the daemon does not answer
+ └─ RequestRefused       the daemon answered with an error (carries its kind)
+DriverError   (afdaemon.drivers.errors)    the instrument and its link
+ModelError    (afdaemon.models.errors)     networks, weights, images
+SimError      (afdaemon.sim.errors)        the simulated instrument's settings
+
+Every one is a sentence for a person, and has `remedy`: what to do next.
+"""
+
+from afdaemon.drivers.errors import DriverError
+from afdaemon.models.errors import ModelError
+from afdaemon.sim.errors import SimError
+
+
+class AfdaemonError(Exception):
+    """Root of the service's own errors."""
+
+    kind = "error"
+    remedy = ""
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        if remedy is not None:
+            self.remedy = remedy
+
+
+class ConfigError(AfdaemonError):
+    """A setting is wrong, misspelt or missing."""
+
+    kind = "config"
+    remedy = "check it with `afdaemon config check FILE`; `afdaemon config show` lists every key"
+
+
+class UsageError(AfdaemonError):
+    """A command line or a request asks for what cannot be."""
+
+    kind = "usage"
+
+
+class LimitError(AfdaemonError):
+    """A working distance outside the limits. It is refused, never clipped, and nothing was sent."""
+
+    kind = "limit"
+    remedy = "ask `focus.limits` (afctl wd) for the allowed range"
+
+
+class BusyError(AfdaemonError):
+    """Another job holds the microscope, or another daemon the sockets."""
+
+    kind = "busy"
+    remedy = "wait for it (`afctl watch`) or end it (`afctl abort`)"
+
+
+class JobNotFound(AfdaemonError):
+    """No job of that id."""
+
+    kind = "job_not_found"
+    remedy = "`afctl status` names the present job"
+
+
+class JournalError(AfdaemonError):
+    """The journal cannot be written, and without it nothing moves."""
+
+    kind = "journal"
+    remedy = "check the state directory's space and permissions"
+
+
+class Unreachable(AfdaemonError):
+    """The daemon does not answer."""
+
+    kind = "unreachable"
+    remedy = "start it with `afdaemon serve`, or name its address with --endpoint"
+
+
+class RequestRefused(AfdaemonError):
+    """The daemon answered with an error of the given kind."""
+
+    def __init__(self, message: str, *, kind: str, code: int, remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.kind = kind
+        self.code = code
+
+
+KNOWN_ERRORS = (AfdaemonError, DriverError, ModelError, SimError)
+"""What a command line reports as one sentence; anything else is a bug."""

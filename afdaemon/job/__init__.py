@@ -1,0 +1,1 @@
+"""Jobs: carrying the decisions of `afdaemon.control` out, and their journal."""

@@ -1,0 +1,1 @@
+"""Instruments and their wires: bytes in, frames out. Import names live under `afdaemon.drivers`."""

@@ -1,0 +1,133 @@
+"""What every driver delivers: `Frame`, and the `Microscope` it comes from.
+
+Units: working distance (WD) in micrometres, absolute; a positive move lengthens the working distance.
+Times are seconds on the clock that the driver was given, unless the name says otherwise.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+REFERENCE_WIDTH_MM = 127.0
+"""Width of the picture that magnification refers to. ASSUMED: the usual 127 mm."""
+
+MAX_FRAME_SIDE_PX = 8192
+"""No frame larger than this is decoded: a peer must not choose how much memory we take."""
+
+
+def pixel_size_nm(magnification: float, width_px: int) -> float:
+    """Pixel size on the specimen in nm, for a frame `width_px` wide. ASSUMED: field = 127 mm / magnification."""
+    return REFERENCE_WIDTH_MM * 1e6 / magnification / width_px
+
+
+class Clock(Protocol):
+    """What a driver asks of a clock."""
+
+    def now_s(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One image that may be used as evidence at `wd_um`.
+
+    `pixels` has shape (height, width), uint8 or uint16, and must not be written to. `sequence` grows by at least
+    one from frame to frame of a connection. `received_s` is when the last byte was here.
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    wd_um: float
+    magnification: float
+    sequence: int
+    received_s: float
+
+    @property
+    def width_px(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height_px(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def pixel_nm(self) -> float:
+        """Pixel size on the specimen in nm."""
+        return pixel_size_nm(self.magnification, self.width_px)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MicroscopeState:
+    """What the instrument says of itself: working distance (um) and magnification."""
+
+    wd_um: float
+    magnification: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkStats:
+    """What a link has counted since it was opened. Dropped frames are counted by cause."""
+
+    connects: int = 0
+    moves: int = 0
+    frames: int = 0
+    dropped_stale: int = 0
+    dropped_frozen: int = 0
+    dropped_mismatch: int = 0
+    dropped_invalid: int = 0
+
+
+@runtime_checkable
+class Microscope(Protocol):
+    """An instrument as the service sees it. One caller at a time; errors are of the family `DriverError`.
+
+    `run` keeps the link up (connects, reconnects) until it is cancelled. The other methods fail at once with
+    `NotConnected` while the link is down.
+    """
+
+    @property
+    def name(self) -> str:
+        """What to call it in a status line, e.g. `em30 (aisem, 127.0.0.1:9025)`."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link is up now."""
+        ...
+
+    @property
+    def stats(self) -> LinkStats:
+        """Counters since the start."""
+        ...
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled."""
+        ...
+
+    async def wait_connected(self, timeout_s: float) -> None:
+        """Return when the link is up; raise `LinkTimeout` if it is not within `timeout_s`."""
+        ...
+
+    async def read_state(self) -> MicroscopeState:
+        """Ask the instrument for its WD and magnification."""
+        ...
+
+    async def move_wd(self, wd_um: float) -> None:
+        """Command an absolute WD; returns when the instrument has acknowledged it."""
+        ...
+
+    async def grab(self) -> Frame:
+        """A frame exposed after the last commanded move had settled, read back at the commanded WD."""
+        ...
+
+    async def close(self) -> None:
+        """End the session politely and release the link. Safe to call twice."""
+        ...

@@ -1,0 +1,1 @@
+"""Drivers of the COXEM EM-30, one module a link."""

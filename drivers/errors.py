@@ -1,0 +1,50 @@
+"""What can go wrong between us and an instrument.
+
+DriverError
+ ├─ NotConnected     the link is down; nothing was sent
+ ├─ LinkLost         the link broke under an operation; it may or may not have been carried out
+ ├─ LinkTimeout      the instrument did not answer in time
+ ├─ ProtocolError    it answered something that no version we know may answer
+ ├─ CommandRefused   it understood and said no
+ ├─ FrameInvalid     a frame cannot be decoded, or is larger than the cap
+ └─ FrameStale       frames keep coming that are no evidence (old, frozen, out of step)
+"""
+
+
+class DriverError(Exception):
+    """A failure of the instrument or its link. `remedy` says what to do next."""
+
+    remedy = "check the microscope, its cable and the vendor's software"
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        if remedy is not None:
+            self.remedy = remedy
+
+
+class NotConnected(DriverError):
+    """The link is down; nothing was sent."""
+
+
+class LinkLost(DriverError):
+    """The link broke under an operation; it may or may not have been carried out."""
+
+
+class LinkTimeout(DriverError):
+    """The instrument did not answer in time."""
+
+
+class ProtocolError(DriverError):
+    """An answer that no version of the protocol that we know allows."""
+
+
+class CommandRefused(DriverError):
+    """The instrument understood and said no."""
+
+
+class FrameInvalid(DriverError):
+    """A frame that cannot be decoded, or that exceeds a cap."""
+
+
+class FrameStale(DriverError):
+    """Too many frames in a row that are no evidence: old, frozen, or out of step with the command."""

@@ -1,0 +1,1 @@
+"""Pure codecs, one module a wire; none of them touches a socket."""

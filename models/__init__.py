@@ -1,0 +1,1 @@
+"""Networks, their preprocessing, training and weights. Import name `afdaemon.models`."""

@@ -1,0 +1,1 @@
+"""The simulated EM-30. Import name `afdaemon.sim`."""
