@@ -1,7 +1,7 @@
 """The words of control: readings, events, commands and outcomes.
 
-Working distances are absolute, in um; a positive move lengthens the working distance. Scores are 0 (out of focus)
-to 9 (in focus). All values are immutable.
+Working distances are absolute, in um; a positive move lengthens the working distance. Scores are 0
+(out of focus) to 9 (in focus). All values are immutable.
 """
 
 from dataclasses import dataclass
@@ -46,8 +46,8 @@ class ReadingKind(StrEnum):
 class Reading:
     """What one usable frame told.
 
-    `variance` is std / mean of the 0..1 image; `entropy` is in bits over 256 bins of the standardised image;
-    `saturated` is the fraction of pixels at either end of the grey scale.
+    `variance` is std / mean of the 0..1 image; `entropy` is in bits over 256 bins of the
+    standardised image; `saturated` is the fraction of pixels at either end of the grey scale.
     """
 
     wd_um: float
@@ -56,6 +56,24 @@ class Reading:
     variance: float
     entropy: float
     saturated: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracePoint:
+    """One reading of a job's trace: what for, at which commanded WD (um), and what it told.
+
+    `reading.wd_um` is the instrument's read-back, which may differ from the command within the
+    driver's tolerance.
+    """
+
+    kind: ReadingKind
+    wd_um: float
+    reading: Reading
+
+    @property
+    def score(self) -> float:
+        """The reading's score, 0 .. 9."""
+        return self.reading.score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +117,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The instrument failed (`device`), or the job must end (`aborted`, `timeout`, `out_of_range`)."""
+    """The instrument failed, or the job must end: aborted, out of time, a move refused."""
 
     reason: Reason
     detail: str = ""
@@ -137,13 +155,19 @@ Command = MoveWd | TakeReading | Conclude
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a job ended. `wd_um` is where the instrument was left; `restored` says it is the start WD again."""
+    """How a job ended.
+
+    `wd_um` is where the instrument was left; `restored` says it is the start WD again. `score`
+    belongs to `best_wd_um`. `start_wd_um` and `wd_um` are None only if the job ended before the
+    instrument had said where it stands; `wd_um` is the last acknowledged WD if the instrument was
+    lost.
+    """
 
     converged: bool
     reason: Reason
     detail: str
-    start_wd_um: float
-    wd_um: float
+    start_wd_um: float | None
+    wd_um: float | None
     best_wd_um: float | None
     score: float | None
     readings: ReadingCount
