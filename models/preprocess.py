@@ -1,0 +1,53 @@
+"""From pixels to what AENet sees. The same functions serve training and service.
+
+Lee et al. 2021, Methods: 3 x 3 median, grey values to 0..1, standardised; beside it a constant plane with the
+magnification over 100 000.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+MAGNIFICATION_SCALE = 100_000.0
+SAMPLING_WIDTH_PX = 320
+"""Width of the frames AENet was trained on; wider ones are reduced to about this."""
+
+MIN_SIDE_PX = 64
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+FloatImage = NDArray[np.float32]
+
+
+def to_unit(pixels: Pixels) -> FloatImage:
+    """Grey values (uint8 or uint16, (H, W)) as float32 in 0..1."""
+    full = 255.0 if pixels.dtype == np.uint8 else 65535.0
+    return np.asarray(pixels, dtype=np.float32) / np.float32(full)
+
+
+def reduction_factor(width_px: int) -> int:
+    """By how much a frame of this width is reduced before it is scored (1, 2, 3, ...)."""
+    return max(1, round(width_px / SAMPLING_WIDTH_PX))
+
+
+def reduce(image: FloatImage, factor: int) -> FloatImage:
+    """Area average over `factor` x `factor` pixels; rows and columns that don't fill a block are left out."""
+    if factor == 1:
+        return image
+    height, width = image.shape[0] // factor, image.shape[1] // factor
+    whole = image[: height * factor, : width * factor]
+    return np.asarray(
+        cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32
+    )
+
+
+def standardise(image: FloatImage) -> FloatImage:
+    """Median filtered 3 x 3, zero mean, unit spread; a flat image becomes zeros."""
+    clean = cv2.medianBlur(image, 3)
+    mean, spread = float(clean.mean()), float(clean.std())
+    return np.asarray((clean - mean) / max(spread, 1e-6), dtype=np.float32)
+
+
+def network_input(image: FloatImage, magnification: float) -> FloatImage:
+    """AENet's two channels, float32 (2, H, W), of a 0..1 image."""
+    plane = np.full_like(image, magnification / MAGNIFICATION_SCALE)
+    return np.stack([standardise(image), plane])
