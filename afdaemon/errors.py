@@ -8,6 +8,7 @@ AfdaemonError
  ├─ JobNotFound          no job of that id
  ├─ JournalError         the journal cannot be written; no move is made without it
  ├─ Unreachable          the daemon does not answer
+ ├─ VersionMismatch      client and daemon speak different major versions of the protocol
  └─ RequestRefused       the daemon answered with an error (carries its kind)
 DriverError   (afdaemon.drivers.errors)    the instrument and its link
 ModelError    (afdaemon.models.errors)     networks, weights, images
@@ -79,6 +80,13 @@ class Unreachable(AfdaemonError):
 
     kind = "unreachable"
     remedy = "start it with `afdaemon serve`, or name its address with --endpoint"
+
+
+class VersionMismatch(AfdaemonError):
+    """Client and daemon speak different major versions of the protocol."""
+
+    kind = "protocol"
+    remedy = "install the same version of afdaemon on both sides"
 
 
 class RequestRefused(AfdaemonError):

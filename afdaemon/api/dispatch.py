@@ -1,0 +1,282 @@
+"""From the bytes of a request to the bytes of its answer. No socket is touched here.
+
+`Dispatcher` serves the control socket and awaits a `Backend`; `AbortDispatcher` serves the abort
+socket from a thread of its own and never waits. Both answer whatever comes in, and never raise.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from afdaemon import __version__
+from afdaemon.api import faults, wire
+from afdaemon.api import schemas as s
+from afdaemon.api.explain import explain, nearest, quoted
+from afdaemon.api.faults import Fault, fault_of, invalid_params
+from afdaemon.api.methods import ABORT_METHODS, METHODS
+from afdaemon.api.openrpc import document
+from afdaemon.errors import VersionMismatch
+
+RECENT_STARTS = 1024
+"""Ids of autofocus.start that are remembered here; the journal remembers them all."""
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Backend(Protocol):
+    """What the API asks of the service. Refusals are raised as `KNOWN_ERRORS`."""
+
+    async def status(self) -> s.Status:
+        """The daemon, the instrument, the running job. Must not wait for the instrument."""
+        ...
+
+    async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
+        """Take a job on; `request_id` becomes its id, and is kept with it in the journal.
+
+        Returns when the job is recorded, not when it has ended. An id that the journal knows gets
+        its job's answer and moves nothing. If this raises, nothing has moved nor will. With
+        `params.meta.dry_run` everything is checked and no job is made.
+        """
+        ...
+
+    async def job(self, job_id: str) -> s.Job:
+        """A job, running or past; `JobNotFound` if there is none of that id."""
+        ...
+
+    async def wait(self, job_id: str, timeout_s: float) -> s.Job:
+        """A job when it has ended, or as it stands after `timeout_s`. Cancelling it is harmless."""
+        ...
+
+    def abort(self, job_id: str | None) -> s.Aborted:
+        """End that job, or the one that runs; returns at once. Called from any thread.
+
+        A job that has ended already is no error: the answer names no job.
+        """
+        ...
+
+    async def focus(self) -> s.Focus:
+        """Ask the instrument where it stands."""
+        ...
+
+    async def set_focus(self, params: s.FocusSetParams) -> s.Focus:
+        """Command an absolute WD; `LimitError` outside the limits, `BusyError` during a job."""
+        ...
+
+    async def limits(self) -> s.Limits:
+        """The range that may be commanded now."""
+        ...
+
+    async def score(self, image: bytes | None, magnification: float | None) -> s.Score:
+        """Score an encoded image at its magnification; without one, a frame taken now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A checked request: its id as a text, its image if it brought one."""
+
+    request_id: str
+    image: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """A start that was taken on, and for which params."""
+
+    params: s.AutofocusParams
+    started: s.Started
+
+
+Handler = Callable[[Any, Call], Awaitable[s.Reply]]
+
+
+class Dispatcher:
+    """Answers every method. Requests may be answered concurrently; starts follow one another."""
+
+    def __init__(self, backend: Backend, *, instance: str) -> None:
+        self._backend = backend
+        self._instance = instance
+        self._starts: OrderedDict[str, _Accepted] = OrderedDict()
+        self._start_lock = asyncio.Lock()
+        self._handlers: dict[str, Handler] = {
+            "server.hello": self._hello,
+            "server.ping": self._ping,
+            "server.status": lambda _params, _call: backend.status(),
+            "autofocus.start": self._start,
+            "autofocus.run": self._run,
+            "job.get": lambda params, _call: backend.job(params.job),
+            "job.wait": lambda params, _call: backend.wait(params.job, params.timeout_s),
+            "job.abort": self._abort,
+            "focus.get": lambda _params, _call: backend.focus(),
+            "focus.set": lambda params, _call: backend.set_focus(params),
+            "focus.limits": lambda _params, _call: backend.limits(),
+            "frame.score": self._score,
+            "rpc.discover": self._discover,
+        }
+
+    async def answer(self, frames: Sequence[bytes]) -> bytes:
+        """The answer to a message: the request, then at most one image."""
+        raw = frames[0] if frames else b""
+        try:
+            request = wire.decode_request(raw)
+            params, call = _checked(request, frames)
+            result = await self._carried_out(request.method, params, call)
+            return wire.encode_result(request.id, result)
+        except Exception as error:  # noqa: BLE001 - a client must get an answer, whatever happens
+            return _refusal(raw, error)
+
+    async def _carried_out(self, method: str, params: s.Strict, call: Call) -> s.Reply:
+        answer = self._handlers[method](params, call)
+        if METHODS[method].moves:
+            return await answer
+        return await _in_time(answer, params)
+
+    async def _hello(self, _params: s.NoParams, _call: Call) -> s.Hello:
+        status = await self._backend.status()
+        return s.Hello(
+            protocol=s.PROTOCOL,
+            version=__version__,
+            instance=self._instance,
+            capabilities=list(METHODS),
+            max_request_bytes=wire.MAX_REQUEST_BYTES,
+            max_image_bytes=wire.MAX_IMAGE_BYTES,
+            state=status.state,
+        )
+
+    async def _ping(self, _params: s.NoParams, _call: Call) -> s.Pong:
+        return s.Pong(instance=self._instance)
+
+    async def _start(self, params: s.AutofocusParams, call: Call) -> s.Started:
+        asked = params.model_copy(update={"meta": s.Meta()})
+        async with self._start_lock:
+            known = self._starts.get(call.request_id)
+            if known is not None:
+                return _first_answer(known, asked, call.request_id)
+            started = await self._backend.start(params, call.request_id)
+            if not started.dry_run:
+                self._starts[call.request_id] = _Accepted(asked, started)
+                if len(self._starts) > RECENT_STARTS:
+                    self._starts.popitem(last=False)
+            return started
+
+    async def _run(self, params: s.AutofocusParams, call: Call) -> s.Job:
+        if params.meta.dry_run:
+            raise invalid_params("meta.dry_run is for autofocus.start; a run waits for a real end")
+        started = await self._start(params, call)
+        return await _in_time(self._backend.wait(started.job, s.MAX_WAIT_S), params)
+
+    async def _abort(self, params: s.AbortParams, _call: Call) -> s.Aborted:
+        return self._backend.abort(params.job)
+
+    async def _score(self, params: s.ScoreParams, call: Call) -> s.Score:
+        if call.image is not None and params.magnification is None:
+            raise invalid_params("magnification is missing: an image can't be scored without it")
+        if call.image is None and params.magnification is not None:
+            raise invalid_params("magnification is given, but no image came in a second frame")
+        return await self._backend.score(call.image, params.magnification)
+
+    async def _discover(self, _params: s.NoParams, _call: Call) -> s.OpenRpc:
+        return document()
+
+
+class AbortDispatcher:
+    """Answers `ABORT_METHODS` at once, from any thread."""
+
+    def __init__(self, abort: Callable[[str | None], s.Aborted], *, instance: str) -> None:
+        self._abort = abort
+        self._instance = instance
+
+    def answer(self, frames: Sequence[bytes]) -> bytes:
+        """The answer to a message."""
+        raw = frames[0] if frames else b""
+        try:
+            request = wire.decode_request(raw)
+            params, _call = _checked(request, frames, ABORT_METHODS)
+            result: s.Reply = s.Pong(instance=self._instance)
+            if isinstance(params, s.AbortParams):
+                result = self._abort(params.job)
+            return wire.encode_result(request.id, result)
+        except Exception as error:  # noqa: BLE001 - the thread that can abort must outlive any bug
+            return _refusal(raw, error)
+
+
+def _checked(
+    request: s.Request, frames: Sequence[bytes], methods: Sequence[str] = tuple(METHODS)
+) -> tuple[s.Strict, Call]:
+    """The params of a request for one of `methods`, and what came with them."""
+    _check_protocol(request)
+    if request.method not in methods:
+        raise Fault(
+            faults.METHOD_NOT_FOUND,
+            f"there is no method {quoted(request.method)} here{nearest(request.method, methods)}",
+            kind="method_not_found",
+            remedy="`rpc.discover` lists every method with its params",
+        )
+    most = 2 if request.method == "frame.score" else 1
+    if len(frames) > most:
+        raise Fault(
+            faults.INVALID_REQUEST,
+            f"{request.method} came in {len(frames)} frames; it takes at most {most}",
+            kind="invalid_request",
+        )
+    model = METHODS[request.method].params
+    try:
+        params = model.model_validate_json(to_json(request.params))
+    except ValidationError as error:
+        raise invalid_params(explain(error, model)) from None
+    return params, Call(str(request.id), frames[1] if len(frames) > 1 else None)
+
+
+def _check_protocol(request: s.Request) -> None:
+    """Before the params are judged: another version's may differ."""
+    meta = request.params.get("meta")
+    spoken = meta.get("protocol") if isinstance(meta, dict) else None
+    if not isinstance(spoken, str):
+        return
+    major = spoken.partition(".")[0]
+    if major.isdecimal() and major != s.PROTOCOL.partition(".")[0]:
+        raise VersionMismatch(
+            f"the client speaks protocol {quoted(spoken)}, this daemon {s.PROTOCOL}"
+        )
+
+
+def _first_answer(known: _Accepted, asked: s.AutofocusParams, request_id: str) -> s.Started:
+    if known.params != asked:
+        raise Fault(
+            faults.ID_REUSED,
+            f"the id {request_id} was already used for an autofocus with other params",
+            kind="id_reused",
+            remedy="give every new request a new id, best a UUID",
+        )
+    return known.started
+
+
+async def _in_time(answer: Awaitable[T], params: s.Strict) -> T:
+    """The answer within the deadline that the client set, if it set one."""
+    meta = getattr(params, "meta", s.Meta())
+    deadline_s = None if meta.deadline_ms is None else meta.deadline_ms / 1000.0
+    scope = asyncio.timeout(deadline_s)
+    try:
+        async with scope:
+            return await answer
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        message = f"no answer within the deadline of {meta.deadline_ms} ms"
+        raise Fault(faults.DEADLINE, message, kind="deadline", retryable=True) from None
+
+
+def _refusal(raw: bytes, error: Exception) -> bytes:
+    """What goes over the wire for an error; an unforeseen one is logged with its traceback."""
+    fault = fault_of(error)
+    if fault.error.code == faults.INTERNAL_ERROR:
+        log.error("request_failed", request_id=wire.request_id_of(raw), exc_info=error)
+    return wire.encode_error(wire.request_id_of(raw), fault.error)

@@ -1,0 +1,72 @@
+"""Every method of the API with its params and its result: one table for both ends and the docs."""
+
+from dataclasses import dataclass
+
+from afdaemon.api import schemas as s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """What a call takes and gives. `moves`: it may move the instrument."""
+
+    params: type[s.Strict]
+    result: type[s.Reply]
+    summary: str
+    moves: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "server.hello": Method(
+        params=s.NoParams,
+        result=s.Hello,
+        summary="Who answers, in which protocol, with which methods and caps.",
+    ),
+    "server.ping": Method(
+        params=s.NoParams, result=s.Pong, summary="Whether it answers (on the abort socket too)."
+    ),
+    "server.status": Method(
+        params=s.NoParams, result=s.Status, summary="The daemon, the instrument, the job that runs."
+    ),
+    "autofocus.start": Method(
+        params=s.AutofocusParams,
+        result=s.Started,
+        summary="Take a job on and answer at once. A repeated id never moves twice.",
+        moves=True,
+    ),
+    "autofocus.run": Method(
+        params=s.AutofocusParams,
+        result=s.Job,
+        summary="The same, but answer when the job has ended.",
+        moves=True,
+    ),
+    "job.get": Method(params=s.JobParams, result=s.Job, summary="A job as it stands."),
+    "job.wait": Method(
+        params=s.WaitParams, result=s.Job, summary="A job when it has ended, or after timeout_s."
+    ),
+    "job.abort": Method(
+        params=s.AbortParams,
+        result=s.Aborted,
+        summary="End a job; the start WD is restored (on the abort socket too).",
+    ),
+    "focus.get": Method(
+        params=s.NoParams, result=s.Focus, summary="The instrument's WD and magnification."
+    ),
+    "focus.set": Method(
+        params=s.FocusSetParams,
+        result=s.Focus,
+        summary="Command an absolute WD. Outside the limits it is refused, never clipped.",
+        moves=True,
+    ),
+    "focus.limits": Method(
+        params=s.NoParams, result=s.Limits, summary="The range that may be commanded."
+    ),
+    "frame.score": Method(
+        params=s.ScoreParams,
+        result=s.Score,
+        summary="Score the image in the second frame (PNG, TIFF, JPEG), or a frame taken now.",
+    ),
+    "rpc.discover": Method(params=s.NoParams, result=s.OpenRpc, summary="This contract."),
+}
+
+ABORT_METHODS = ("job.abort", "server.ping")
+"""What the abort socket answers, however busy the rest is."""

@@ -1,0 +1,136 @@
+"""Bytes to requests and back, for both ends. Pure: no socket, no clock."""
+
+import uuid
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
+
+from afdaemon.api.explain import explain
+from afdaemon.api.faults import INVALID_REQUEST, PARSE_ERROR, Fault
+from afdaemon.api.schemas import PROTOCOL, Reply, Request, Response, RpcError, Strict
+from afdaemon.errors import RequestRefused, UsageError, VersionMismatch
+
+MAX_REQUEST_BYTES = 64 * 1024
+"""No request of ours comes near it; parsing must not cost more than a millisecond."""
+
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
+"""An uncompressed 16 bit frame of 5792 x 5792 pixels."""
+
+P = TypeVar("P", bound=Strict)
+R = TypeVar("R", bound=BaseModel)
+
+Id = str | int | None
+
+
+def new_id() -> str:
+    """A request id that nobody else uses."""
+    return uuid.uuid4().hex
+
+
+def encode_request(method: str, params: Strict, request_id: str) -> bytes:
+    """One call as the bytes of its frame; what has its default value is left out."""
+    body = params.model_dump(mode="json", exclude_defaults=True)
+    meta = {**body.get("meta", {}), "protocol": PROTOCOL}
+    request = {"jsonrpc": "2.0", "id": request_id, "method": method}
+    return to_json({**request, "params": {**body, "meta": meta}})
+
+
+def decode_request(raw: bytes) -> Request:
+    """A request out of the bytes of a frame.
+
+    Raises:
+        Fault: it is too long, no JSON, or no JSON-RPC 2.0 request.
+    """
+    if len(raw) > MAX_REQUEST_BYTES:
+        raise _invalid(f"the request is {len(raw)} bytes long; at most {MAX_REQUEST_BYTES} go")
+    try:
+        document = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        message = f"the request is not JSON: {error}"
+        raise Fault(PARSE_ERROR, message, kind="parse") from None
+    if isinstance(document, list):
+        raise _invalid("batches are not taken; send one request a message")
+    try:
+        return Request.model_validate_json(raw)
+    except ValidationError as error:
+        raise _invalid(explain(error, Request)) from None
+
+
+def request_id_of(raw: bytes) -> Id:
+    """The id of a request that may be wrong otherwise; None if it cannot be read."""
+    try:
+        document = from_json(raw[:MAX_REQUEST_BYTES], allow_inf_nan=False)
+    except ValueError:
+        return None
+    candidate = document.get("id") if isinstance(document, dict) else None
+    if isinstance(candidate, bool) or not isinstance(candidate, str | int):
+        return None
+    return candidate
+
+
+def encode_result(request_id: Id, result: Reply) -> bytes:
+    """The answer to a call that went well."""
+    body = result.model_dump(mode="json")
+    return to_json({"jsonrpc": "2.0", "id": request_id, "result": body})
+
+
+def encode_error(request_id: Id, error: RpcError) -> bytes:
+    """The answer to a call that did not."""
+    body = error.model_dump(mode="json")
+    return to_json({"jsonrpc": "2.0", "id": request_id, "error": body})
+
+
+def decode_response(raw: bytes) -> Response:
+    """An answer out of the bytes of a frame.
+
+    Raises:
+        VersionMismatch: whatever answers does not speak JSON-RPC 2.0.
+    """
+    try:
+        return Response.model_validate_json(raw)
+    except ValidationError:
+        raise VersionMismatch("what answers at this address is no afdaemon") from None
+
+
+def result_of(response: Response, result: type[R]) -> R:
+    """The result in an answer.
+
+    Raises:
+        RequestRefused: the answer is an error.
+        VersionMismatch: the two ends speak different protocols.
+    """
+    error = response.error
+    if error is None:
+        try:
+            return result.model_validate(response.result)
+        except ValidationError as problem:
+            raise VersionMismatch(
+                f"the daemon's answer is not what this client expects: {explain(problem, result)}"
+            ) from None
+    if error.data.kind == VersionMismatch.kind:
+        raise VersionMismatch(error.message, remedy=error.data.remedy)
+    raise RequestRefused(
+        error.message, kind=error.data.kind, code=error.code, remedy=error.data.remedy
+    )
+
+
+def params_of(model: type[P], **fields: object) -> P:
+    """Params built on the client's side, judged before they are sent.
+
+    Raises:
+        UsageError: naming the field, the value and what is allowed.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise UsageError(explain(error, model)) from None
+
+
+def _invalid(message: str) -> Fault:
+    return Fault(
+        INVALID_REQUEST,
+        message,
+        kind="invalid_request",
+        remedy='send {"jsonrpc": "2.0", "id": "<uuid>", "method": "...", "params": {...}}',
+    )
