@@ -32,7 +32,7 @@ class Batch:
 
 
 def target_of(blur_px: NDArray[np.float32]) -> NDArray[np.float32]:
-    """u = -2 ln(b / b0), with b kept between .4 and 80 px: nearer and further look the same."""
+    """Targets u = -2 ln(b / b0), with b kept between .4 and 80 px: nearer and further look the same."""
     kept = np.clip(blur_px, *_CLIP_PX)
     return np.asarray(-2.0 * np.log(kept / HALF_SCORE_RADIUS_PX), dtype=np.float32)
 
@@ -69,5 +69,7 @@ def batches(
     """Endless batches, drawn by `workers` processes beside the training (0: in it)."""
     stream = SceneStream(source, seed, scenes_per_batch)
     return iter(
-        DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+        DataLoader(
+            stream, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
+        )
     )

@@ -65,7 +65,9 @@ def train(
     torch.manual_seed(config.seed)
     model = AENetCompact(config.widths).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this pair
     ema = AveragedModel(
-        model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
+        model,
+        multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay),  # type: ignore[no-untyped-call]  # torch has no types here
+        use_buffers=True,
     )
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -85,7 +87,7 @@ def train(
             blur_map = model(x)
         loss = loss_of(blur_map, batch.target.to(device))
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         schedule.step()
@@ -93,7 +95,8 @@ def train(
         value = float(loss.detach())
         running = value if step == 1 else 0.98 * running + 0.02 * value
         on_progress(Progress(step=step, steps=config.steps, loss=running))
-    averaged: AENetCompact = ema.module
+    averaged = ema.module
+    assert isinstance(averaged, AENetCompact)  # noqa: S101 - narrows the type; AveragedModel copies what it was given
     return averaged.cpu().eval()
 
 

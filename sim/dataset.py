@@ -63,9 +63,7 @@ def held_back(path: Path) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % _HELD_BACK_SHARE == 0
 
 
-def scenes(
-    recipe: Recipe, micrographs: Sequence[Path], *, seed: int
-) -> Iterator[LabelledFrames]:
+def scenes(recipe: Recipe, micrographs: Sequence[Path], *, seed: int) -> Iterator[LabelledFrames]:
     """Scenes without end; the same seed, recipe and micrographs give the same ones."""
     loaded = [load_micrograph(path) for path in micrographs]
     rng = np.random.default_rng(seed)
@@ -122,7 +120,7 @@ def _vary(sharp: FloatImage, rng: np.random.Generator) -> FloatImage:
     if rng.random() < 0.25:
         grain = np.float32(target * rng.uniform(0.1, 0.5))
         varied = varied + grain * rng.standard_normal(sharp.shape, dtype=np.float32)
-    return np.clip(varied, 0.0, 1.3).astype(np.float32)
+    return np.asarray(np.clip(varied, 0.0, 1.3), dtype=np.float32)
 
 
 def _random_blur(rng: np.random.Generator, largest_px: float) -> Blur:

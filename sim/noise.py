@@ -50,7 +50,7 @@ def uniform(
         h = (h ^ (h >> np.uint64(30))) * _MIX_1
         h = (h ^ (h >> np.uint64(27))) * _MIX_2
         h ^= h >> np.uint64(31)
-    return (h >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.asarray((h >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
 def lattice(patch: Patch, cell_um: float, margin: int) -> tuple[NDArray[np.int64], ...]:

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from afdaemon.sim.errors import SpecimenError
 from afdaemon.sim.micrograph import Micrograph, load_micrograph
@@ -54,9 +53,7 @@ def relief(
     total = np.zeros((patch.height, patch.width), np.float32)
     scales = octaves(patch, _FINEST_PX, largest_px)
     for k, cell_um in scales:
-        total += value_noise(
-            patch, cell_um, seed=seed, stream=_stream(stream, k), aspect=aspect
-        )
+        total += value_noise(patch, cell_um, seed=seed, stream=_stream(stream, k), aspect=aspect)
     return np.asarray(total / max(1.0, float(np.sqrt(len(scales)))), dtype=np.float32)
 
 
@@ -154,8 +151,7 @@ class TemGrid:
         tear = tear + 0.15 * relief(patch, seed=self.seed, stream=17, largest_px=60.0)
         torn = np.clip((tear - 0.45) * np.float32(20.0 / patch.step_um), 0.0, 1.0)
         return np.asarray(
-            film * (1.0 - torn)
-            + torn * (0.1 + 0.03 * speckle(patch, seed=self.seed, stream=18)),
+            film * (1.0 - torn) + torn * (0.1 + 0.03 * speckle(patch, seed=self.seed, stream=18)),
             dtype=np.float32,
         )
 
@@ -189,7 +185,7 @@ class Mixture:
 
     def draw(self, patch: Patch) -> FloatImage:
         """Electron yield of `patch`."""
-        draw: NDArray[np.float64] = np.random.default_rng(self.seed).random(8)
+        draw = np.random.default_rng(self.seed).random(8)
         rough, fine, leaf = draw[0], draw[1], draw[2]
         image = 0.5 + 0.2 * rough * relief(patch, seed=self.seed, stream=31, largest_px=250.0)
         for k, cell_um in octaves(patch, _SMALLEST_BALL_PX, 0.6 * patch.width):
@@ -203,7 +199,7 @@ class Mixture:
             )
             _paint_leaves(image, leaves, elongation=1.0 + 3.0 * draw[3])
         image += 0.12 * fine * speckle(patch, seed=self.seed, stream=33)
-        return np.clip(image, 0.0, 1.2)
+        return np.asarray(np.clip(image, 0.0, 1.2), dtype=np.float32)
 
 
 def _paint_leaves(image: FloatImage, leaves: Particles, elongation: float) -> None:

@@ -1,0 +1,57 @@
+"""The step that ACNet proposes from what has been read so far."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from afdaemon.models import checkpoint
+from afdaemon.models.acnet import ACNet
+from afdaemon.models.checkpoint import WEIGHTS_FOLDER, Card
+from afdaemon.models.state import STATE_SIZE, a_max_um, encode_state, fill_memory
+
+ARCHITECTURE = "ACNet"
+PREPROCESSING = {"state_size": STATE_SIZE, "memory": 20}
+DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "acnet.safetensors"
+
+
+class StepPolicy:
+    """ACNet behind the words of control: readings in, a WD step in um out."""
+
+    def __init__(self, network: ACNet, card: Card) -> None:
+        self._network = network.eval()
+        self.card = card
+
+    def propose(
+        self,
+        *,
+        wd_um: Sequence[float],
+        score: Sequence[float],
+        variance: Sequence[float],
+        entropy: Sequence[float],
+        magnification: float,
+    ) -> float:
+        """Proposed step in um, positive to lengthen the WD; histories are newest first, of any length >= 1."""
+        state = encode_state(
+            wd_um=fill_memory(wd_um),
+            score=fill_memory(score),
+            variance=fill_memory(variance),
+            entropy=fill_memory(entropy),
+            magnification=magnification,
+        )
+        with torch.inference_mode():
+            share = self._network(torch.from_numpy(state).unsqueeze(0))
+        return float(share.item()) * a_max_um(magnification)
+
+
+def load_policy(weights: Path | None = None) -> StepPolicy:
+    """ACNet with its weights (the shipped ones by default).
+
+    Raises:
+        WeightsError: the weights are missing, damaged, or not ACNet's.
+    """
+    path = weights or DEFAULT_WEIGHTS
+    card = checkpoint.read_card(path)
+    network = ACNet(**card.arguments)
+    checkpoint.load_into(network, path, architecture=ARCHITECTURE, preprocessing=PREPROCESSING)
+    return StepPolicy(network, card)

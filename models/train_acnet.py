@@ -1,0 +1,291 @@
+"""Training ACNet on focus series: score, variance and entropy over WD at many places and magnifications.
+
+As in Lee et al. 2021: supervised targets (the step to the best WD, cut to +-A_max), a replay memory, exploration noise
+that fades, and steps beyond the optimum so that it learns to stay. Here many series are played at once, and the error
+is measured on a scale that is linear within a depth of focus and logarithmic beyond: with plain squares an error of a
+depth of focus at 5000x is too small a share of A_max to be learned.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from afdaemon.models import checkpoint
+from afdaemon.models.acnet import ACNet
+from afdaemon.models.policy import ARCHITECTURE, PREPROCESSING
+from afdaemon.models.state import MEMORY, STATE_SIZE, a_max_um, encode_state
+
+_FIELDS = ("wd_um", "score", "variance", "entropy")
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FocusSeries:
+    """One place and magnification over WD: offsets from the best WD in um, rising, and what was read there, all (n,).
+
+    `dof_um` is the depth of focus, the tolerance that the error is measured in.
+    """
+
+    magnification: float
+    dof_um: float
+    offset_um: Array
+    score: Array
+    variance: Array
+    entropy: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How ACNet is trained."""
+
+    episodes: int = 300
+    parallel: int = 512
+    steps: int = 16
+    updates: int = 16
+    batch: int = 1024
+    replay: int = 200_000
+    learning_rate: float = 1e-3
+    exploration: float = 0.5
+    exploration_decay: float = 0.985
+    score_noise: float = 0.1
+    search_score: float = 2.0
+    seed: int = 1
+
+
+class SeriesBank:
+    """Focus series on one grid (in depths of focus), for looking many up at once."""
+
+    def __init__(self, series: Sequence[FocusSeries], points: int = 2001) -> None:
+        self.magnification = np.array([s.magnification for s in series])
+        self.dof_um = np.array([s.dof_um for s in series])
+        self.reach_um = np.array([min(-s.offset_um[0], s.offset_um[-1]) for s in series])
+        grid = np.linspace(-1.0, 1.0, points)
+        self._points = points
+        self._values = np.stack(
+            [
+                [np.interp(grid * reach, s.offset_um, getattr(s, name)) for name in _FIELDS[1:]]
+                for s, reach in zip(series, self.reach_um, strict=True)
+            ]
+        )
+
+    def __len__(self) -> int:
+        """Number of series."""
+        return len(self.magnification)
+
+    def read(self, index: NDArray[np.intp], offset_um: Array) -> Array:
+        """Score, variance, entropy, (3, n), of series `index` (n,) at `offset_um` (n,); held beyond their ends."""
+        place = (np.clip(offset_um / self.reach_um[index], -1.0, 1.0) + 1.0) / 2.0
+        at = place * (self._points - 1)
+        low = np.minimum(at.astype(np.intp), self._points - 2)
+        share = at - low
+        left, right = self._values[index, :, low], self._values[index, :, low + 1]
+        return np.asarray((left * (1.0 - share)[:, None] + right * share[:, None]).T)
+
+
+class Players:
+    """Many autofocus runs side by side, each on its own series: memories, offsets, and the moves between."""
+
+    def __init__(self, bank: SeriesBank, config: TrainConfig, rng: np.random.Generator) -> None:
+        self._bank, self._config, self._rng = bank, config, rng
+        self._index = rng.integers(len(bank), size=config.parallel)
+        self.magnification = bank.magnification[self._index]
+        self.dof_um = bank.dof_um[self._index]
+        self.a_max_um = np.asarray(a_max_um(self.magnification))
+        reach = np.minimum(bank.reach_um[self._index], 3.0 * self.a_max_um)
+        self._memory = self._searched(rng.uniform(-1.0, 1.0, config.parallel) * reach, reach)
+
+    def _read(self, offset_um: Array) -> Array:
+        values = self._bank.read(self._index, offset_um)
+        noise = self._rng.standard_normal(values.shape)
+        values[0] = np.clip(values[0] + self._config.score_noise * noise[0], 0.0, 9.0)
+        values[1:] *= 1.0 + 0.01 * noise[1:]
+        return np.concatenate([offset_um[None], values])
+
+    def _searched(self, offset_um: Array, reach: Array) -> Array:
+        """Memories (4, parallel, 20) as the stride search leaves them: its last two readings, the older repeated."""
+        direction = self._rng.choice([-1.0, 1.0], self._config.parallel)
+        halvings = self._rng.integers(0, 2, self._config.parallel)
+        stride = direction * self.a_max_um / 3.0 / 2.0**halvings
+        before = after = self._read(offset_um)
+        for _ in range(40):
+            lost = (after[1] <= self._config.search_score) & (np.abs(after[0]) < 1.2 * reach)
+            if not lost.any():
+                break
+            step = self._read(after[0] + np.where(lost, stride, 0.0))
+            before = np.where(lost, after, before)
+            after = np.where(lost, step, after)
+        memory = np.repeat(before[:, :, None], MEMORY, axis=2)
+        memory[:, :, 0] = after
+        return memory
+
+    def states(self) -> NDArray[np.float32]:
+        """What ACNet sees now, (parallel, 80)."""
+        fields = dict(zip(_FIELDS, self._memory, strict=True))
+        return encode_state(**fields, magnification=self.magnification)
+
+    def targets(self) -> NDArray[np.float32]:
+        """The right step as a share of A_max, (parallel,)."""
+        return np.clip(-self._memory[0, :, 0] / self.a_max_um, -1.0, 1.0).astype(np.float32)
+
+    def tolerances(self) -> NDArray[np.float32]:
+        """Half a depth of focus as a share of A_max, (parallel,)."""
+        return (0.5 * self.dof_um / self.a_max_um).astype(np.float32)
+
+    def move(self, share: Array) -> None:
+        """Everybody moves by `share` (parallel,) of A_max and reads."""
+        reading = self._read(self._memory[0, :, 0] + np.clip(share, -1.0, 1.0) * self.a_max_um)
+        self._memory = np.concatenate([reading[:, :, None], self._memory[:, :, :-1]], axis=2)
+
+    def error_dof(self) -> Array:
+        """Distance of the best-scored reading of each memory from the best WD, in depths of focus."""
+        best = self._memory[1].argmax(axis=1)
+        return np.asarray(
+            np.abs(self._memory[0, np.arange(len(best)), best]) / self.dof_um, dtype=np.float64
+        )
+
+
+class Replay:
+    """The last states with their targets and tolerances."""
+
+    def __init__(self, size: int) -> None:
+        self._rows = np.zeros((size, STATE_SIZE + 2), np.float32)
+        self._next = self._filled = 0
+
+    def add(
+        self,
+        states: NDArray[np.float32],
+        targets: NDArray[np.float32],
+        tolerances: NDArray[np.float32],
+    ) -> None:
+        """Remember some; the oldest are forgotten."""
+        at = (self._next + np.arange(len(states))) % len(self._rows)
+        self._rows[at] = np.column_stack([states, targets, tolerances])
+        self._next = int(at[-1] + 1) % len(self._rows)
+        self._filled = min(len(self._rows), self._filled + len(states))
+
+    def sample(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """States (count, 80), targets and tolerances (count,)."""
+        rows = torch.from_numpy(self._rows[rng.integers(self._filled, size=count)])
+        return rows[:, :STATE_SIZE], rows[:, -2], rows[:, -1]
+
+
+def loss_of(proposed: Tensor, target: Tensor, tolerance: Tensor) -> Tensor:
+    """Mean square of the difference on the scale asinh(step / tolerance)."""
+    difference = torch.asinh(proposed / tolerance) - torch.asinh(target / tolerance)
+    return (difference**2).mean()
+
+
+def train(
+    config: TrainConfig,
+    series: Sequence[FocusSeries],
+    on_progress: Callable[[int, int, float], None],
+) -> ACNet:
+    """Train on focus series and return the network in evaluation mode."""
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    bank, replay, network = SeriesBank(series), Replay(config.replay), ACNet()
+    network.standardise_with(torch.from_numpy(_typical_states(bank, config, rng)))
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimiser, config.episodes, 0.02 * config.learning_rate
+    )
+    loss = 0.0
+    for episode in range(config.episodes):
+        spread = config.exploration * config.exploration_decay**episode
+        play(network, Players(bank, config, rng), config.steps, spread, rng, replay)
+        loss = _learn(network, optimiser, replay, config, rng)
+        schedule.step()
+        on_progress(episode + 1, config.episodes, loss)
+    return network.eval()
+
+
+def _typical_states(
+    bank: SeriesBank, config: TrainConfig, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """States of runs that move at random near the best WD."""
+    players, seen = Players(bank, config, rng), []
+    for _ in range(config.steps):
+        seen.append(players.states())
+        away = rng.normal(0.0, 3.0, config.parallel) * players.tolerances()
+        players.move(players.targets() + away)
+    return np.concatenate(seen)
+
+
+def play(
+    network: ACNet,
+    players: Players,
+    steps: int,
+    spread: float,
+    rng: np.random.Generator,
+    replay: Replay | None = None,
+) -> None:
+    """Let the network move everybody `steps` times, with exploration noise of `spread` (share of A_max)."""
+    network.eval()
+    for _ in range(steps):
+        states = players.states()
+        if replay is not None:
+            replay.add(states, players.targets(), players.tolerances())
+        with torch.inference_mode():
+            share = network(torch.from_numpy(states)).numpy().astype(np.float64)
+        players.move(share + spread * rng.standard_normal(len(share)))
+
+
+def _learn(
+    network: ACNet,
+    optimiser: torch.optim.Optimizer,
+    replay: Replay,
+    config: TrainConfig,
+    rng: np.random.Generator,
+) -> float:
+    network.train()
+    total = 0.0
+    for _ in range(config.updates):
+        states, targets, tolerances = replay.sample(config.batch, rng)
+        loss = loss_of(network(states), targets, tolerances)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        optimiser.step()
+        total += float(loss.detach())
+    return total / config.updates
+
+
+def evaluate(network: ACNet, series: Sequence[FocusSeries], config: TrainConfig) -> dict[str, Any]:
+    """Errors of the best reading after 5, 10 and 15 servo readings on series it may not know."""
+    rng = np.random.default_rng(config.seed + 1)
+    players = Players(SeriesBank(series), config, rng)
+    report: dict[str, Any] = {"runs": config.parallel}
+    for count in (5, 10, 15):
+        play(network, players, 5, 0.0, rng)
+        error = players.error_dof()
+        report[f"median_error_dof_after_{count}"] = round(float(np.median(error)), 3)
+        report[f"within_1_dof_after_{count}"] = round(float(np.mean(error <= 1.0)), 4)
+    return report
+
+
+def save(
+    network: ACNet,
+    weights: Path,
+    *,
+    config: TrainConfig,
+    data: dict[str, Any],
+    metrics: dict[str, Any],
+    seconds: float,
+) -> None:
+    """Write the weights and their card."""
+    checkpoint.save(
+        weights,
+        network.state_dict(),
+        {
+            "architecture": ARCHITECTURE,
+            "arguments": {"hidden": network.hidden},
+            "preprocessing": PREPROCESSING,
+            "training": {**asdict(config), "seconds": round(seconds), "data": data},
+            "metrics": metrics,
+        },
+    )

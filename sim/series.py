@@ -1,0 +1,78 @@
+"""Focus series: one place at one magnification, imaged over the working distance. What ACNet is trained on."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afdaemon.sim.detector import Detector
+from afdaemon.sim.imaging import Imager, View
+from afdaemon.sim.micrograph import load_micrograph
+from afdaemon.sim.optics import Optics, depth_of_focus_um
+from afdaemon.sim.specimen import DRAWN, Specimen
+
+_REACH_DOF = 45.0
+_MAGNIFICATIONS = {"gold_nanoparticles": (6_000.0, 32_000.0)}
+_OTHER_MAGNIFICATIONS = (300.0, 25_000.0)
+_ALPHA_RAD = (1.5e-3, 6e-3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagedSeries:
+    """Frames uint8 (n, H, W) at offsets (um, rising, (n,)) from the best WD; depth of focus in um."""
+
+    specimen: str
+    magnification: float
+    dof_um: float
+    offset_um: NDArray[np.float64]
+    pixels: NDArray[np.uint8]
+
+
+def offsets_dof() -> NDArray[np.float64]:
+    """Offsets in depths of focus: every 0.4 near focus, ever wider steps out to 45."""
+    far = np.geomspace(6.0, _REACH_DOF, 20)[1:]
+    near = np.arange(-15, 16) * 0.4
+    return np.concatenate([-far[::-1], near, far])
+
+
+def focus_series(micrographs: Sequence[Path], *, seed: int) -> Iterator[ImagedSeries]:
+    """Series without end, over all drawn specimens and the given micrographs in turn."""
+    rng = np.random.default_rng(seed)
+    loaded = [load_micrograph(path) for path in micrographs]
+    names = [*DRAWN, *(["micrograph"] if loaded else [])]
+    while True:
+        for name in names:
+            low, high = _MAGNIFICATIONS.get(name, _OTHER_MAGNIFICATIONS)
+            magnification = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+            if name == "micrograph":
+                chosen = loaded[int(rng.integers(len(loaded)))]
+                scaled = replace(chosen, pixel_um=chosen.pixel_um * 1000.0 / magnification)
+                yield _imaged(name, scaled, magnification, rng)
+            else:
+                yield _imaged(name, DRAWN[name](int(rng.integers(2**31))), magnification, rng)
+
+
+def _imaged(
+    name: str, specimen: Specimen, magnification: float, rng: np.random.Generator
+) -> ImagedSeries:
+    alpha = float(np.exp(rng.uniform(*np.log(_ALPHA_RAD))))
+    detector = Detector(
+        electrons=float(np.exp(rng.uniform(np.log(60.0), np.log(600.0)))),
+        contrast=float(rng.uniform(0.6, 1.4)),
+        brightness=float(rng.uniform(0.4, 0.6)),
+    )
+    imager = Imager(specimen, Optics(alpha_rad=alpha), detector)
+    x_um, y_um = rng.uniform(-5e3, 5e3, 2)
+    view = View(x_um=x_um, y_um=y_um, magnification=magnification, width_px=320, height_px=240)
+    dof_um = depth_of_focus_um(magnification, alpha)
+    offset_um = offsets_dof() * dof_um
+    frames = [imager.expose(view, defocus_um=float(at), rng=rng) for at in offset_um]
+    return ImagedSeries(
+        specimen=name,
+        magnification=magnification,
+        dof_um=dof_um,
+        offset_um=offset_um,
+        pixels=np.stack(frames),
+    )
