@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.drivers.errors import FrameInvalid
+from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
 from afdaemon.sim.errors import SpecimenError
 from afdaemon.sim.noise import Patch
 from afdaemon.sim.optics import FloatImage, pixel_um
@@ -18,9 +20,7 @@ from afdaemon.sim.optics import FloatImage, pixel_um
 IMAGE_PIXEL_UM = pixel_um(1000.0) / 3.0
 """Size of an image pixel on the specimen: a third of a fast-mode pixel at 1000x."""
 
-MAX_FILE_BYTES = 256 * 2**20
 MIN_SIDE_PX = 64
-MAX_SIDE_PX = 16384
 _IMAGE_REMEDY = "give an 8 or 16 bit PNG, TIFF or JPEG micrograph"
 
 
@@ -67,13 +67,12 @@ def load_micrograph(path: Path) -> Micrograph:
     """Read, check, crop and normalise a micrograph file.
 
     Colour is turned to grey, 16 bit is kept, a data bar at the bottom is cut off, and the greys are stretched so that
-    their mean is .5 and their spread that of a well set detector.
+    their spread is that of a well set detector.
 
     Raises:
-        SpecimenError: missing, not an image, truncated, too small or too large, or without any contrast.
+        SpecimenError: missing, not an image, cut off, too small or too large, or without any contrast.
     """
-    grey = _read_grey(path)
-    grey = crop_data_bar(grey)
+    grey = crop_data_bar(_read_grey(path))
     if min(grey.shape) < MIN_SIDE_PX:
         raise SpecimenError(
             f"{path} is {grey.shape[1]} x {grey.shape[0]} pixels without its data bar;"
@@ -82,7 +81,7 @@ def load_micrograph(path: Path) -> Micrograph:
         )
     clean = np.asarray(cv2.medianBlur(grey.astype(np.float32), 3), dtype=np.float32)
     low, high = np.percentile(clean, (2.0, 98.0))
-    if high - low < 1e-3 * max(1.0, float(np.abs(clean).max())):
+    if high - low < 1e-3 * max(1.0, float(clean.max())):
         raise SpecimenError(
             f"{path} shows no contrast (all greys alike)", remedy="give an image of a specimen"
         )
@@ -90,47 +89,14 @@ def load_micrograph(path: Path) -> Micrograph:
     return Micrograph(np.asarray(values, dtype=np.float32))
 
 
-def _read_grey(path: Path) -> FloatImage:
-    """Grey values of an image file, float32 (H, W)."""
-    if not path.is_file():
-        raise SpecimenError(f"{path}: there is no such file", remedy=_IMAGE_REMEDY)
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise SpecimenError(f"{path} is larger than 256 MiB", remedy=_IMAGE_REMEDY)
-    data = np.fromfile(path, dtype=np.uint8)
-    image = None if data.size == 0 else _decode(data)
-    if image is None:
-        raise SpecimenError(f"{path} is not a whole image that can be read", remedy=_IMAGE_REMEDY)
-    if max(image.shape) > MAX_SIDE_PX:
-        raise SpecimenError(f"{path} is wider or higher than {MAX_SIDE_PX} pixels")
-    if image.ndim == 3:
-        colour = image[:, :, :3].astype(np.float32)
-        weights = np.array([0.114, 0.587, 0.299], dtype=np.float32)
-        return np.asarray(colour @ weights, dtype=np.float32)
-    if image.dtype not in (np.uint8, np.uint16):
-        raise SpecimenError(f"{path} has samples of type {image.dtype}", remedy=_IMAGE_REMEDY)
-    return image.astype(np.float32)
-
-
-def _decode(data: NDArray[np.uint8]) -> NDArray[np.generic] | None:
+def _read_grey(path: Path) -> GreyPixels:
     try:
-        return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-
-
-def crop_data_bar(grey: FloatImage) -> FloatImage:
-    """Cut off the strip of text that many microscopes put at the bottom, if there is one.
-
-    A bar is recognised by its ground: from some row in the lowest third on, most pixels of most rows share one value.
-    """
-    height = grey.shape[0]
-    median = np.median(grey, axis=1, keepdims=True)
-    flat = np.mean(np.abs(grey - median) <= 1.0, axis=1) > 0.5
-    start = height
-    lowest = height - height // 3
-    while start > lowest and np.mean(flat[start - 1 : start + 8]) > 0.5:
-        start -= 1
-    bar = grey[start:]
-    is_bar = height // 50 <= height - start < height // 3 and flat[start:].mean() > 0.5
-    text = is_bar and float(bar.max() - bar.min()) > 60.0
-    return grey[:start] if text else grey
+        return decode_grey(path.read_bytes())
+    except OSError as error:
+        raise SpecimenError(
+            f"{path} cannot be read: {error.strerror}", remedy=_IMAGE_REMEDY
+        ) from error
+    except FrameInvalid as error:
+        raise SpecimenError(
+            f"{path} cannot be a specimen: {error}", remedy=_IMAGE_REMEDY
+        ) from error

@@ -1,0 +1,135 @@
+"""Image files: bytes in, grey pixels out. PNG, JPEG and TIFF, 8 or 16 bit, grey or colour.
+
+Files come from anywhere, so the size that the header promises is checked before a decoder reserves memory for it, and
+an image that is cut off is refused instead of being shown half grey.
+"""
+
+import struct
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from afdaemon.drivers.base import MAX_FRAME_SIDE_PX
+from afdaemon.drivers.errors import FrameInvalid
+from afdaemon.drivers.wire.jpeg import jpeg_size
+
+GreyPixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+MAX_FILE_BYTES = 256 * 2**20
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"
+_TIFF_ORDER = {b"II": "<", b"MM": ">"}
+_WIDTH_TAG, _HEIGHT_TAG = 256, 257
+_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_GREY_OF_BGR = np.array([0.114, 0.587, 0.299], dtype=np.float32)
+"""ITU-R BT.601 luma, in OpenCV's channel order."""
+
+
+def decode_grey(data: bytes) -> GreyPixels:
+    """Grey pixels, uint8 or uint16 (H, W), of an image file's bytes; colour becomes luma, alpha is dropped.
+
+    Raises:
+        FrameInvalid: no PNG, JPEG or TIFF, cut off, damaged, too large, or of another sample type.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise FrameInvalid(f"the image file is larger than {MAX_FILE_BYTES >> 20} MiB")
+    width, height = image_size(data)
+    if max(width, height) > MAX_FRAME_SIDE_PX:
+        raise FrameInvalid(
+            f"the image is {width} x {height} pixels; at most {MAX_FRAME_SIDE_PX} a side are read"
+        )
+    image = _decode(data)
+    if image is None:
+        raise FrameInvalid("the image is damaged or cut off and cannot be decoded")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise FrameInvalid(f"the image has samples of type {image.dtype}, not 8 or 16 bit")
+    return _to_grey(image)
+
+
+def _decode(data: bytes) -> NDArray[np.generic] | None:
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _to_grey(image: NDArray[np.generic]) -> GreyPixels:
+    if image.ndim == 2:
+        return image.astype(image.dtype, copy=False)
+    if image.shape[2] < 3:
+        return np.ascontiguousarray(image[:, :, 0]).astype(image.dtype, copy=False)
+    grey = np.rint(image[:, :, :3].astype(np.float32) @ _GREY_OF_BGR)
+    return grey.astype(np.uint8 if image.dtype == np.uint8 else np.uint16)
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """(width, height) in pixels that an image file's header promises.
+
+    Raises:
+        FrameInvalid: no PNG, JPEG or TIFF, or cut off.
+    """
+    try:
+        if data.startswith(_PNG):
+            return _png_size(data)
+        if data[:2] in _TIFF_ORDER:
+            return _tiff_size(data)
+        if data.startswith(b"\xff\xd8"):
+            return jpeg_size(data)
+    except struct.error as error:
+        raise FrameInvalid("the image is cut off in its header") from error
+    raise FrameInvalid("it is not a PNG, JPEG or TIFF image")
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    if _PNG_END not in data[-64:]:
+        raise FrameInvalid("the PNG is cut off: its end is missing")
+    width, height = struct.unpack_from(">II", data, 16)
+    return width, height
+
+
+def _tiff_size(data: bytes) -> tuple[int, int]:
+    """Size from the first directory of a classic (42) or big (43) TIFF; TIFF 6.0, section 2."""
+    order = _TIFF_ORDER[data[:2]]
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    at = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    if at > len(data):
+        raise FrameInvalid("the TIFF is cut off: its directory is missing")
+    count = struct.unpack_from(order + ("Q" if big else "H"), data, at)[0]
+    at += 8 if big else 2
+    entry, value_at = (20, 12) if big else (12, 8)
+    found: dict[int, int] = {}
+    for _ in range(min(count, 512)):
+        tag, kind = struct.unpack_from(order + "HH", data, at)
+        if tag in (_WIDTH_TAG, _HEIGHT_TAG) and kind in _FORMATS:
+            found[tag] = struct.unpack_from(order + _FORMATS[kind], data, at + value_at)[0]
+        at += entry
+    if len(found) < 2:
+        raise FrameInvalid("the TIFF's directory names no image size")
+    return found[_WIDTH_TAG], found[_HEIGHT_TAG]
+
+
+def crop_data_bar(grey: GreyPixels) -> GreyPixels:
+    """Cut off the strip of text that many microscopes put at the bottom, if there is one.
+
+    A bar is recognised by its ground: from some row in the lowest third on, most pixels of most rows share one value,
+    with text of another grey on it.
+    """
+    height = grey.shape[0]
+    values = grey.astype(np.float32)
+    tolerance = 1.0 if grey.dtype == np.uint8 else 257.0
+    flat = (
+        np.mean(np.abs(values - np.median(values, axis=1, keepdims=True)) <= tolerance, axis=1)
+        > 0.5
+    )
+    start = height
+    while start > height - height // 3 and np.mean(flat[start - 1 : start + 8]) > 0.5:
+        start -= 1
+    if not height // 50 <= height - start < height // 3:
+        return grey
+    bar = values[start:]
+    has_text = float(bar.max() - bar.min()) > 60.0 * tolerance
+    return grey[:start] if has_text else grey
