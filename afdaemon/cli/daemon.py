@@ -1,0 +1,46 @@
+"""The command `afdaemon`. Each subcommand is a module that imports nothing heavy before it runs."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from afdaemon import __version__
+from afdaemon.cli import config, train
+from afdaemon.cli.runner import run_app
+
+app = typer.Typer(
+    help="Autofocus service for scanning electron microscopes of the EM-30 class.",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(config.app, name="config")
+app.add_typer(train.app, name="train")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"afdaemon {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Autofocus service for scanning electron microscopes of the EM-30 class."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run_app(app, program="afdaemon"))

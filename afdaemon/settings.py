@@ -1,0 +1,198 @@
+"""What can be set: the sections, their keys, defaults and bounds. `afdaemon.config` fills them.
+
+A setting is named `section.key` everywhere, with its unit in the name.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from afdaemon.paths import runtime_dir, state_dir
+
+WdUm = Annotated[float, Field(ge=100.0, le=200_000.0)]
+Seconds = Annotated[float, Field(ge=0.001, le=3600.0)]
+ScoreValue = Annotated[float, Field(ge=0.0, le=9.0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """Base of every group of settings: immutable, no unknown keys, no NaN, no true for a number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        if (
+            isinstance(value, bool)
+            and cls.model_fields[str(info.field_name)].annotation is not bool
+        ):
+            raise ValueError("neither true nor false")
+        return value
+
+
+class MicroscopeSettings(Section):
+    """How to reach the instrument: the link, and the settings of its driver."""
+
+    link: Literal["aisem"] = Field(
+        "aisem", description="driver; aisem: the vendor program's socket and drop folder"
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="where the vendor program listens")
+    port: int = Field(9025, ge=1, le=65535, description="its TCP port")
+    folder: Path = Field(Path("/var/lib/aisem"), description="drop folder that both programs see")
+    connect_timeout_s: Seconds = Field(2.0, description="longest wait for a connection")
+    reply_timeout_s: Seconds = Field(1.0, description="longest wait for the answer to a command")
+    frame_timeout_s: Seconds = Field(3.5, description="longest wait for a usable frame")
+    ask_again_s: Seconds = Field(
+        1.5, description="a frame that has not come by then is asked again"
+    )
+    half_written_s: Seconds = Field(0.75, description="a half-written frame is given up after this")
+    poll_s: Seconds = Field(0.02, description="pause between two looks into the drop folder")
+    wd_tolerance_um: float = Field(
+        2.0, gt=0.0, le=1000.0, description="how far a WD read back may lie from its command"
+    )
+    max_dropped_in_row: int = Field(
+        5, ge=1, le=1000, description="so many unusable frames in a row are a failure"
+    )
+    reconnect_first_s: Seconds = Field(0.25, description="first pause before connecting again")
+    reconnect_cap_s: Seconds = Field(3.0, description="longest pause before connecting again")
+
+
+class LimitSettings(Section):
+    """Absolute working distances that may be commanded. ASSUMED: an EM-30 can do 5 to 50 mm."""
+
+    hard_min_um: WdUm = Field(5_000.0, description="shortest WD the instrument can take")
+    hard_max_um: WdUm = Field(50_000.0, description="longest WD the instrument can take")
+    site_min_um: WdUm | None = Field(
+        None, description="shortest WD allowed here; absent: the hard limit"
+    )
+    site_max_um: WdUm | None = Field(
+        None, description="longest WD allowed here; absent: the hard limit"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.hard_min_um < self.hard_max_um:
+            raise ValueError(
+                f"hard_min_um ({self.hard_min_um:g}) must be below"
+                f" hard_max_um ({self.hard_max_um:g})"
+            )
+        low, high = self.site_um
+        if not self.hard_min_um <= low < high <= self.hard_max_um:
+            raise ValueError(
+                f"site_min_um ({low:g}) must be below site_max_um ({high:g}), both within"
+                f" the hard limits {self.hard_min_um:g} to {self.hard_max_um:g}"
+            )
+        return self
+
+    @property
+    def site_um(self) -> tuple[float, float]:
+        """The site's range (um); where it says nothing, the instrument's."""
+        low = self.hard_min_um if self.site_min_um is None else self.site_min_um
+        high = self.hard_max_um if self.site_max_um is None else self.site_max_um
+        return low, high
+
+
+class ControlSettings(Section):
+    """How a job searches, steps and stops. The defaults are the published procedure's."""
+
+    profile: Literal["paper"] = Field("paper", description="procedure")
+    timeout_s: Seconds = Field(
+        180.0, description="a job that takes longer is ended and the start WD restored"
+    )
+    search_score: ScoreValue = Field(2.0, description="a score above this ends the search")
+    stride_fraction: float = Field(
+        1 / 3, ge=0.01, le=1.0, description="stride of the search, as a fraction of A_max"
+    )
+    search_window_a_max: float = Field(
+        4.0, ge=0.0, le=1000.0, description="how far it goes to either side, in A_max; 0: all of it"
+    )
+    halvings: int = Field(2, ge=0, le=6, description="how often the stride is halved")
+    both_directions: bool = Field(True, description="search towards shorter WD too")
+    min_search_readings: int = Field(1, ge=1, le=100, description="least readings of a search")
+    max_search_readings: int = Field(
+        200,
+        ge=0,
+        le=100_000,
+        description="most readings of a search; 0: as many as the range holds",
+    )
+    stop_score: ScoreValue = Field(9.0, description="a score that cannot be bettered")
+    patience: int = Field(5, ge=1, le=100, description="stop after so many without a new best")
+    max_servo_readings: int = Field(20, ge=1, le=1000, description="most readings of the servo")
+    min_step_um: float = Field(0.01, ge=0.0, le=1000.0, description="a shorter step is not sent")
+    fail_score: ScoreValue = Field(3.0, description="a best score below this is a failure")
+    retries: int = Field(1, ge=0, le=10, description="how often the servo starts again then")
+    verify_drop: ScoreValue = Field(
+        3.0, description="the verifying score may be so much below the one it verifies"
+    )
+    tie_margin: ScoreValue = Field(
+        0.0, description="the start WD wins if its score comes this close to the best"
+    )
+    flat_variance: float = Field(
+        0.02, ge=0.0, le=10.0, description="a frame with std / mean below this shows nothing"
+    )
+    saturated_fraction: Fraction = Field(
+        0.5, description="a frame with more saturated pixels than this shows nothing"
+    )
+
+
+class ModelSettings(Section):
+    """The networks and where they run."""
+
+    aenet: str = Field(
+        "default", min_length=1, description="scorer's weights: default, or a .safetensors file"
+    )
+    acnet: str = Field(
+        "default", min_length=1, description="step law's weights: default, or a .safetensors file"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where the scorer runs; auto: the GPU if there is one"
+    )
+    threads: int | None = Field(
+        None, ge=1, le=256, description="CPU threads of one score; absent: chosen for this machine"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="arithmetic; auto: bf16 where it is faster"
+    )
+
+
+class ApiSettings(Section):
+    """Where clients connect."""
+
+    runtime_dir: Path = Field(
+        default_factory=runtime_dir,
+        description="folder of the sockets control.sock, abort.sock and events.sock",
+    )
+
+
+class LogSettings(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged"
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, JSON lines otherwise"
+    )
+
+
+class JournalSettings(Section):
+    """Where jobs are recorded, durably, before anything moves."""
+
+    path: Path = Field(
+        default_factory=lambda: state_dir() / "journal",
+        description="the journal; its folder is made if it is not there",
+    )
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    microscope: MicroscopeSettings = MicroscopeSettings()
+    limits: LimitSettings = LimitSettings()
+    control: ControlSettings = ControlSettings()
+    models: ModelSettings = ModelSettings()
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    log: LogSettings = LogSettings()
+    journal: JournalSettings = Field(default_factory=JournalSettings)

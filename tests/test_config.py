@@ -1,0 +1,207 @@
+"""Settings: who wins, what is refused, and how that is said."""
+
+import json
+import math
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afdaemon.cli.config import render, toml
+from afdaemon.config import fields, load, variable_of
+from afdaemon.control.profile import PaperProfile
+from afdaemon.drivers.em30.settings import AisemSettings
+from afdaemon.errors import ConfigError
+from afdaemon.settings import Settings
+
+EXAMPLE = Path(__file__).parents[1] / "systemd" / "afdaemon.toml"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "afdaemon.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_stand_alone() -> None:
+    settings = load(environ={}).settings
+    assert settings.microscope.port == 9025
+    assert settings.limits.site_um == (5_000.0, 50_000.0)
+    assert settings.control.profile == "paper"
+
+
+def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    path = write(tmp_path, "[microscope]\nport = 1\nhost = 'file'\nreply_timeout_s = 1.5\n")
+    environ = {"AFDAEMON_MICROSCOPE__PORT": "2", "AFDAEMON_MICROSCOPE__HOST": "environment"}
+    microscope = load(path, environ=environ, flags={"microscope.port": 3}).settings.microscope
+    assert (microscope.port, microscope.host, microscope.reply_timeout_s) == (
+        3,
+        "environment",
+        1.5,
+    )
+    assert microscope.poll_s == Settings().microscope.poll_s
+
+
+REFUSED = {
+    "misspelt key": ("[microscope]\nprot = 1", r"no key prot .*did you mean port\?"),
+    "misspelt section": (
+        "[microscop]\nport = 1",
+        r"no section \[microscop\].*did you mean microscope\?",
+    ),
+    "key of another section": ("[limits]\nport = 1", r"did you mean microscope\.port\?"),
+    "no section": ("port = 1", r"no section \[port\]"),
+    "value for a section": ("microscope = 1", r"must be a section"),
+    "table for a value": ("[log.level]\nx = 1", r"log\.level.*one of .*\"info\""),
+    "out of range": ("[microscope]\nport = 70000", r"microscope\.port = 70000 .*1 up to 65535"),
+    "text for a number": (
+        "[limits]\nhard_min_um = 'low'",
+        r"hard_min_um = 'low' .*100 up to 200000",
+    ),
+    "truth for a number": ("[microscope]\nport = true", r"port = True .*whole number"),
+    "fraction": ("[microscope]\nport = 1.5", r"port = 1.5 .*whole number"),
+    "nan": ("[limits]\nhard_min_um = nan", r"hard_min_um = nan .*must be a number"),
+    "infinite": ("[limits]\nhard_max_um = inf", r"hard_max_um = inf .*must be a number"),
+    "unknown choice": ("[models]\ndevice = 'tpu'", r"device = 'tpu' .*\"auto\", \"cpu\", \"cuda\""),
+    "empty text": ("[microscope]\nhost = ''", r"host = '' .*not empty"),
+    "limits crossed": (
+        "[limits]\nhard_min_um = 9e3\nhard_max_um = 8e3",
+        r"\[limits\].*below hard_max_um",
+    ),
+    "site outside hard": (
+        "[limits]\nsite_min_um = 1000",
+        r"\[limits\].*within.*hard limits 5000 to 50000",
+    ),
+    "not toml": ("port =", r"is not a TOML file"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_file_is_refused_with_a_sentence_that_names_it(tmp_path: Path, case: str) -> None:
+    text, pattern = REFUSED[case]
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError, match=f"(?s){pattern}") as caught:
+        load(path, environ={})
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value).strip()
+
+
+def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "absent.toml", environ={})
+    path = tmp_path / "binary.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        load(path, environ={})
+
+
+@pytest.mark.parametrize(
+    ("environ", "pattern"),
+    [
+        (
+            {"AFDAEMON_MICROSCOPE__PROT": "1"},
+            r"PROT is no setting; did you mean AFDAEMON_MICROSCOPE__PORT\?",
+        ),
+        ({"AFDAEMON_MICROSCOPE_PORT": "1"}, r"did you mean AFDAEMON_MICROSCOPE__PORT\?"),
+        ({"AFDAEMON_MICROSCOPE__PORT": "0"}, r"PORT is not allowed: .*1 up to 65535"),
+        ({"AFDAEMON_LIMITS__HARD_MIN_UM": "nan"}, r"HARD_MIN_UM is not allowed"),
+        ({"AFDAEMON_LIMITS__HARD_MAX_UM": "1e999"}, r"HARD_MAX_UM is not allowed"),
+    ],
+)
+def test_a_bad_variable_is_refused_by_name(environ: dict[str, str], pattern: str) -> None:
+    with pytest.raises(ConfigError, match=pattern):
+        load(environ=environ)
+
+
+def test_a_flag_is_checked_like_everything_else() -> None:
+    with pytest.raises(ConfigError, match=r"port = 0 in the command line is not allowed"):
+        load(environ={}, flags={"microscope.port": 0})
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().microscope.port = 1  # type: ignore[misc]  # that it is frozen is the point
+
+
+@given(
+    st.sampled_from(sorted(fields())),
+    st.text(max_size=20) | st.floats().map(str) | st.integers().map(str),
+)
+def test_any_text_in_any_variable_is_taken_or_refused_in_one_sentence(key: str, text: str) -> None:
+    environ = {variable_of(key): text}
+    try:
+        loaded = load(environ=environ)
+    except ConfigError:
+        with pytest.raises(ConfigError, match=variable_of(key)):
+            load(environ=environ)
+        return
+    assert loaded.given[key].value == text
+    section, name = key.split(".")
+    value = getattr(getattr(loaded.settings, section), name)
+    assert not (isinstance(value, float) and not math.isfinite(value))
+
+
+@given(st.sampled_from(sorted(fields())), st.integers(0, 40), st.characters(categories=["Ll"]))
+def test_a_key_with_one_wrong_letter_is_never_ignored(key: str, place: int, letter: str) -> None:
+    section, name = key.split(".")
+    place %= len(name)
+    wrong = f"{section}.{name[:place]}{letter}{name[place + 1 :]}"
+    if wrong not in fields():
+        with pytest.raises(ConfigError, match="there is no key"):
+            load(environ={}, flags={wrong: 1})
+
+
+def test_what_show_prints_loads_to_the_same_settings(tmp_path: Path) -> None:
+    loaded = load(
+        environ={"AFDAEMON_LIMITS__SITE_MAX_UM": "30000", "AFDAEMON_MODELS__THREADS": "2"}
+    )
+    shown = render(loaded)
+    assert "the environment variable AFDAEMON_MODELS__THREADS" in shown
+    assert load(write(tmp_path, shown), environ={}).settings == loaded.settings
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_survives_the_way_through_toml(text: str) -> None:
+    assert tomllib.loads(f"key = {toml(text)}")["key"] == text
+
+
+def test_the_schema_is_json_and_forbids_unknown_keys() -> None:
+    schema = json.loads(json.dumps(Settings.model_json_schema()))
+    assert schema["additionalProperties"] is False
+
+
+def test_the_example_loads_and_explains_every_key(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    load(EXAMPLE, environ={})
+    whole = write(tmp_path, re.sub(r"(?m)^# (?=\w+ = )", "", text))
+    assert set(load(whole, environ={}).given) == set(fields())
+    for key in (key.split(".")[1] for key in fields()):
+        assert re.search(rf"(?m)^# .{{10,}}\n(?:# )?{key} = ", text), key
+
+
+def test_the_values_that_the_example_suggests_are_the_defaults(tmp_path: Path) -> None:
+    commented = re.findall(r"(?m)^# (\w+ = .*)$", EXAMPLE.read_text(encoding="utf-8"))
+    assert commented
+    defaults = {line for line in render(load(environ={})).splitlines() if " = " in line}
+    absent = {"site_min_um", "site_max_um", "threads"}
+    assert {line for line in commented if line.split(" = ")[0] not in absent} <= defaults
+
+
+def test_the_rooms_take_the_sections_as_they_are() -> None:
+    microscope = Settings().microscope
+    values = microscope.model_dump(exclude={"link"})
+    assert AisemSettings(**values) == AisemSettings(folder=microscope.folder)
+    control = Settings().control.model_dump(exclude={"profile", "timeout_s"})
+    assert PaperProfile(**control) == PaperProfile()
+
+
+@pytest.mark.parametrize("key", [key for key in fields() if key.startswith("control.")])
+@given(value=st.floats(-10, 1e6) | st.integers(-2, 200_000))
+def test_what_the_section_takes_the_profile_takes(key: str, value: float) -> None:
+    try:
+        control = load(environ={}, flags={key: value}).settings.control
+    except ConfigError:
+        return
+    PaperProfile(**control.model_dump(exclude={"profile", "timeout_s"}))
