@@ -58,12 +58,11 @@ def _decode(data: bytes) -> NDArray[np.generic] | None:
 
 
 def _to_grey(image: NDArray[np.generic]) -> GreyPixels:
-    if image.ndim == 2:
-        return image.astype(image.dtype, copy=False)
-    if image.shape[2] < 3:
-        return np.ascontiguousarray(image[:, :, 0]).astype(image.dtype, copy=False)
-    grey = np.rint(image[:, :, :3].astype(np.float32) @ _GREY_OF_BGR)
-    return grey.astype(np.uint8 if image.dtype == np.uint8 else np.uint16)
+    if image.ndim == 3 and image.shape[2] >= 3:
+        grey = np.rint(image[:, :, :3].astype(np.float32) @ _GREY_OF_BGR)
+    else:
+        grey = image if image.ndim == 2 else image[:, :, 0]
+    return grey.astype(np.uint8) if image.dtype == np.uint8 else grey.astype(np.uint16)
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -116,7 +115,7 @@ def crop_data_bar(grey: GreyPixels) -> GreyPixels:
     """Cut off the strip of text that many microscopes put at the bottom, if there is one.
 
     A bar is recognised by its ground: from some row in the lowest third on, most pixels of most rows share one value,
-    with text of another grey on it.
+    with text of another grey on it, while few rows of the picture above do.
     """
     height = grey.shape[0]
     values = grey.astype(np.float32)
@@ -132,4 +131,5 @@ def crop_data_bar(grey: GreyPixels) -> GreyPixels:
         return grey
     bar = values[start:]
     has_text = float(bar.max() - bar.min()) > 60.0 * tolerance
-    return grey[:start] if has_text else grey
+    differs = float(np.mean(flat[:start])) < 0.2
+    return grey[:start] if has_text and differs else grey
