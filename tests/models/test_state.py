@@ -48,17 +48,18 @@ def test_every_number_stands_where_the_layout_says() -> None:
     assert encoded.shape == (80,)
     assert encoded.dtype == np.float32
     steps = past[1:]
-    close = {"rtol": 1e-5}
-    np.testing.assert_allclose(
-        encoded[state.WD_DIFFERENCES], steps * 60.0 / a_max_um(500.0), **close
-    )
-    np.testing.assert_allclose(encoded[state.SCORE], 0.8, **close)
-    np.testing.assert_allclose(encoded[state.SCORE_DIFFERENCES], steps * 0.01, **close)
-    np.testing.assert_allclose(encoded[state.VARIANCE], 0.5, **close)
-    np.testing.assert_allclose(encoded[state.VARIANCE_DIFFERENCES], steps * 0.01, **close)
-    np.testing.assert_allclose(encoded[state.ENTROPY], 0.07, **close)
-    np.testing.assert_allclose(encoded[state.ENTROPY_DIFFERENCES], steps * 0.002, **close)
-    np.testing.assert_allclose(encoded[state.MAGNIFICATION], 0.005, **close)
+    assert_close(encoded[state.WD_DIFFERENCES], steps * 60.0 / a_max_um(500.0))
+    assert_close(encoded[state.SCORE], 0.8)
+    assert_close(encoded[state.SCORE_DIFFERENCES], steps * 0.01)
+    assert_close(encoded[state.VARIANCE], 0.5)
+    assert_close(encoded[state.VARIANCE_DIFFERENCES], steps * 0.01)
+    assert_close(encoded[state.ENTROPY], 0.07)
+    assert_close(encoded[state.ENTROPY_DIFFERENCES], steps * 0.002)
+    assert_close(encoded[state.MAGNIFICATION], 0.005)
+
+
+def assert_close(actual: object, desired: object) -> None:
+    np.testing.assert_allclose(np.asarray(actual), np.asarray(desired), rtol=1e-5)
 
 
 def test_the_layout_uses_each_of_the_80_places_once() -> None:

@@ -1,0 +1,79 @@
+"""When to stop, which working distance was best, and what a failure is to be called."""
+
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+
+from afdaemon.control.profile import PaperProfile
+from afdaemon.control.values import ReadingCount, ReadingKind, Reason, TracePoint
+
+Trace = Sequence[TracePoint]
+
+
+class Stop(StrEnum):
+    """What ended a servo, in words for the job's reply."""
+
+    TOP_SCORE = "a score that cannot be bettered"
+    NO_NEW_BEST = "no new best score"
+    READINGS_USED = "all readings used"
+
+
+def servo_stop(opening: Trace, servo: Trace, rules: PaperProfile) -> Stop | None:
+    """Why the servo should stop, or None.
+
+    `opening` is what the memory held when the servo began, `servo` what was read since.
+    """
+    everything = [*opening, *servo]
+    best = max(range(len(everything)), key=lambda index: everything[index].score)
+    if everything[-1].score >= rules.stop_score:
+        return Stop.TOP_SCORE
+    since_best = len(everything) - 1 - max(best, len(opening) - 1)
+    if since_best >= rules.patience:
+        return Stop.NO_NEW_BEST
+    if len(servo) >= rules.max_servo_readings:
+        return Stop.READINGS_USED
+    return None
+
+
+def latest_at(trace: Trace, wd_um: float) -> TracePoint | None:
+    """The newest reading that was taken at exactly this commanded WD."""
+    return next((point for point in reversed(trace) if point.wd_um == wd_um), None)
+
+
+def best_seen(trace: Trace) -> TracePoint:
+    """The best reading of a job, the earliest of equals.
+
+    Where a WD was read more than once the newest reading counts, so that a verifying reading can
+    take back what a freak frame had promised.
+    """
+    newest = {point.wd_um: point for point in trace}
+    return max(newest.values(), key=lambda point: point.score)
+
+
+def is_flat(trace: Trace, rules: PaperProfile) -> bool:
+    """Whether no frame of the job showed any contrast."""
+    return all(point.reading.variance < rules.flat_variance for point in trace)
+
+
+def is_saturated(trace: Trace, rules: PaperProfile) -> bool:
+    """Whether every frame of the job was mostly saturated."""
+    return all(point.reading.saturated > rules.saturated_fraction for point in trace)
+
+
+def diagnose(trace: Trace, rules: PaperProfile, otherwise: Reason) -> Reason:
+    """The most telling reason for a failure; a frame that is all white is flat too."""
+    if is_saturated(trace, rules):
+        return Reason.SATURATED
+    if is_flat(trace, rules):
+        return Reason.NO_CONTRAST
+    return otherwise
+
+
+def count(trace: Trace) -> ReadingCount:
+    """Readings used, by purpose."""
+    kinds = Counter(point.kind for point in trace)
+    return ReadingCount(
+        search=kinds[ReadingKind.SEARCH],
+        servo=kinds[ReadingKind.SERVO],
+        verify=kinds[ReadingKind.VERIFY],
+    )

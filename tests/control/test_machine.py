@@ -1,0 +1,377 @@
+"""The published procedure, rule by rule, as conversations with a scripted instrument."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from afdaemon.control.limits import Limits, Range
+from afdaemon.control.machine import LEADS_TO, IllegalEventError, State, step
+from afdaemon.control.profile import PAPER, PaperProfile
+from afdaemon.control.values import (
+    Command,
+    Conclude,
+    Event,
+    Failed,
+    Moved,
+    MoveWd,
+    Observed,
+    Outcome,
+    Phase,
+    Reading,
+    ReadingCount,
+    ReadingKind,
+    Reason,
+    Started,
+    TakeReading,
+)
+
+START_UM = 12_000.0
+LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=30_000.0))
+
+
+@dataclass
+class Bench:
+    """An instrument whose score is a function of WD, or a list that is read off in order."""
+
+    score: Callable[[float], float] | Sequence[float]
+    law: Callable[[Sequence[Reading]], float] = lambda readings: 50.0
+    rules: PaperProfile = PAPER
+    limits: Limits = LIMITS
+    magnification: float = 500.0
+    variance: float = 0.3
+    saturated: float = 0.0
+    fail_at: Callable[[Command, int], Failed | None] = lambda command, index: None
+    wd_um: float = START_UM
+    commands: list[Command] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    phases: list[Phase] = field(default_factory=list)
+    memories: list[list[float]] = field(default_factory=list)
+
+    def run(self) -> Outcome:
+        self.state = State(limits=self.limits, law=self._law, rules=self.rules)
+        event: Event = Started(wd_um=self.wd_um, magnification=self.magnification)
+        for index in range(1_000):
+            self.events.append(event)
+            self.state, (command,) = step(self.state, event)
+            self.commands.append(command)
+            self.phases.append(self.state.phase)
+            if isinstance(command, Conclude):
+                return command.outcome
+            event = self.fail_at(command, index) or self._carry_out(command)
+        raise AssertionError("the job does not end")
+
+    def _law(self, readings: Sequence[Reading]) -> float:
+        self.memories.append([reading.wd_um for reading in readings])
+        return self.law(readings)
+
+    def _carry_out(self, command: Command) -> Event:
+        if isinstance(command, MoveWd):
+            self.wd_um = command.wd_um
+            return Moved(wd_um=command.wd_um)
+        used = sum(isinstance(command, TakeReading) for command in self.commands) - 1
+        score = self.score(self.wd_um) if callable(self.score) else self.score[used]
+        reading = Reading(
+            wd_um=self.wd_um,
+            magnification=self.magnification,
+            score=score,
+            variance=self.variance,
+            entropy=7.0,
+            saturated=self.saturated,
+        )
+        return Observed(reading=reading)
+
+    @property
+    def moves(self) -> list[float]:
+        return [command.wd_um for command in self.commands if isinstance(command, MoveWd)]
+
+    @property
+    def kinds(self) -> list[ReadingKind]:
+        return [command.kind for command in self.commands if isinstance(command, TakeReading)]
+
+
+def curve(best_um: float, half_width_um: float = 640.0) -> Callable[[float], float]:
+    return lambda wd_um: 9.0 / (1.0 + ((wd_um - best_um) / half_width_um) ** 2)
+
+
+def climb(readings: Sequence[Reading]) -> float:
+    """A simple law: go on in the direction that helped, half as far when it did not."""
+    if len(readings) < 2 or readings[0].wd_um == readings[1].wd_um:
+        return 150.0
+    stride = readings[0].wd_um - readings[1].wd_um
+    return stride if readings[0].score > readings[1].score else -0.5 * stride
+
+
+# Search
+
+
+def test_a_start_in_sight_of_focus_needs_no_search() -> None:
+    bench = Bench(score=[2.01, 9.0, 9.0])
+    outcome = bench.run()
+    assert outcome.readings == ReadingCount(search=1, servo=1, verify=1)
+    assert bench.memories == [[START_UM]]
+    assert outcome.reason is Reason.FOCUSED
+    assert outcome.wd_um == START_UM + 50.0
+
+
+def test_a_score_of_two_is_not_yet_enough() -> None:
+    bench = Bench(score=[2.0, 2.01, 9.0, 9.0])
+    bench.run()
+    assert bench.moves[0] == pytest.approx(START_UM + 400.0, abs=1e-3)
+    assert bench.kinds[:3] == [ReadingKind.SEARCH, ReadingKind.SEARCH, ReadingKind.SERVO]
+
+
+def test_the_last_two_search_readings_stand_in_the_memory() -> None:
+    bench = Bench(score=[0.0, 0.0, 0.0, 2.5, 4.0, 9.0, 9.0])
+    bench.run()
+    first, second = bench.memories
+    assert first == pytest.approx([START_UM + 1_200.0, START_UM + 800.0], abs=1e-2)
+    assert second == pytest.approx([first[0] + 50.0, *first], abs=1e-2)
+
+
+@pytest.mark.parametrize("best_um", [START_UM + 3_900.0, START_UM - 3_900.0])
+def test_the_search_looks_in_both_directions(best_um: float) -> None:
+    outcome = Bench(score=curve(best_um), law=climb).run()
+    assert outcome.converged
+    assert outcome.wd_um == pytest.approx(best_um, abs=200.0)
+
+
+def test_a_narrow_peak_between_two_strides_is_found_with_a_finer_one() -> None:
+    bench = Bench(score=curve(START_UM + 100.0, half_width_um=30.0), law=lambda readings: 1.0)
+    outcome = bench.run()
+    assert outcome.converged
+    assert outcome.readings.search > 49
+
+
+def test_an_exhausted_search_restores_the_start() -> None:
+    bench = Bench(score=lambda wd_um: 0.5)
+    outcome = bench.run()
+    assert (outcome.reason, outcome.restored, outcome.wd_um) == (Reason.NOT_FOUND, True, START_UM)
+    assert bench.wd_um == START_UM
+    assert outcome.readings == ReadingCount(search=97)
+    assert "no score above 2 in 97 readings" in outcome.detail
+
+
+def test_the_search_gives_up_at_its_cap() -> None:
+    outcome = Bench(score=lambda wd_um: 0.5, rules=PaperProfile(max_search_readings=7)).run()
+    assert outcome.readings.search == 7
+
+
+def test_a_minimum_of_search_readings_is_kept() -> None:
+    bench = Bench(score=[5.0] * 4 + [9.0, 9.0], rules=PaperProfile(min_search_readings=4))
+    assert bench.run().readings.search == 4
+
+
+@pytest.mark.parametrize(
+    ("variance", "saturated", "expected"),
+    [(0.001, 0.0, Reason.NO_CONTRAST), (0.1, 0.8, Reason.SATURATED)],
+)
+def test_frames_that_show_nothing_are_a_failure_of_their_own(
+    variance: float, saturated: float, expected: Reason
+) -> None:
+    bench = Bench(score=lambda wd_um: 0.5, variance=variance, saturated=saturated)
+    assert bench.run().reason is expected
+
+
+# Servo
+
+
+def test_steps_are_clipped_to_the_action_limit() -> None:
+    bench = Bench(score=[3.0, 4.0, 9.0, 9.0], law=lambda readings: -5_000.0)
+    bench.run()
+    assert bench.moves[0] == pytest.approx(START_UM - 1_200.0, abs=1e-3)
+
+
+def test_the_servo_goes_to_the_best_working_distance_it_saw() -> None:
+    scores = [3.0, 4.0, 6.0, 5.0, 5.0, 5.0, 5.0, 5.0, 6.1]
+    bench = Bench(score=scores)
+    outcome = bench.run()
+    assert outcome.readings == ReadingCount(search=1, servo=7, verify=1)
+    assert bench.moves[-1] == outcome.best_wd_um == outcome.wd_um == START_UM + 100.0
+    assert outcome.score == 6.1
+    assert "no new best score" in outcome.detail
+
+
+def test_twenty_servo_readings_are_the_most() -> None:
+    rising = [3.0 + 0.1 * index for index in range(21)]
+    outcome = Bench(score=[*rising, rising[-1]]).run()
+    assert outcome.readings.servo == 20
+
+
+def test_a_zero_step_takes_a_reading_where_it_stands() -> None:
+    bench = Bench(score=[3.0] * 7, law=lambda readings: 0.0)
+    outcome = bench.run()
+    assert bench.moves == []
+    assert outcome.readings == ReadingCount(search=1, servo=5, verify=1)
+
+
+@pytest.mark.parametrize("proposal_um", [float("nan"), float("inf"), float("-inf")])
+def test_a_law_that_returns_no_number_ends_the_job(proposal_um: float) -> None:
+    bench = Bench(score=[0.0, 3.0], law=lambda readings: proposal_um)
+    outcome = bench.run()
+    assert (outcome.reason, outcome.restored) == (Reason.NOT_CONVERGED, True)
+    assert str(proposal_um) in outcome.detail
+    assert bench.wd_um == START_UM
+
+
+def test_a_reading_that_is_no_number_ends_the_job() -> None:
+    bench = Bench(score=[0.0, float("nan")])
+    outcome = bench.run()
+    assert (outcome.reason, outcome.restored) == (Reason.NOT_CONVERGED, True)
+    assert outcome.readings.total == 1
+
+
+# Verdict
+
+
+def test_below_three_the_servo_tries_once_more_from_the_best() -> None:
+    first = [2.5, 2.6, 2.0, 2.0, 2.0, 2.0, 2.0, 2.6]
+    bench = Bench(score=[*first, 9.0, 9.0])
+    outcome = bench.run()
+    assert bench.memories[6:] == [[START_UM + 50.0]]
+    assert outcome.converged
+    assert outcome.readings == ReadingCount(search=1, servo=7, verify=2)
+    assert outcome.wd_um == START_UM + 100.0
+
+
+def test_below_three_twice_restores_the_start() -> None:
+    bench = Bench(score=lambda wd_um: 2.5 if wd_um == START_UM else 2.6)
+    outcome = bench.run()
+    assert (outcome.reason, outcome.restored) == (Reason.NOT_CONVERGED, True)
+    assert outcome.wd_um == bench.wd_um == START_UM
+    assert outcome.readings == ReadingCount(search=1, servo=6 + 5, verify=2)
+    assert outcome.best_wd_um == START_UM + 50.0
+    assert "must reach 3" in outcome.detail
+
+
+def test_a_verifying_reading_far_below_its_promise_fails_the_attempt() -> None:
+    freak = [3.5, 4.0, 8.0, 4.0, 4.0, 4.0, 4.0, 4.0]
+    bench = Bench(score=[*freak, 4.9, *[4.0] * 20])
+    outcome = bench.run()
+    assert outcome.readings.verify == 2
+    assert bench.state.attempt == 1
+
+
+def test_the_start_wins_if_nothing_is_better() -> None:
+    bench = Bench(score=[5.0, 4.0, 4.5, 5.0, 4.0, 4.0, 5.0])
+    outcome = bench.run()
+    assert outcome.converged
+    assert outcome.wd_um == START_UM
+    assert outcome.restored
+
+
+SLIGHTLY_BETTER = [5.0, 5.2, 4.5, 4.0, 4.0, 4.0, 4.0]
+
+
+def test_the_start_wins_if_the_best_does_not_hold_what_it_promised() -> None:
+    bench = Bench(score=[*SLIGHTLY_BETTER, 4.9, 5.1])
+    outcome = bench.run()
+    assert (outcome.wd_um, outcome.score, outcome.restored) == (START_UM, 5.1, True)
+    assert outcome.readings.verify == 2
+
+
+def test_the_start_wins_within_the_margin() -> None:
+    assert Bench(score=[*SLIGHTLY_BETTER, 5.1]).run().wd_um == START_UM + 50.0
+    outcome = Bench(score=[*SLIGHTLY_BETTER, 5.1], rules=PaperProfile(tie_margin=0.3)).run()
+    assert (outcome.wd_um, outcome.readings.verify) == (START_UM, 1)
+
+
+def test_a_flat_specimen_is_never_a_success() -> None:
+    outcome = Bench(score=lambda wd_um: 9.0, variance=0.001).run()
+    assert (outcome.converged, outcome.reason) == (False, Reason.NO_CONTRAST)
+
+
+# Failures of the instrument, limits
+
+
+@pytest.mark.parametrize("reason", [Reason.DEVICE, Reason.ABORTED, Reason.TIMEOUT])
+def test_a_failure_before_any_move_needs_no_restoring(reason: Reason) -> None:
+    bench = Bench(score=[1.0], fail_at=lambda command, index: Failed(reason=reason, detail="why"))
+    outcome = bench.run()
+    assert (outcome.reason, outcome.restored, outcome.detail) == (reason, True, "why")
+    assert bench.moves == []
+
+
+def test_a_failure_before_the_start_is_known_is_concluded() -> None:
+    state = State(limits=LIMITS, law=climb)
+    _, (command,) = step(state, Failed(reason=Reason.DEVICE, detail="no answer"))
+    assert isinstance(command, Conclude)
+    assert command.outcome.start_wd_um is None
+    assert command.outcome.wd_um is None
+    assert command.outcome.restored
+
+
+def test_a_move_that_failed_may_have_happened_and_is_taken_back() -> None:
+    lost = Failed(reason=Reason.DEVICE, detail="no answer")
+    bench = Bench(score=[1.0], fail_at=lambda command, index: lost if index == 1 else None)
+    outcome = bench.run()
+    assert bench.moves[-1] == START_UM
+    assert (outcome.reason, outcome.restored) == (Reason.DEVICE, True)
+
+
+def test_a_second_failure_says_that_the_start_is_not_restored() -> None:
+    def fail_at(command: Command, index: int) -> Failed | None:
+        if index < 3:
+            return None
+        return Failed(reason=(Reason.ABORTED, Reason.DEVICE)[index - 3], detail=f"fault {index}")
+
+    outcome = Bench(score=[1.0] * 5, fail_at=fail_at).run()
+    assert (outcome.reason, outcome.restored) == (Reason.ABORTED, False)
+    assert outcome.detail == "fault 3; the start WD could not be restored: fault 4"
+    assert outcome.wd_um == pytest.approx(START_UM + 400.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("wd_um", "magnification", "expected"),
+    [
+        (1_000.0, 500.0, Reason.OUT_OF_RANGE),
+        (float("nan"), 500.0, Reason.OUT_OF_RANGE),
+        (START_UM, 0.0, Reason.DEVICE),
+        (START_UM, float("nan"), Reason.DEVICE),
+    ],
+)
+def test_a_start_that_cannot_be_ends_the_job_without_a_move(
+    wd_um: float, magnification: float, expected: Reason
+) -> None:
+    bench = Bench(score=[1.0], wd_um=wd_um, magnification=magnification)
+    assert bench.run().reason is expected
+    assert len(bench.commands) == 1
+
+
+def test_every_event_outside_the_table_is_illegal() -> None:
+    events: list[Event] = [
+        Started(wd_um=START_UM, magnification=500.0),
+        Moved(wd_um=START_UM),
+        Observed(reading=Reading(wd_um=0, magnification=1, score=0, variance=0, entropy=0)),
+        Failed(reason=Reason.DEVICE),
+    ]
+    for phase in Phase:
+        for event in events:
+            if (phase, type(event)) not in LEADS_TO:
+                with pytest.raises(IllegalEventError, match=phase.value):
+                    step(State(limits=LIMITS, law=climb, phase=phase), event)
+
+
+def test_an_event_must_answer_the_command_under_way() -> None:
+    state, _ = step(State(limits=LIMITS, law=climb), Started(wd_um=START_UM, magnification=500.0))
+    with pytest.raises(IllegalEventError, match="does not answer"):
+        step(state, Moved(wd_um=START_UM))
+    nothing = Reading(wd_um=START_UM, magnification=500.0, score=1.0, variance=0.3, entropy=7.0)
+    moving, (command,) = step(state, Observed(reading=nothing))
+    assert isinstance(command, MoveWd)
+    with pytest.raises(IllegalEventError, match="does not answer"):
+        step(moving, Moved(wd_um=command.wd_um + 1.0))
+
+
+# Closed loop
+
+
+@pytest.mark.parametrize("offset_um", [-3_500.0, -900.0, -50.0, 0.0, 60.0, 1_000.0, 3_500.0])
+def test_the_loop_closes_on_the_analytic_curve(offset_um: float) -> None:
+    best_um = START_UM + offset_um
+    bench = Bench(score=curve(best_um), law=climb)
+    outcome = bench.run()
+    assert outcome.converged
+    assert outcome.wd_um is not None
+    assert abs(outcome.wd_um - best_um) <= min(150.0, max(abs(offset_um), 1.0))
+    assert all(LIMITS.within(wd_um) for wd_um in bench.moves)

@@ -1,0 +1,147 @@
+"""Step laws, stop rules and verdicts, one rule a test."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from afdaemon.control import stop
+from afdaemon.control.limits import Limits, Range
+from afdaemon.control.profile import AUTHORS_ONLINE, PAPER, PaperProfile
+from afdaemon.control.servo import acnet_law, encode_readings, target_um
+from afdaemon.control.stop import Stop, servo_stop
+from afdaemon.control.values import Reading, ReadingCount, ReadingKind, Reason, TracePoint
+from afdaemon.errors import ConfigError
+from afdaemon.models import state
+from afdaemon.models.state import a_max_um
+
+WIDE = Limits(hard=Range(lo_um=0.0, hi_um=50_000.0))
+
+
+def point(
+    score: float,
+    wd_um: float = 10_000.0,
+    *,
+    kind: ReadingKind = ReadingKind.SERVO,
+    variance: float = 0.3,
+    saturated: float = 0.0,
+) -> TracePoint:
+    reading = Reading(
+        wd_um=wd_um,
+        magnification=500.0,
+        score=score,
+        variance=variance,
+        entropy=7.0,
+        saturated=saturated,
+    )
+    return TracePoint(kind=kind, wd_um=wd_um, reading=reading)
+
+
+def trace(*scores: float) -> list[TracePoint]:
+    return [point(score, 10_000.0 + index) for index, score in enumerate(scores)]
+
+
+def test_the_published_law_is_the_action_times_the_action_limit() -> None:
+    seen: list[NDArray[np.float32]] = []
+
+    def policy(encoded: NDArray[np.float32]) -> float:
+        seen.append(encoded)
+        return -0.5
+
+    readings = [point(4.0, 10_100.0).reading, point(3.0, 10_000.0).reading]
+    assert acnet_law(policy)(readings) == pytest.approx(-0.5 * a_max_um(500.0))
+    np.testing.assert_array_equal(seen[0], encode_readings(readings))
+    assert seen[0][state.SCORE] == pytest.approx(0.4)
+    assert seen[0][state.WD_DIFFERENCES] == pytest.approx(100.0 / a_max_um(500.0))
+
+
+@given(
+    wd_um=st.floats(1_000.0, 49_000.0),
+    step_um=st.floats(-1e9, 1e9),
+    magnification=st.floats(50.0, 100_000.0),
+)
+def test_a_step_is_clipped_to_the_action_limit_and_ends_inside(
+    wd_um: float, step_um: float, magnification: float
+) -> None:
+    target = target_um(wd_um, step_um, magnification, WIDE)
+    assert WIDE.within(target)
+    assert abs(target - wd_um) <= a_max_um(magnification) * (1 + 1e-9)
+
+
+def test_a_step_beyond_the_limits_is_shortened() -> None:
+    assert target_um(49_900.0, 500.0, 500.0, WIDE) == 50_000.0
+
+
+def test_a_score_of_nine_stops_at_once() -> None:
+    assert servo_stop(trace(3.0), trace(9.0), PAPER) is Stop.TOP_SCORE
+    assert servo_stop(trace(9.0), [], PAPER) is Stop.TOP_SCORE
+    assert servo_stop(trace(3.0), trace(8.99), PAPER) is None
+
+
+def test_five_readings_without_a_new_best_stop() -> None:
+    best_then_worse = trace(6.0, 5.0, 5.5, 5.9, 1.0)
+    assert servo_stop(trace(3.0), best_then_worse, PAPER) is None
+    assert servo_stop(trace(3.0), [*best_then_worse, point(6.0)], PAPER) is Stop.NO_NEW_BEST
+    assert servo_stop(trace(3.0), [*best_then_worse, point(6.1)], PAPER) is None
+
+
+def test_the_best_of_the_search_counts_as_the_best_to_beat() -> None:
+    assert servo_stop(trace(2.5, 2.1), trace(*[2.4] * 4), PAPER) is None
+    assert servo_stop(trace(2.5, 2.1), trace(*[2.4] * 5), PAPER) is Stop.NO_NEW_BEST
+
+
+def test_twenty_readings_stop_even_if_each_is_a_new_best() -> None:
+    rising = [3.0 + 0.1 * index for index in range(20)]
+    assert servo_stop(trace(2.5), trace(*rising[:19]), PAPER) is None
+    assert servo_stop(trace(2.5), trace(*rising), PAPER) is Stop.READINGS_USED
+
+
+def test_the_authors_code_is_more_patient() -> None:
+    assert servo_stop(trace(5.0), trace(*[1.0] * 7), AUTHORS_ONLINE) is None
+    assert servo_stop(trace(5.0), trace(*[1.0] * 8), AUTHORS_ONLINE) is Stop.NO_NEW_BEST
+
+
+def test_the_newest_reading_of_a_working_distance_counts() -> None:
+    freak = [point(4.0, 1.0), point(8.5, 2.0), point(5.0, 3.0), point(1.5, 2.0)]
+    assert stop.best_seen(freak[:3]).wd_um == 2.0
+    assert stop.best_seen(freak).wd_um == 3.0
+    assert stop.latest_at(freak, 2.0) == freak[3]
+    assert stop.latest_at(freak, 9.0) is None
+
+
+def test_the_earliest_of_equals_is_the_best() -> None:
+    assert stop.best_seen([point(4.0, 1.0), point(4.0, 2.0)]).wd_um == 1.0
+
+
+@pytest.mark.parametrize(
+    ("variance", "saturated", "expected"),
+    [
+        (0.3, 0.0, Reason.NOT_FOUND),
+        (0.001, 0.0, Reason.NO_CONTRAST),
+        (0.3, 0.9, Reason.SATURATED),
+        (0.001, 0.9, Reason.SATURATED),
+    ],
+)
+def test_a_failure_gets_its_most_telling_reason(
+    variance: float, saturated: float, expected: Reason
+) -> None:
+    points = [point(1.0, variance=variance, saturated=saturated)] * 3
+    assert stop.diagnose(points, PAPER, Reason.NOT_FOUND) is expected
+    assert stop.diagnose([*points, point(1.0)], PAPER, Reason.NOT_FOUND) is Reason.NOT_FOUND
+
+
+def test_readings_are_counted_by_purpose() -> None:
+    kinds = [ReadingKind.SEARCH] * 3 + [ReadingKind.SERVO] * 2 + [ReadingKind.VERIFY]
+    counted = stop.count([point(1.0, kind=kind) for kind in kinds])
+    assert counted == ReadingCount(search=3, servo=2, verify=1)
+    assert counted.total == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("patience", 0), ("stride_fraction", 0.0), ("search_score", float("nan")), ("retries", -1)],
+)
+def test_an_impossible_parameter_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=name):
+        PaperProfile(**{name: value})  # type: ignore[arg-type]  # a wrong value is the point
