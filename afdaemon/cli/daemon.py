@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from afdaemon import __version__
-from afdaemon.cli import config, train
+from afdaemon.cli import config, score, train
 from afdaemon.cli.runner import run_app
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(config.app, name="config")
 app.add_typer(train.app, name="train")
+app.command("score")(score.score)
 
 
 def _print_version(wanted: bool) -> None:
