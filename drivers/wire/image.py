@@ -62,7 +62,9 @@ def _to_grey(image: NDArray[np.generic]) -> GreyPixels:
         grey = np.rint(image[:, :, :3].astype(np.float32) @ _GREY_OF_BGR)
     else:
         grey = image if image.ndim == 2 else image[:, :, 0]
-    return grey.astype(np.uint8) if image.dtype == np.uint8 else grey.astype(np.uint16)
+    if image.dtype == np.uint8:
+        return np.asarray(grey, dtype=np.uint8)
+    return np.asarray(grey, dtype=np.uint16)
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -127,6 +129,8 @@ def crop_data_bar(grey: GreyPixels) -> GreyPixels:
     start = height
     while start > height - height // 3 and np.mean(flat[start - 1 : start + 8]) > 0.5:
         start -= 1
+    while start < height and not flat[start]:
+        start += 1
     if not height // 50 <= height - start < height // 3:
         return grey
     bar = values[start:]
