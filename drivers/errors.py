@@ -7,7 +7,8 @@ DriverError
  ├─ ProtocolError    it answered something that no version we know may answer
  ├─ CommandRefused   it understood and said no
  ├─ FrameInvalid     a frame cannot be decoded, or is larger than the cap
- └─ FrameStale       frames keep coming that are no evidence (old, frozen, out of step)
+ ├─ FrameStale       frames keep coming that are no evidence (old, frozen, out of step)
+ └─ SettingsError    no link of that name, or a setting that the link cannot have
 """
 
 
@@ -48,3 +49,9 @@ class FrameInvalid(DriverError):
 
 class FrameStale(DriverError):
     """Too many frames in a row that are no evidence: old, frozen, or out of step with the command."""
+
+
+class SettingsError(DriverError):
+    """No link of that name, or a setting that the link cannot have."""
+
+    remedy = "correct the section `microscope` of the configuration"

@@ -1,7 +1,10 @@
 """What a simulated instrument can refuse.
 
 SimError
- └─ SpecimenError     no such specimen, or an image that cannot serve as one
+ ├─ SpecimenError     no such specimen, or an image that cannot serve as one
+ ├─ SettingError      a value that the simulated instrument cannot have
+ ├─ OutOfReach        a command that it cannot carry out; nothing moved
+ └─ ServeError        its port or its folder cannot be used
 """
 
 
@@ -18,3 +21,17 @@ class SimError(Exception):
 
 class SpecimenError(SimError):
     """No such specimen, or an image file that cannot serve as one."""
+
+
+class SettingError(SimError):
+    """A value that the simulated instrument cannot have."""
+
+
+class OutOfReach(SimError):
+    """A command that the instrument cannot carry out. Nothing moved."""
+
+
+class ServeError(SimError):
+    """The port or the folder of the simulated instrument cannot be used."""
+
+    remedy = "name another with --port or --folder"

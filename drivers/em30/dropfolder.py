@@ -1,0 +1,150 @@
+"""The drop folder: pairs of `ResponseImage.jpg` and `ResponseImage.txt`.
+
+Everything here blocks: call it in a thread. The instrument writes a pair only after the one before
+was taken away. The client may look while it writes, so a pair is whole only when the picture has
+its end marker and the text its keys and its last line end. A text that stays the same from one look
+to the next is also taken without that line end. ASSUMED: the vendor's text may lack it.
+"""
+
+import hashlib
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from afdaemon.drivers.base import MAX_FRAME_SIDE_PX
+from afdaemon.drivers.errors import DriverError, FrameInvalid, NotConnected
+from afdaemon.drivers.wire.aisem import MAX_PARAMETER_BYTES, Parameters, decode_parameters
+from afdaemon.drivers.wire.jpeg import jpeg_size
+
+IMAGE_NAME = "ResponseImage.jpg"
+TEXT_NAME = "ResponseImage.txt"
+MAX_IMAGE_BYTES = 32 * 1024 * 1024
+"""Ten times a noisy full frame at the best quality."""
+
+
+class OverCap(FrameInvalid):
+    """A file that is larger than any the instrument writes, or no file at all.
+
+    Waiting does not help.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A whole pair.
+
+    `pixels` has shape (height, width), uint8, read-only; `digest` tells identical images.
+    """
+
+    pixels: NDArray[np.uint8]
+    parameters: Parameters
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partial:
+    """A pair that cannot be used yet, or never: `why`.
+
+    `text` is what the text held at this look.
+    """
+
+    why: str
+    text: bytes = b""
+
+
+class DropFolder:
+    """The folder that both programs know."""
+
+    def __init__(self, path: Path) -> None:
+        self._image = path / IMAGE_NAME
+        self._text = path / TEXT_NAME
+        self._path = path
+
+    def check(self) -> None:
+        """Raise `NotConnected` when the folder is not there."""
+        if not self._path.is_dir():
+            raise NotConnected(
+                f"the drop folder {self._path} does not exist",
+                remedy="create it, or set `folder` to the one the vendor's software writes to",
+            )
+
+    def remove(self) -> bool:
+        """Remove what lies there; whether anything did.
+
+        Raises `FrameInvalid` when it cannot be removed.
+        """
+        found = False
+        for path in (self._image, self._text):
+            try:
+                path.unlink()
+                found = True
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise FrameInvalid(
+                    f"{path} cannot be removed: {error.strerror}",
+                    remedy="give the daemon the right to write to the drop folder",
+                ) from error
+        return found
+
+    def take(self, *, last_text: bytes) -> Pair | Partial | None:
+        """Read, check and remove a pair; None when none is there yet.
+
+        `last_text` is what the text held at the last look. Raises `OverCap`.
+        """
+        text = b""
+        try:
+            if not (self._image.exists() and self._text.exists()):
+                return None
+            text = _read(self._text, MAX_PARAMETER_BYTES)
+            image = _read(self._image, MAX_IMAGE_BYTES)
+            if not text.endswith(b"\n") and text != last_text:
+                return Partial(why="the text has no end yet", text=text)
+            parameters = decode_parameters(text)
+            pixels = decode_image(image)
+            self.remove()
+        except OverCap:
+            self.remove()
+            raise
+        except DriverError as error:
+            return Partial(why=str(error), text=text)
+        except OSError as error:  # on Windows, the other program still has it open
+            return Partial(why=error.strerror or str(error), text=text)
+        return Pair(pixels=pixels, parameters=parameters, digest=hashlib.sha256(image).digest())
+
+
+def _read(path: Path, cap: int) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OverCap(f"{path} is not a plain file")
+    with path.open("rb") as file:
+        data = file.read(cap + 1)
+    if len(data) > cap:
+        raise OverCap(f"{path} is larger than {cap} bytes")
+    return data
+
+
+def decode_image(data: bytes) -> NDArray[np.uint8]:
+    """Grey values of a JPEG (its first channel), shape (height, width), uint8, read-only.
+
+    Raises `FrameInvalid`. The size is read from the header, and held against the cap, before
+    anything is decoded.
+    """
+    width, height = jpeg_size(data)
+    if max(width, height) > MAX_FRAME_SIDE_PX:
+        raise OverCap(
+            f"the image has {width} x {height} pixels, more than {MAX_FRAME_SIDE_PX} on a side"
+        )
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise FrameInvalid("the JPEG cannot be decoded") from error
+    if decoded is None or decoded.dtype != np.uint8 or decoded.shape[:2] != (height, width):
+        raise FrameInvalid("the JPEG cannot be decoded")
+    first = decoded if decoded.ndim == 2 else decoded[..., 0]
+    pixels = np.ascontiguousarray(first, dtype=np.uint8)
+    pixels.flags.writeable = False
+    return pixels

@@ -1,0 +1,235 @@
+"""One session on the `aisem` link: a connection, its drop folder, and what is known since then.
+
+Every WDMAG makes the instrument write exactly one image pair, after its column has settled. So the
+session counts the pairs that it is owed: a move leaves one to come, `grab` takes it, or repeats the
+command when none is owed. What lies in the folder when a command goes out is older than the
+command, and is removed.
+
+A pair is evidence only when its WD and magnification are the command's and its image is not, byte
+for byte, the one before. Anything else is dropped, counted and replaced; too many in a row is
+`FrameStale`.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from afdaemon.drivers.base import Clock, Frame, MicroscopeState
+from afdaemon.drivers.em30.dropfolder import DropFolder, OverCap, Pair, Partial
+from afdaemon.drivers.em30.settings import AisemSettings
+from afdaemon.drivers.em30.tcp import TcpLink
+from afdaemon.drivers.errors import (
+    CommandRefused,
+    DriverError,
+    FrameInvalid,
+    FrameStale,
+    LinkTimeout,
+    ProtocolError,
+)
+from afdaemon.drivers.tally import Tally
+from afdaemon.drivers.wire import aisem as wire
+
+
+class AisemSession:
+    """Commands and frames over one connection.
+
+    A broken one is thrown away whole: nothing known outlives it.
+    """
+
+    def __init__(
+        self,
+        link: TcpLink,
+        folder: DropFolder,
+        settings: AisemSettings,
+        *,
+        clock: Clock,
+        tally: Tally,
+    ) -> None:
+        self.link = link
+        self._folder = folder
+        self._settings = settings
+        self._clock = clock
+        self._tally = tally
+        self._target: wire.SetWdMag | None = None
+        self._known: MicroscopeState | None = None
+        self._owed = 0
+        self._last_digest = b""
+
+    async def greet(self) -> None:
+        """Say the three words of the handshake.
+
+        ASSUMED: they are not answered; an answer would be ignored.
+        """
+        for word in wire.HANDSHAKE:
+            await self.link.send(wire.encode(word), timeout_s=self._settings.reply_timeout_s)
+            await self._clock.sleep(wire.HANDSHAKE_GAP_S)
+        self.link.check()
+
+    async def finish(self) -> None:
+        """Say FINISH, if the link is up, and close it."""
+        if self.link.is_up:
+            with suppress(DriverError):
+                farewell = wire.encode(wire.Word.FINISH)
+                await self.link.send(farewell, timeout_s=self._settings.reply_timeout_s)
+        await self.link.close()
+
+    # --- state ---
+
+    async def read_state(self) -> MicroscopeState:
+        """Ask with GET_INFOR; what was known last stands in for an answer that cannot be had.
+
+        ASSUMED: the answer is the parameter text. Whether every version of the vendor's software
+        answers is not known, so the last frame or move serves when this one does not.
+        """
+        try:
+            reply = await self.link.exchange(
+                wire.encode(wire.Word.GET_INFOR), timeout_s=self._settings.reply_timeout_s
+            )
+            wire.require_acknowledged(wire.decode_reply(reply), command=wire.Word.GET_INFOR)
+            self._known = _state_of(wire.decode_parameters(reply))
+        except (LinkTimeout, CommandRefused, ProtocolError):
+            if self._known is None:
+                raise
+        return self._known
+
+    # --- moves ---
+
+    async def move_wd(self, wd_um: float) -> None:
+        """Command an absolute WD (um) at the present magnification; return once acknowledged."""
+        known = self._known or await self.read_state()
+        target = wire.SetWdMag(wd_um=wd_um, magnification=round(known.magnification))
+        await self._command(target)
+        self._tally.moved()
+
+    async def _command(self, target: wire.SetWdMag) -> None:
+        """Send WDMAG and await its answer.
+
+        A pair is owed from the moment it is sent, until it is refused.
+        """
+        data = wire.encode(target)
+        before, self._target = self._target, None
+        if await asyncio.to_thread(self._folder.remove):
+            self._tally.stale()
+            self._owed = max(0, self._owed - 1)
+        self._owed += 1
+        try:
+            reply = await self.link.exchange(data, timeout_s=self._settings.reply_timeout_s)
+            wire.require_acknowledged(wire.decode_reply(reply), command=data.decode("ascii"))
+        except LinkTimeout:
+            # Answers are told apart by their order alone, and a late one would be taken for the
+            # next one's.
+            self.link.abort("a command was not answered in time")
+            raise
+        except CommandRefused:
+            self._owed -= 1
+            self._target = before
+            raise
+        self._target = target
+        self._known = MicroscopeState(wd_um=target.wd_um, magnification=float(target.magnification))
+
+    # --- frames ---
+
+    async def grab(self, sequence: int) -> Frame:
+        """The pair that is owed, or one more at the commanded WD; see `Microscope.grab`."""
+        deadline_s = self._clock.now_s() + self._settings.frame_timeout_s
+        ask = self._owed == 0
+        problem: FrameInvalid | FrameStale | None = None
+        for _ in range(self._settings.max_dropped_in_row):
+            if ask:
+                await self._command(self._target or await self._present())
+            pair = await self._next_pair(deadline_s)
+            if isinstance(pair, Pair):
+                problem = self._judge(pair)
+                if problem is None:
+                    return self._use(pair, sequence)
+            else:
+                problem = pair or problem
+            ask = pair is None or self._owed == 0
+        cause = problem or FrameStale("none came")
+        raise type(cause)(
+            f"{self._settings.max_dropped_in_row} frames in a row were no evidence: {cause}"
+        )
+
+    async def _present(self) -> wire.SetWdMag:
+        state = await self.read_state()
+        return wire.SetWdMag(wd_um=state.wd_um, magnification=round(state.magnification))
+
+    async def _next_pair(self, deadline_s: float) -> Pair | FrameInvalid | None:
+        """The next whole pair; `FrameInvalid` for one given up; None when it is time to ask."""
+        began_s = self._clock.now_s()
+        partial_since_s: float | None = None
+        partial = Partial(why="")
+        while True:
+            self.link.check()
+            looked = await self._look(partial.text)
+            now_s = self._clock.now_s()
+            if isinstance(looked, Pair):
+                return looked
+            if looked is not None:
+                partial = looked
+                partial_since_s = now_s if partial_since_s is None else partial_since_s
+                if now_s - partial_since_s >= self._settings.half_written_s:
+                    return await self._give_up(partial)
+            if now_s >= deadline_s:
+                raise LinkTimeout(
+                    f"no usable frame within {self._settings.frame_timeout_s:g} s"
+                    + (f": {partial.why}" if partial.why else ""),
+                    remedy="check the setting `folder` and that the vendor's software writes there",
+                )
+            if looked is None and now_s - began_s >= self._settings.ask_again_s:
+                return None
+            await self._clock.sleep(self._settings.poll_s)
+
+    async def _look(self, last_text: bytes) -> Pair | Partial | None:
+        try:
+            looked = await asyncio.to_thread(self._folder.take, last_text=last_text)
+        except OverCap:
+            self._pair_gone()
+            self._tally.invalid()
+            raise
+        if isinstance(looked, Pair):
+            self._pair_gone()
+        return looked
+
+    async def _give_up(self, partial: Partial) -> FrameInvalid:
+        await asyncio.to_thread(self._folder.remove)
+        self._pair_gone()
+        self._tally.invalid()
+        return FrameInvalid(partial.why)
+
+    def _pair_gone(self) -> None:
+        self._owed = max(0, self._owed - 1)
+
+    def _judge(self, pair: Pair) -> FrameStale | None:
+        """Why this pair is no evidence of the commanded WD, counted by cause; None when it is."""
+        target = self._target
+        frozen = pair.digest == self._last_digest
+        self._last_digest = pair.digest
+        parameters = pair.parameters
+        if target is None or parameters.magnification != target.magnification:
+            self._tally.mismatched()
+            return FrameStale(f"it was taken at magnification {parameters.magnification}")
+        tolerance_um = self._settings.wd_tolerance_um + wire.WD_RESOLUTION_UM
+        if abs(parameters.wd_um - target.wd_um) > tolerance_um:
+            self._tally.mismatched()
+            return FrameStale(
+                f"it was taken at {parameters.wd_um:.1f} um, commanded was {target.wd_um:.1f} um"
+            )
+        if frozen:
+            self._tally.frozen()
+            return FrameStale("it is identical to the one before")
+        return None
+
+    def _use(self, pair: Pair, sequence: int) -> Frame:
+        self._tally.used()
+        self._known = _state_of(pair.parameters)
+        return Frame(
+            pixels=pair.pixels,
+            wd_um=self._known.wd_um,
+            magnification=self._known.magnification,
+            sequence=sequence,
+            received_s=self._clock.now_s(),
+        )
+
+
+def _state_of(parameters: wire.Parameters) -> MicroscopeState:
+    return MicroscopeState(wd_um=parameters.wd_um, magnification=float(parameters.magnification))

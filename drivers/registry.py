@@ -1,0 +1,55 @@
+"""Drivers by the name of their link: the built-in ones, and any that a package offers.
+
+A package offers a driver through the entry point group `afdaemon.drivers`: its name is the link's
+name, and its object a function `(settings, clock) -> Microscope`. A built-in name cannot be taken
+over.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from afdaemon.drivers.base import Clock, Microscope
+from afdaemon.drivers.errors import SettingsError
+
+GROUP = "afdaemon.drivers"
+DriverFactory = Callable[[Mapping[str, Any], Clock], Microscope]
+
+_BUILT_IN = {"aisem": ("afdaemon.drivers.em30.aisem", "open_aisem")}
+
+
+def link_names() -> tuple[str, ...]:
+    """Every link there is a driver for, sorted."""
+    return tuple(sorted({*_BUILT_IN, *entry_points(group=GROUP).names}))
+
+
+def open_microscope(link: str, settings: Mapping[str, Any], *, clock: Clock) -> Microscope:
+    """The driver of `link`.
+
+    It is not connected yet: its `run` does that. Raises `SettingsError`.
+    """
+    return _factory(link)(settings, clock)
+
+
+def _factory(link: str) -> DriverFactory:
+    if link in _BUILT_IN:
+        module, name = _BUILT_IN[link]
+        factory: DriverFactory = getattr(importlib.import_module(module), name)
+        return factory
+    for entry in entry_points(group=GROUP, name=link):
+        return _load(entry.name, entry.load)
+    raise SettingsError(
+        f"there is no driver for the link {link!r}; there is: {', '.join(link_names())}"
+    )
+
+
+def _load(link: str, load: Callable[[], Any]) -> DriverFactory:
+    try:
+        factory: DriverFactory = load()
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(
+            f"the driver for the link {link!r} cannot be loaded: {error}",
+            remedy="reinstall or remove the package that offers it",
+        ) from error
+    return factory

@@ -1,0 +1,272 @@
+"""The instrument side of the `aisem` link: a TCP server and a drop folder in front of a `World`.
+
+Each WDMAG is answered at once and carried out; then, when the lens has settled, one frame is
+exposed and written as a pair of files, as soon as the client has taken the pair before. One client
+at a time; another is told so and closed.
+
+ASSUMED: the handshake is not answered; commands before it are refused; replies are `OK` or `NG` and
+a reason.
+"""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import cv2
+
+from afdaemon.drivers.base import Clock
+from afdaemon.drivers.errors import ProtocolError
+from afdaemon.drivers.wire import aisem as wire
+from afdaemon.sim.errors import ServeError, SimError
+from afdaemon.sim.settings import FrameMode
+from afdaemon.sim.witness import write_truth
+from afdaemon.sim.world import Shot, World
+
+IMAGE_NAME = "ResponseImage.jpg"
+TEXT_NAME = "ResponseImage.txt"
+JPEG_QUALITY = 95
+SILENCE_S = 0.005
+"""A sender that pauses this long has said all of its message."""
+LOOK_S = 0.01
+"""Pause between two looks whether the client has taken the pair."""
+MAX_FRAMES_DUE = 16
+
+
+class Em30Server:
+    """Serves one world. `async with` starts and stops it."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        folder: Path,
+        clock: Clock,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        truth_file: Path | None = None,
+    ) -> None:
+        self._world = world
+        self._folder = folder
+        self._clock = clock
+        self._host = host
+        self._port = port
+        self._truth_file = truth_file
+        self._server: asyncio.Server | None = None
+        self._visits: set[asyncio.Task[None]] = set()
+        self._occupied = False
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port it listens on."""
+        return self._host, self._port
+
+    @property
+    def frame_mode(self) -> FrameMode:
+        """How frames are scanned; may be set at any time."""
+        return self._world.mode
+
+    @frame_mode.setter
+    def frame_mode(self, mode: FrameMode) -> None:
+        self._world.mode = mode
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises `ServeError` when the port, the folder or the truth file cannot be used.
+        """
+        await asyncio.to_thread(_check_folder, self._folder)
+        await self._testify()
+        try:
+            self._server = await asyncio.start_server(self._welcome, self._host, self._port)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ServeError(f"cannot listen on {self._host}:{self._port}: {reason}") from error
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Hang up and close the port. Safe to call twice."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        for visit in self._visits:
+            visit.cancel()
+        await asyncio.gather(*self._visits, return_exceptions=True)
+        await server.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visit = asyncio.create_task(self._visit(reader, writer), name="em30 client")
+        self._visits.add(visit)
+        visit.add_done_callback(self._visits.discard)
+
+    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if self._occupied:
+                await _say(writer, "ERROR another client is connected")
+                return
+            self._occupied = True
+            try:
+                await self._hold(reader, writer)
+            finally:
+                self._occupied = False
+        except OSError:
+            return  # the client is gone
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One conversation: commands are answered while frames are taken beside."""
+        due: asyncio.Queue[None] = asyncio.Queue(MAX_FRAMES_DUE)
+        camera = asyncio.create_task(self._deliver(due, writer), name="em30 camera")
+        try:
+            await self._obey(_Listener(reader, writer), due, writer)
+        finally:
+            camera.cancel()
+            await asyncio.wait([camera])
+
+    async def _obey(
+        self, listener: "_Listener", due: asyncio.Queue[None], writer: asyncio.StreamWriter
+    ) -> None:
+        greeting: list[wire.Word] = []
+        while (message := await listener.next_message()) is not None:
+            match message:
+                case wire.Word.FINISH:
+                    return
+                case wire.Word.CONNECTED | wire.Word.COMM_START | wire.Word.READY:
+                    greeting.append(message)
+                case wire.SetPosition(x_um=x_um, y_um=y_um):
+                    with contextlib.suppress(SimError):  # POSITION has no answer
+                        self._world.move_stage(x_um, y_um)
+                case _ if tuple(greeting) != wire.HANDSHAKE:
+                    await _say(writer, "NG the handshake comes first")
+                case wire.Word.GET_INFOR:
+                    await _say(writer, self._parameters())
+                case wire.SetWdMag():
+                    await _say(writer, await self._go(message, due))
+
+    async def _go(self, order: wire.SetWdMag, due: asyncio.Queue[None]) -> str:
+        if due.full():
+            return f"NG {MAX_FRAMES_DUE} frames wait to be taken"
+        try:
+            self._world.command(order.wd_um, order.magnification)
+            await self._testify()
+        except SimError as error:
+            return f"NG {error}"
+        due.put_nowait(None)
+        return "OK"
+
+    async def _deliver(self, due: asyncio.Queue[None], writer: asyncio.StreamWriter) -> None:
+        """Write one pair for each command, in order."""
+        try:
+            while True:
+                await due.get()
+                await self._world.settle()
+                shot = await self._world.expose()
+                while await asyncio.to_thread(_pair_waits, self._folder):
+                    await self._clock.sleep(LOOK_S)
+                await asyncio.to_thread(write_pair, self._folder, shot)
+        except OSError:
+            writer.transport.abort()  # without its folder the instrument is of no use to the client
+
+    def _parameters(self) -> str:
+        present = wire.Parameters(
+            wd_um=self._world.read_wd_um(), magnification=self._world.magnification
+        )
+        return wire.encode_parameters(present).decode(wire.ENCODING)
+
+    async def _testify(self) -> None:
+        if self._truth_file is not None:
+            await asyncio.to_thread(write_truth, self._truth_file, self._world.truth())
+
+
+class _Listener:
+    """Messages out of a stream. What is no command is answered with ERROR and left."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decoder = wire.CommandDecoder()
+        self._silent = False
+        self._over = False
+
+    async def next_message(self) -> wire.Message | None:
+        """The next message, or None when the client has hung up."""
+        while True:
+            try:
+                message = self._decoder.next_message(silent=self._silent)
+                if message is not None:
+                    return message
+                if self._over:
+                    return None
+                await self._hear()
+            except ProtocolError as error:
+                await _say(self._writer, f"ERROR {error}")
+
+    async def _hear(self) -> None:
+        """Wait for bytes, or notice that a sender in the middle of a message has fallen silent."""
+        try:
+            async with asyncio.timeout(SILENCE_S if self._decoder.pending else None):
+                data = await self._reader.read(4096)
+        except TimeoutError:
+            self._silent = True
+            return
+        self._over = not data
+        self._silent = self._over
+        self._decoder.feed(data)
+
+
+async def _say(writer: asyncio.StreamWriter, text: str) -> None:
+    printable = text.encode(wire.ENCODING, errors="replace")[: wire.MAX_REPLY_BYTES]
+    writer.write(printable)
+    await writer.drain()
+
+
+def write_pair(folder: Path, shot: Shot) -> None:
+    """Write image and text, each whole before it gets its name. Blocks. Raises `OSError`."""
+    done, image = cv2.imencode(".jpg", shot.pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not done:
+        raise OSError("the frame cannot be encoded")
+    height, width = shot.pixels.shape
+    parameters = wire.Parameters(
+        wd_um=shot.wd_um,
+        magnification=shot.magnification,
+        others={"MODEL": "EM-30 (simulated)", "WIDTH": str(width), "HEIGHT": str(height)},
+    )
+    _put(folder / IMAGE_NAME, image.tobytes())
+    _put(folder / TEXT_NAME, wire.encode_parameters(parameters))
+
+
+def _put(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def _pair_waits(folder: Path) -> bool:
+    return (folder / IMAGE_NAME).exists() or (folder / TEXT_NAME).exists()
+
+
+def _check_folder(folder: Path) -> None:
+    probe = folder / ".afdaemon-probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ServeError(f"the drop folder {folder} cannot be used: {error.strerror}") from error

@@ -1,0 +1,25 @@
+"""The truth on disk, beside the vendor's wire and never on it: for tests, reports and benchmarks."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from afdaemon.sim.errors import ServeError
+from afdaemon.sim.world import Truth
+
+
+def write_truth(path: Path, truth: Truth) -> None:
+    """Write `truth` as JSON in one stroke, so that a reader never sees half of it.
+
+    Raises `ServeError`.
+    """
+    text = json.dumps(asdict(truth), indent=1)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise ServeError(
+            f"the truth cannot be written to {path}: {error.strerror}",
+            remedy="name another file with --truth",
+        ) from error
