@@ -1,0 +1,124 @@
+"""What a client can ask: one typed request per method, for the synchronous and the asyncio client."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from afdaemon.api import schemas as s
+from afdaemon.api.wire import MAX_IMAGE_BYTES, params_of
+from afdaemon.errors import UsageError
+
+R = TypeVar("R", bound=s.Reply)
+
+ANSWER_S = 5.0
+"""Longest wait for an answer that takes no work."""
+WORK_S = 60.0
+"""Longest wait for one that takes a move, a frame or the networks."""
+SLICE_S = 1.0
+"""A job is waited for in slices, so that a daemon that went away is noticed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask(Generic[R]):
+    """A call: its method, params, the type of its result, and how long its answer may take."""
+
+    method: str
+    params: s.Strict
+    result: type[R]
+    timeout_s: float = ANSWER_S
+    image: bytes | None = None
+
+
+def hello() -> Ask[s.Hello]:
+    """Who answers."""
+    return Ask(method="server.hello", params=s.NoParams(), result=s.Hello)
+
+
+def ping() -> Ask[s.Pong]:
+    """Whether it answers."""
+    return Ask(method="server.ping", params=s.NoParams(), result=s.Pong)
+
+
+def status() -> Ask[s.Status]:
+    """The daemon at a glance."""
+    return Ask(method="server.status", params=s.NoParams(), result=s.Status)
+
+
+def start(params: s.AutofocusParams) -> Ask[s.Started]:
+    """Take a job on."""
+    return Ask(method="autofocus.start", params=params, result=s.Started, timeout_s=WORK_S)
+
+
+def autofocus_params(
+    *,
+    profile: str = "paper",
+    start_wd_um: float | None = None,
+    timeout_s: float | None = None,
+    range_um: tuple[float, float] | None = None,
+    dry_run: bool = False,
+) -> s.AutofocusParams:
+    """A wish for focus; `range_um` is the job's own shortest and longest WD."""
+    limits = None
+    if range_um is not None:
+        limits = params_of(s.WdRange, min_um=range_um[0], max_um=range_um[1])
+    return params_of(
+        s.AutofocusParams,
+        profile=profile,
+        start_wd_um=start_wd_um,
+        timeout_s=timeout_s,
+        limits=limits,
+        meta=s.Meta(dry_run=dry_run),
+    )
+
+
+def job(job_id: str) -> Ask[s.Job]:
+    """A job as it stands."""
+    return Ask(method="job.get", params=params_of(s.JobParams, job=job_id), result=s.Job)
+
+
+def wait(job_id: str, timeout_s: float) -> Ask[s.Job]:
+    """A job when it has ended, or as it stands after `timeout_s`."""
+    params = params_of(s.WaitParams, job=job_id, timeout_s=timeout_s)
+    return Ask(method="job.wait", params=params, result=s.Job, timeout_s=timeout_s + ANSWER_S)
+
+
+def abort(job_id: str | None) -> Ask[s.Aborted]:
+    """End a job."""
+    params = params_of(s.AbortParams, job=job_id)
+    return Ask(method="job.abort", params=params, result=s.Aborted)
+
+
+def focus() -> Ask[s.Focus]:
+    """Where the instrument stands."""
+    return Ask(method="focus.get", params=s.NoParams(), result=s.Focus, timeout_s=WORK_S)
+
+
+def set_focus(wd_um: float, *, dry_run: bool) -> Ask[s.Focus]:
+    """Command an absolute WD."""
+    params = params_of(s.FocusSetParams, wd_um=wd_um, meta=s.Meta(dry_run=dry_run))
+    return Ask(method="focus.set", params=params, result=s.Focus, timeout_s=WORK_S)
+
+
+def limits() -> Ask[s.Limits]:
+    """The range that may be commanded."""
+    return Ask(method="focus.limits", params=s.NoParams(), result=s.Limits)
+
+
+def score(image: bytes | Path | None, magnification: float | None) -> Ask[s.Score]:
+    """Score an image file, its bytes, or a frame taken now.
+
+    Raises:
+        UsageError: the file can't be read, or is larger than the daemon takes.
+    """
+    params = params_of(s.ScoreParams, magnification=magnification)
+    data = _bytes_of(image) if isinstance(image, Path) else image
+    if data is not None and len(data) > MAX_IMAGE_BYTES:
+        raise UsageError(f"the image has {len(data)} bytes; at most {MAX_IMAGE_BYTES} go")
+    return Ask(method="frame.score", params=params, result=s.Score, timeout_s=WORK_S, image=data)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None

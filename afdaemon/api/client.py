@@ -1,0 +1,361 @@
+"""Clients of the daemon: `Client` waits, `AsyncClient` awaits. Both need pyzmq and pydantic alone.
+
+    with Client() as client:
+        job = client.autofocus(on_event=print)
+        print(job.converged, job.best_wd_um)
+
+Errors: `Unreachable` (no daemon answers), `VersionMismatch` (another protocol), `RequestRefused`
+(it answered with an error; its `kind` says which), `UsageError` (params that no daemon would take).
+A request that could not be sent is dropped, never delivered later to a daemon started anew.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import zmq
+import zmq.asyncio
+
+from afdaemon.api import asks, lines, wire
+from afdaemon.api import schemas as s
+from afdaemon.api.asks import Ask
+from afdaemon.api.endpoints import default_address, parse_endpoint
+from afdaemon.clock import SystemClock
+from afdaemon.errors import VersionMismatch
+
+R = TypeVar("R", bound=s.Reply)
+OnEvent = Callable[[s.Event], None]
+
+
+class Client:
+    """A synchronous client. Use it from one thread; several clients may be open at once."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self._places = parse_endpoint(address or default_address())
+        self._context = zmq.Context()
+        self._lines: dict[str, zmq.Socket[Any]] = {}
+        self._clock = SystemClock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the sockets. What was not sent yet is dropped."""
+        for line in self._lines.values():
+            line.close()
+        self._lines.clear()
+        self._context.term()
+
+    def hello(self) -> s.Hello:
+        """Who answers, in which protocol, with which methods."""
+        return self._ask(asks.hello())
+
+    def ping(self) -> s.Pong:
+        """Whether it answers."""
+        return self._ask(asks.ping())
+
+    def status(self) -> s.Status:
+        """The daemon, the instrument, the running job."""
+        return self._ask(asks.status())
+
+    def start(self, *, request_id: str | None = None, **wish: Any) -> s.Started:
+        """Take a job on and return at once; params as those of `asks.autofocus_params`."""
+        return self._ask(asks.start(asks.autofocus_params(**wish)), request_id=request_id)
+
+    def autofocus(
+        self, *, on_event: OnEvent | None = None, request_id: str | None = None, **wish: Any
+    ) -> s.Job:
+        """Focus, and return when the job has ended. `on_event` is told of every step.
+
+        Params as those of `asks.autofocus_params`. The job's id is `request_id`, so that another
+        thread's client (or this one, after an interrupt) can abort it.
+        """
+        job_id = request_id or wire.new_id()
+        with self.events(f"job.{job_id}") as events:
+            started = self.start(request_id=job_id, **wish)
+            return self.follow(started.job, events, on_event)
+
+    def follow(
+        self, job_id: str, events: "Events | None" = None, on_event: OnEvent | None = None
+    ) -> s.Job:
+        """Wait for a job's end, telling `on_event` what `events` brings meanwhile."""
+        while True:
+            job = self._ask(asks.wait(job_id, asks.SLICE_S), events=events, on_event=on_event)
+            if job.state.final:
+                return job
+
+    def job(self, job_id: str) -> s.Job:
+        """A job as it stands."""
+        return self._ask(asks.job(job_id))
+
+    def wait(self, job_id: str, timeout_s: float) -> s.Job:
+        """A job when it has ended, or as it stands after `timeout_s`."""
+        return self._ask(asks.wait(job_id, timeout_s))
+
+    def abort(self, job_id: str | None = None) -> s.Aborted:
+        """End a job, or the one that runs, over the abort socket."""
+        return self._ask(asks.abort(job_id), place=self._places.abort)
+
+    def wd(self) -> s.Focus:
+        """The instrument's WD (um) and magnification."""
+        return self._ask(asks.focus())
+
+    def set_wd(self, wd_um: float, *, dry_run: bool = False) -> s.Focus:
+        """Command an absolute WD (um)."""
+        return self._ask(asks.set_focus(wd_um, dry_run=dry_run))
+
+    def limits(self) -> s.Limits:
+        """The range that may be commanded."""
+        return self._ask(asks.limits())
+
+    def score_image(
+        self, image: bytes | Path | None = None, magnification: float | None = None
+    ) -> s.Score:
+        """Score an image file or its bytes at its magnification; without one, a frame taken now."""
+        return self._ask(asks.score(image, magnification))
+
+    @contextmanager
+    def events(self, *topics: str) -> Iterator["Events"]:
+        """Subscribe to topics that begin so; nothing published from then on is missed."""
+        subscriber = self._context.socket(zmq.SUB)
+        try:
+            lines.prepare(subscriber, self._places.events)
+            name = lines.subscribe(subscriber, topics)
+            events = Events(subscriber)
+            welcome = events.next(lines.CONNECT_S)
+            while welcome is not None and welcome.topic != name:
+                welcome = events.next(lines.CONNECT_S)
+            if welcome is None:
+                raise lines.nobody(self._places.address)
+            yield events
+        finally:
+            subscriber.close()
+
+    def _ask(
+        self,
+        ask: Ask[R],
+        *,
+        place: str | None = None,
+        request_id: str | None = None,
+        events: "Events | None" = None,
+        on_event: OnEvent | None = None,
+    ) -> R:
+        line = self._line(place or self._places.control)
+        request_id = request_id or wire.new_id()
+        if not line.poll(int(lines.CONNECT_S * 1000), zmq.POLLOUT):
+            raise lines.nobody(self._places.address)
+        line.send_multipart(lines.frames(ask, request_id))
+        end_s = self._clock.now_s() + ask.timeout_s
+        while (left_s := end_s - self._clock.now_s()) > 0:
+            if _await_either(line, events, left_s):
+                response = wire.decode_response(line.recv_multipart()[-1])
+                if response.id == request_id or response.id is None:
+                    _tell(events, on_event)
+                    return wire.result_of(response, ask.result)
+            _tell(events, on_event)
+        raise lines.silent(self._places.address, ask)
+
+    def _line(self, place: str) -> "zmq.Socket[Any]":
+        if place not in self._lines:
+            line = self._context.socket(zmq.DEALER)
+            self._lines[place] = line
+            lines.prepare(line, place)
+        return self._lines[place]
+
+
+class Events:
+    """A subscription; ends with the `with` that opened it."""
+
+    def __init__(self, socket: "zmq.Socket[Any]") -> None:
+        self.socket = socket
+
+    def next(self, timeout_s: float | None = None) -> s.Event | None:
+        """The next event, or None after `timeout_s`."""
+        if not self.socket.poll(None if timeout_s is None else int(timeout_s * 1000)):
+            return None
+        return lines.event(self.socket.recv_multipart())
+
+
+class AsyncClient:
+    """An asyncio client: `async with AsyncClient() as client`. Calls may overlap."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self._places = parse_endpoint(address or default_address())
+        self._context = zmq.asyncio.Context()
+        self._lines: dict[str, zmq.asyncio.Socket] = {}
+        self._readers: list[asyncio.Task[None]] = []
+        self._pending: dict[str, asyncio.Future[s.Response]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        for reader in self._readers:
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        for line in self._lines.values():
+            line.close()
+        self._context.term()
+
+    async def hello(self) -> s.Hello:
+        """Who answers, in which protocol, with which methods."""
+        return await self._ask(asks.hello())
+
+    async def ping(self) -> s.Pong:
+        """Whether it answers."""
+        return await self._ask(asks.ping())
+
+    async def status(self) -> s.Status:
+        """The daemon, the instrument, the running job."""
+        return await self._ask(asks.status())
+
+    async def start(self, *, request_id: str | None = None, **wish: Any) -> s.Started:
+        """Take a job on and return at once; params as those of `asks.autofocus_params`."""
+        return await self._ask(asks.start(asks.autofocus_params(**wish)), request_id=request_id)
+
+    async def autofocus(
+        self, *, on_event: OnEvent | None = None, request_id: str | None = None, **wish: Any
+    ) -> s.Job:
+        """Focus, and return when the job has ended. `on_event` is told of every step."""
+        job_id = request_id or wire.new_id()
+        async with self.events(f"job.{job_id}") as events:
+            started = await self.start(request_id=job_id, **wish)
+            telling = asyncio.create_task(_tell_all(events, on_event), name="events")
+            try:
+                return await self.follow(started.job)
+            finally:
+                telling.cancel()
+                with suppress(asyncio.CancelledError):
+                    await telling
+
+    async def follow(self, job_id: str) -> s.Job:
+        """Wait for a job's end."""
+        while True:
+            job = await self._ask(asks.wait(job_id, asks.SLICE_S))
+            if job.state.final:
+                return job
+
+    async def job(self, job_id: str) -> s.Job:
+        """A job as it stands."""
+        return await self._ask(asks.job(job_id))
+
+    async def wait(self, job_id: str, timeout_s: float) -> s.Job:
+        """A job when it has ended, or as it stands after `timeout_s`."""
+        return await self._ask(asks.wait(job_id, timeout_s))
+
+    async def abort(self, job_id: str | None = None) -> s.Aborted:
+        """End a job, or the one that runs, over the abort socket."""
+        return await self._ask(asks.abort(job_id), place=self._places.abort)
+
+    async def wd(self) -> s.Focus:
+        """The instrument's WD (um) and magnification."""
+        return await self._ask(asks.focus())
+
+    async def set_wd(self, wd_um: float, *, dry_run: bool = False) -> s.Focus:
+        """Command an absolute WD (um)."""
+        return await self._ask(asks.set_focus(wd_um, dry_run=dry_run))
+
+    async def limits(self) -> s.Limits:
+        """The range that may be commanded."""
+        return await self._ask(asks.limits())
+
+    async def score_image(
+        self, image: bytes | Path | None = None, magnification: float | None = None
+    ) -> s.Score:
+        """Score an image file or its bytes at its magnification; without one, a frame taken now."""
+        return await self._ask(asks.score(image, magnification))
+
+    @asynccontextmanager
+    async def events(self, *topics: str) -> AsyncIterator[AsyncIterator[s.Event]]:
+        """Subscribe to topics that begin so; nothing published from then on is missed."""
+        subscriber = self._context.socket(zmq.SUB)
+        try:
+            lines.prepare(subscriber, self._places.events)
+            name = lines.subscribe(subscriber, topics)
+            async with aclosing(_received(subscriber)) as events:
+                try:
+                    async with asyncio.timeout(lines.CONNECT_S):
+                        while (await anext(events)).topic != name:
+                            pass
+                except TimeoutError:
+                    raise lines.nobody(self._places.address) from None
+                yield events
+        finally:
+            subscriber.close()
+
+    async def _ask(
+        self, ask: Ask[R], *, place: str | None = None, request_id: str | None = None
+    ) -> R:
+        line = self._line(place or self._places.control)
+        request_id = request_id or wire.new_id()
+        answer: asyncio.Future[s.Response] = asyncio.get_running_loop().create_future()
+        self._pending[request_id] = answer
+        try:
+            await self._send(line, lines.frames(ask, request_id))
+            async with asyncio.timeout(ask.timeout_s):
+                return wire.result_of(await answer, ask.result)
+        except TimeoutError:
+            raise lines.silent(self._places.address, ask) from None
+        finally:
+            self._pending.pop(request_id, None)
+
+    async def _send(self, line: "zmq.asyncio.Socket", message: list[bytes]) -> None:
+        try:
+            async with asyncio.timeout(lines.CONNECT_S):
+                await line.send_multipart(message)
+        except TimeoutError:
+            raise lines.nobody(self._places.address) from None
+
+    def _line(self, place: str) -> "zmq.asyncio.Socket":
+        if place not in self._lines:
+            line = self._context.socket(zmq.DEALER)
+            self._lines[place] = line
+            lines.prepare(line, place)
+            self._readers.append(asyncio.create_task(self._read(line), name="replies"))
+        return self._lines[place]
+
+    async def _read(self, line: "zmq.asyncio.Socket") -> None:
+        """The one task that receives on a socket."""
+        while True:
+            raw = (await line.recv_multipart())[-1]
+            try:
+                response = wire.decode_response(raw)
+            except VersionMismatch as error:
+                for answer in self._pending.values():
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            waiting = self._pending.get(str(response.id))
+            if waiting is not None and not waiting.done():
+                waiting.set_result(response)
+
+
+def _await_either(line: "zmq.Socket[Any]", events: Events | None, timeout_s: float) -> bool:
+    """Wait for an answer or an event; whether an answer is there."""
+    poller = zmq.Poller()
+    poller.register(line, zmq.POLLIN)
+    if events is not None:
+        poller.register(events.socket, zmq.POLLIN)
+    return line in dict(poller.poll(max(1, int(timeout_s * 1000))))
+
+
+def _tell(events: Events | None, on_event: OnEvent | None) -> None:
+    while events is not None and (event := events.next(0.0)) is not None:
+        if on_event is not None:
+            on_event(event)
+
+
+async def _tell_all(events: AsyncIterator[s.Event], on_event: OnEvent | None) -> None:
+    async for event in events:
+        if on_event is not None:
+            on_event(event)
+
+
+async def _received(socket: "zmq.asyncio.Socket") -> AsyncGenerator[s.Event]:
+    while True:
+        yield lines.event(await socket.recv_multipart())

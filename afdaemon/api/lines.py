@@ -1,0 +1,70 @@
+"""What the clients' sockets have in common: how they are set up, what goes in, what comes out."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import zmq
+from pydantic import ValidationError
+
+from afdaemon.api import wire
+from afdaemon.api.asks import Ask
+from afdaemon.api.schemas import Event, Reply
+from afdaemon.errors import Unreachable, VersionMismatch
+
+CONNECT_S = 1.5
+"""A daemon on this machine accepts at once; who waits longer waits for nobody."""
+MAX_REPLY_BYTES = 16 * 1024 * 1024
+"""A job's trace of many thousand readings fits; nothing larger is honest."""
+
+R = TypeVar("R", bound=Reply)
+
+
+def prepare(socket: "zmq.Socket[Any]", place: str) -> None:
+    """Cap and connect a client's socket.
+
+    Raises:
+        Unreachable: the address can't be one.
+    """
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
+    # Only to a daemon that is there: nothing is kept for one that may come later.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.IPV6, 1)
+    try:
+        socket.connect(place)
+    except zmq.ZMQError as error:
+        raise Unreachable(f"{place} cannot be reached: {error.strerror}") from None
+
+
+def subscribe(socket: "zmq.Socket[Any]", topics: Sequence[str]) -> str:
+    """Subscribe, and return the topic of the welcome that says when it has taken effect."""
+    name = f"welcome.{wire.new_id()}"
+    for topic in (*topics, name):
+        socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+    return name
+
+
+def frames(ask: Ask[R], request_id: str) -> list[bytes]:
+    """A call as a message."""
+    request = wire.encode_request(ask.method, ask.params, request_id)
+    return [request] if ask.image is None else [request, ask.image]
+
+
+def event(message: Sequence[bytes]) -> Event:
+    """An event out of a message: topic, then JSON."""
+    try:
+        return Event.model_validate_json(message[-1])
+    except ValidationError:
+        raise VersionMismatch("an event came that this client does not understand") from None
+
+
+def nobody(address: str) -> Unreachable:
+    """Nothing accepted the connection."""
+    return Unreachable(f"no daemon answers at {address}")
+
+
+def silent(address: str, ask: Ask[R]) -> Unreachable:
+    """It was accepted, and no answer came."""
+    return Unreachable(
+        f"the daemon at {address} did not answer {ask.method} within {ask.timeout_s:g} s"
+    )

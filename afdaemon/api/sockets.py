@@ -1,0 +1,69 @@
+"""How our sockets are set up: every size and wait that a peer could stretch is capped here."""
+
+import errno
+from collections.abc import Sequence
+from typing import Any
+
+import zmq
+
+from afdaemon.api.endpoints import Endpoints
+from afdaemon.api.rundir import share
+from afdaemon.errors import BusyError, ConfigError
+
+HANDSHAKE_MS = 2_000
+"""Who connects and says nothing is dropped: silent connections must not pile up."""
+HEARTBEAT_MS = 5_000
+HEARTBEAT_TIMEOUT_MS = 15_000
+"""Who vanished without closing is dropped, with what waits for it."""
+QUEUE_MESSAGES = 256
+"""Messages kept for one peer, each way; who doesn't read gets no more, and takes no memory."""
+LINGER_MS = 200
+"""Last answers leave within this; closing never hangs on a peer that doesn't read."""
+BACKLOG = 64
+
+
+def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
+    """Set what every listening socket of ours has in common, before it is bound."""
+    socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
+    socket.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES)
+    socket.setsockopt(zmq.LINGER, LINGER_MS)
+    socket.setsockopt(zmq.BACKLOG, BACKLOG)
+    socket.setsockopt(zmq.IPV6, 1)
+    if socket.type == zmq.ROUTER:
+        # An answer to a client that has gone is an error that we see, not silence.
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+
+
+def bind(socket: zmq.Socket[Any], address: str, endpoints: Endpoints) -> None:
+    """Listen on one of the addresses of `endpoints`.
+
+    Raises:
+        BusyError: something else listens there.
+        ConfigError: it can't be listened on.
+    """
+    try:
+        socket.bind(address)
+        if endpoints.folder is not None:
+            share(endpoints.folder / address.rpartition("/")[2])
+    except zmq.ZMQError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BusyError(
+                f"another program already listens on {address}",
+                remedy="if it is afdaemon, use that one; otherwise give this one another address",
+            ) from None
+        raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
+
+
+def unwrap(message: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    """The return address of a ROUTER's message, and its payload.
+
+    A DEALER's message carries its identity alone, a REQ's an empty frame after it.
+    """
+    cut = 2 if len(message) > 1 and not message[1] else 1
+    return message[:cut], message[cut:]
