@@ -38,7 +38,7 @@ class AisemMicroscope:
         self._session: AisemSession | None = None
         self._up = asyncio.Event()
         self._closed = False
-        self._down: DriverError = NotConnected("it has not been opened yet")
+        self._failure: DriverError | None = None
         self._tally = Tally()
 
     @property
@@ -78,11 +78,13 @@ class AisemMicroscope:
         """Return when the link is up, or raise `LinkTimeout` with the cause."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._up.wait()
+                while not self.connected:
+                    self._up.clear()
+                    await self._up.wait()
         except TimeoutError:
+            down = self._why_down()
             raise LinkTimeout(
-                f"no link to {self.name} within {timeout_s:g} s: {self._down}",
-                remedy=self._down.remedy,
+                f"no link to {self.name} within {timeout_s:g} s: {down}", remedy=down.remedy
             ) from None
 
     async def read_state(self) -> MicroscopeState:
@@ -100,18 +102,22 @@ class AisemMicroscope:
     async def close(self) -> None:
         """Say FINISH if the link is up, and release it."""
         self._closed = True
-        self._up.clear()
-        self._down = NotConnected("it was closed")
+        self._failure = NotConnected("it was closed")
         session, self._session = self._session, None
         if session is not None:
             await session.finish()
 
     def _present_session(self) -> AisemSession:
         if self._session is None or not self._session.link.is_up:
-            raise NotConnected(
-                f"the link to {self.name} is down: {self._down}", remedy=self._down.remedy
-            )
+            down = self._why_down()
+            raise NotConnected(f"the link to {self.name} is down: {down}", remedy=down.remedy)
         return self._session
+
+    def _why_down(self) -> DriverError:
+        """Why the last attempt failed, or why the link broke that was up before."""
+        return self._failure or NotConnected(
+            self._session.link.why_lost if self._session else "it has not been opened yet"
+        )
 
     async def _open(self) -> reconnect.Event:
         try:
@@ -127,8 +133,9 @@ class AisemMicroscope:
             )
             await self._greet(session)
         except DriverError as error:
-            self._down = error
+            self._failure = error
             return reconnect.Refused()
+        self._failure = None
         self._session = session
         self._tally.connected()
         self._up.set()
@@ -149,8 +156,6 @@ class AisemMicroscope:
         if session is None:
             return reconnect.Lost(up_s=0.0)
         since_s = self._clock.now_s()
-        why = await session.link.wait_lost()
-        self._up.clear()
-        self._down = NotConnected(why)
+        await session.link.wait_lost()
         await session.link.close()
         return reconnect.Lost(up_s=self._clock.now_s() - since_s)

@@ -58,10 +58,14 @@ class TcpLink:
         if self._lost.is_set():
             raise LinkLost(f"the connection broke: {self._why}")
 
-    async def wait_lost(self) -> str:
-        """Return, with the cause, when the link has broken."""
-        await self._lost.wait()
+    @property
+    def why_lost(self) -> str:
+        """What broke the link; empty while it is up."""
         return self._why
+
+    async def wait_lost(self) -> None:
+        """Return when the link has broken."""
+        await self._lost.wait()
 
     async def send(self, data: bytes, *, timeout_s: float) -> None:
         """Send bytes to which there is no answer. Raises `LinkLost` or `LinkTimeout`."""
@@ -116,6 +120,7 @@ class TcpLink:
                     await self._next_bytes()
         self._reply_owed = False
         if len(self._held) > self._max_reply_bytes:
+            self.abort("an answer had no end")
             raise ProtocolError(f"the answer is longer than {self._max_reply_bytes} bytes")
         return bytes(self._held)
 
