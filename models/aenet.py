@@ -63,4 +63,6 @@ class AENetCompact(nn.Module):
 
 def map_score(blur_map: Tensor) -> Tensor:
     """Score of each frame, (N,): the median of its map, on the label curve."""
-    return TOP_SCORE * torch.sigmoid(blur_map.float().flatten(1).median(dim=1).values)
+    # contiguous: torch 2.13 returns garbage for the median of an expanded (stride 0) tensor.
+    flat = blur_map.float().flatten(1).contiguous()
+    return TOP_SCORE * torch.sigmoid(flat.median(dim=1).values)

@@ -44,7 +44,7 @@ class FocusSeries:
 class TrainConfig:
     """How ACNet is trained."""
 
-    episodes: int = 300
+    episodes: int = 500
     parallel: int = 512
     steps: int = 16
     updates: int = 16
@@ -52,7 +52,7 @@ class TrainConfig:
     replay: int = 200_000
     learning_rate: float = 1e-3
     exploration: float = 0.5
-    exploration_decay: float = 0.985
+    exploration_decay: float = 0.98
     score_noise: float = 0.1
     search_score: float = 2.0
     seed: int = 1

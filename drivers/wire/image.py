@@ -135,5 +135,5 @@ def crop_data_bar(grey: GreyPixels) -> GreyPixels:
         return grey
     bar = values[start:]
     has_text = float(bar.max() - bar.min()) > 60.0 * tolerance
-    differs = float(np.mean(flat[:start])) < 0.2
+    differs = start > 0 and float(np.mean(flat[:start])) < 0.2
     return grey[:start] if has_text and differs else grey

@@ -1,0 +1,118 @@
+"""The training loops learn, repeat themselves from a seed, and write what the loaders read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from afdaemon.models import train_acnet, train_aenet
+from afdaemon.models.aenet import AENetCompact
+from afdaemon.models.data import Batch, batch_of, batches, target_of
+from afdaemon.models.policy import load_policy
+from afdaemon.models.scorer import load_scorer
+from afdaemon.models.state import a_max_um
+
+SMALL = train_aenet.TrainConfig(steps=30, widths=(8, 8, 8, 8, 8), warmup_steps=5)
+
+
+def striped_scenes(seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Frames whose stripes are as wide as their label says: learned in a few steps."""
+    rng = np.random.default_rng(seed)
+    while True:
+        blur = rng.choice([1.0, 16.0], 4).astype(np.float32)
+        x = np.arange(96)
+        rows = [127 + 100 * np.sin(2 * np.pi * x / (4 * b + 2)) for b in blur]
+        frames = np.stack([np.tile(row, (96, 1)) for row in rows])
+        noisy = frames + rng.normal(0, 5, frames.shape)
+        yield noisy.clip(0, 255).astype(np.uint8), np.full(4, 1e3, np.float32), blur
+
+
+def train_small() -> tuple[AENetCompact, list[float]]:
+    losses: list[float] = []
+    stream = batches(striped_scenes, seed=1, scenes_per_batch=2, workers=0)
+    model = train_aenet.train(
+        SMALL, stream, device=torch.device("cpu"), on_progress=lambda p: losses.append(p.loss)
+    )
+    return model, losses
+
+
+def test_aenet_learns_and_repeats_itself(tmp_path: Path) -> None:
+    model, losses = train_small()
+    again, _ = train_small()
+    assert losses[-1] < 0.8 * losses[0]
+    for a, b in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+    path = tmp_path / "aenet.safetensors"
+    train_aenet.save(model, path, config=SMALL, data={}, metrics={}, seconds=1.0)
+    frame = next(striped_scenes(3))[0][0]
+    assert 0.0 <= load_scorer("cpu", weights=path).score(frame, 1e3).score <= 9.0
+
+
+def test_targets_follow_the_label_curve() -> None:
+    blur = np.array([1.0, 4.0, 12.0], np.float32)
+    score = 9.0 * torch.sigmoid(torch.from_numpy(target_of(blur)))
+    assert score.tolist() == pytest.approx([9 / (1 + (b / 4) ** 2) for b in blur], rel=1e-5)
+
+
+def test_a_perfect_network_is_measured_as_perfect() -> None:
+    class Oracle(AENetCompact):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return target[: len(x), None, None].expand(-1, 3, 3)
+
+    scene = next(striped_scenes(1))
+    batch = batch_of([scene])
+    target = batch.target
+
+    def forever() -> Iterator[Batch]:
+        while True:
+            yield batch
+
+    metrics = train_aenet.evaluate(Oracle(), forever(), 2)
+    assert (metrics["mse"], metrics["accuracy_within_1"], metrics["precision"]) == (0.0, 1.0, 1.0)
+
+
+def analytic_series(magnification: float, dof_um: float) -> train_acnet.FocusSeries:
+    offset = np.linspace(-45.0, 45.0, 181)
+    sharp = 1.0 / (1.0 + (2.0 * offset / 4.0) ** 2)
+    return train_acnet.FocusSeries(
+        magnification=magnification,
+        dof_um=dof_um,
+        offset_um=offset * dof_um,
+        score=9.0 * sharp,
+        variance=0.1 + 0.3 * sharp,
+        entropy=5.0 + 2.0 * sharp,
+    )
+
+
+def test_acnet_learns_to_go_to_the_focus(tmp_path: Path) -> None:
+    series = [analytic_series(m, 31.75 * 5_000.0 / m) for m in (500.0, 2_000.0, 10_000.0, 20_000.0)]
+    config = train_acnet.TrainConfig(
+        episodes=40, parallel=128, steps=12, updates=12, batch=256, exploration_decay=0.9
+    )
+    losses: list[float] = []
+    network = train_acnet.train(config, series, lambda done, total, loss: losses.append(loss))
+    assert losses[-1] < 0.5 * losses[0]
+    metrics = train_acnet.evaluate(network, series, config)
+    assert metrics["median_error_dof_after_15"] < 1.0
+    path = tmp_path / "acnet.safetensors"
+    train_acnet.save(network, path, config=config, data={}, metrics=metrics, seconds=1.0)
+    policy = load_policy(path)
+    step = policy.propose(
+        wd_um=[11_900.0, 11_500.0],
+        score=[4.0, 1.0],
+        variance=[0.25, 0.12],
+        entropy=[6.0, 5.2],
+        magnification=2_000.0,
+    )
+    assert 0.0 < step <= a_max_um(2_000.0), "rising towards longer WD, so the focus lies there"
+
+
+def test_reading_a_bank_interpolates_and_holds_beyond_its_ends() -> None:
+    bank = train_acnet.SeriesBank([analytic_series(1_000.0, 100.0)])
+    at = np.array([0.0, 200.0, -200.0, 1e9])
+    score = bank.read(np.zeros(4, np.intp), at)[0]
+    assert score[0] == pytest.approx(9.0, abs=0.01)
+    assert score[1] == pytest.approx(score[2]) == pytest.approx(4.5, abs=0.05)
+    assert score[3] == pytest.approx(9.0 / (1.0 + 22.5**2), rel=1e-3)
