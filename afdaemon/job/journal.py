@@ -1,0 +1,273 @@
+"""The journal: every job's request, limits, events and commands, durable before they are done.
+
+One SQLite file in WAL mode with `synchronous=FULL`: a call that has returned has reached the disk.
+The loop appends an event and the command that follows from it in one transaction, and only then
+carries the command out, so no move happens that the journal does not know, and the first move comes
+after {job, start WD, limits}. Calls block for some milliseconds and may come from any thread.
+
+`replay` runs a job's events through `afdaemon.control.machine.step` again. The step law's answers
+are in the journal too, so it needs no network and must give the same commands to the last bit.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from afdaemon.control.limits import Limits
+from afdaemon.control.machine import IllegalEventError, State, step
+from afdaemon.control.profile import PaperProfile
+from afdaemon.control.values import Command, Conclude, Event, Outcome, Started
+from afdaemon.errors import ConfigError, JournalError, LimitError
+from afdaemon.job import records
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 1.0
+"""How long to wait for another process that holds the file, e.g. a backup."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    job_id TEXT PRIMARY KEY, opened_utc TEXT NOT NULL, request TEXT NOT NULL, limits TEXT NOT NULL,
+    rules TEXT NOT NULL, outcome TEXT, closed_utc TEXT, interrupted_utc TEXT
+);
+CREATE TABLE IF NOT EXISTS steps (
+    job_id TEXT NOT NULL REFERENCES jobs (job_id), number INTEGER NOT NULL, event TEXT NOT NULL,
+    command TEXT NOT NULL, proposal TEXT, PRIMARY KEY (job_id, number)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalStep:
+    """What happened, what was to be done next, and the step law's answer (um) if it was asked."""
+
+    event: Event
+    command: Command
+    proposal_um: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A job as the journal knows it. `outcome` is None while it runs, or if it was interrupted."""
+
+    job_id: str
+    opened_utc: datetime
+    request: Mapping[str, Any]
+    limits: Limits
+    rules: PaperProfile
+    start_wd_um: float | None
+    outcome: Outcome | None
+    interrupted: bool
+
+
+class Journal:
+    """A journal file, made if it is missing. Every method raises JournalError if the disk fails."""
+
+    def __init__(self, path: Path, *, utc: Callable[[], datetime] | None = None) -> None:
+        self._path = path
+        self._utc = utc or (lambda: datetime.now(UTC))
+        self._lock = threading.Lock()
+        with self._errors_named():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                path,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level="IMMEDIATE",
+                check_same_thread=False,
+            )
+        try:
+            with self._errors_named():
+                self._prepare()
+        except JournalError:
+            self._connection.close()
+            raise
+
+    def open_job(
+        self,
+        job_id: str,
+        *,
+        request: Mapping[str, object],
+        limits: Limits,
+        rules: PaperProfile,
+    ) -> None:
+        """Enter a job. Raises JournalError too if the id is known: no job is done twice."""
+        row = (
+            job_id,
+            self._utc().isoformat(),
+            json.dumps(dict(request)),
+            records.encode_setting(limits),
+            records.encode_setting(rules),
+        )
+        with self._transaction() as connection:
+            if connection.execute("SELECT 1 FROM jobs WHERE job_id = ?", (job_id,)).fetchone():
+                raise JournalError(
+                    f"job {job_id} is in the journal already",
+                    remedy="give each job an id of its own",
+                )
+            connection.execute(
+                "INSERT INTO jobs (job_id, opened_utc, request, limits, rules) "
+                "VALUES (?, ?, ?, ?, ?)",
+                row,
+            )
+
+    def append(self, job_id: str, number: int, entry: JournalStep) -> None:
+        """Enter a job's step `number` (from 0). A conclusion closes the job with its outcome."""
+        proposal = None if entry.proposal_um is None else json.dumps(entry.proposal_um)
+        command = records.encode(entry.command)
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO steps (job_id, number, event, command, proposal) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (job_id, number, records.encode(entry.event), command, proposal),
+            )
+            if isinstance(entry.command, Conclude):
+                connection.execute(
+                    "UPDATE jobs SET outcome = ?, closed_utc = ? WHERE job_id = ?",
+                    (command, self._utc().isoformat(), job_id),
+                )
+
+    def find(self, job_id: str) -> JobRecord | None:
+        """The job of that id, or None."""
+        with self._transaction() as connection:
+            row = connection.execute("SELECT * FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+            with _readable(job_id):
+                return None if row is None else _record(connection, row)
+
+    def steps(self, job_id: str) -> list[JournalStep]:
+        """A job's steps in order; none if the job is unknown."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT event, command, proposal FROM steps WHERE job_id = ? ORDER BY number",
+                (job_id,),
+            ).fetchall()
+        with _readable(job_id):
+            return [_step(row) for row in rows]
+
+    def interrupted(self) -> list[JobRecord]:
+        """For start-up: the jobs that a crash left without an outcome, oldest first.
+
+        They are marked, so that the next start does not report them again.
+        """
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT * FROM jobs WHERE outcome IS NULL AND interrupted_utc IS NULL "
+                "ORDER BY opened_utc, rowid"
+            ).fetchall()
+            connection.execute(
+                "UPDATE jobs SET interrupted_utc = ? "
+                "WHERE outcome IS NULL AND interrupted_utc IS NULL",
+                (self._utc().isoformat(),),
+            )
+            with _readable("found at start-up"):
+                return [replace(_record(connection, row), interrupted=True) for row in rows]
+
+    def replay(self, job_id: str) -> list[JournalStep]:
+        """The job's steps, every command recomputed from the events.
+
+        Raises JournalError if the job is unknown or a command differs from the one in the journal.
+        """
+        record = self.find(job_id)
+        if record is None:
+            raise JournalError(f"job {job_id} is not in the journal", remedy="check the job's id")
+        return _replay(record, self.steps(job_id))
+
+    def close(self) -> None:
+        """Release the file. Safe to call twice."""
+        with self._lock:
+            self._connection.close()
+
+    def _prepare(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise JournalError(
+                f"{self._path} was written by another version (schema {version}, "
+                f"known is {SCHEMA_VERSION})",
+                remedy="move the file away, or run the version that wrote it",
+            )
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.executescript(_SCHEMA)
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._errors_named(), self._connection:
+            yield self._connection
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(f"the journal {self._path} fails: {error}") from error
+
+
+@contextmanager
+def _readable(job_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, LimitError, ConfigError) as error:
+        raise JournalError(
+            f"the journal's entry of job {job_id} cannot be read: {error!r}",
+            remedy="move the journal file away",
+        ) from error
+
+
+def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> JobRecord:
+    first = connection.execute(
+        "SELECT event FROM steps WHERE job_id = ? AND number = 0", (row["job_id"],)
+    ).fetchone()
+    started = records.decode_event(first["event"]) if first is not None else None
+    concluded = records.decode_command(row["outcome"]) if row["outcome"] is not None else None
+    return JobRecord(
+        job_id=row["job_id"],
+        opened_utc=datetime.fromisoformat(row["opened_utc"]),
+        request=json.loads(row["request"]),
+        limits=records.decode_limits(row["limits"]),
+        rules=records.decode_profile(row["rules"]),
+        start_wd_um=started.wd_um if isinstance(started, Started) else None,
+        outcome=concluded.outcome if isinstance(concluded, Conclude) else None,
+        interrupted=row["interrupted_utc"] is not None,
+    )
+
+
+def _step(row: sqlite3.Row) -> JournalStep:
+    return JournalStep(
+        event=records.decode_event(row["event"]),
+        command=records.decode_command(row["command"]),
+        proposal_um=None if row["proposal"] is None else json.loads(row["proposal"]),
+    )
+
+
+def _replay(record: JobRecord, steps: list[JournalStep]) -> list[JournalStep]:
+    state = State(limits=record.limits, rules=record.rules, law=_no_law)
+    again: list[JournalStep] = []
+    for number, entry in enumerate(steps):
+        if entry.proposal_um is not None:
+            state = replace(state, law=_answering(entry.proposal_um))
+        try:
+            state, (command,) = step(state, entry.event)
+        except IllegalEventError as error:
+            raise JournalError(f"job {record.job_id}, step {number}: {error}") from error
+        if records.encode(command) != records.encode(entry.command):
+            raise JournalError(
+                f"job {record.job_id}, step {number} replays to {command}, "
+                f"but the journal says {entry.command}"
+            )
+        state = replace(state, law=_no_law)
+        again.append(replace(entry, command=command))
+    return again
+
+
+def _no_law(_readings: object) -> float:
+    raise IllegalEventError("the journal holds no answer of the step law here")
+
+
+def _answering(proposal_um: float) -> Callable[[object], float]:
+    return lambda _readings: proposal_um

@@ -1,0 +1,319 @@
+"""The job loop: carries the machine's commands out on a microscope and feeds back what happened.
+
+Each turn is: step, journal, do. The journal is written before a command is carried out; every move
+passes the motion guard when it is about to be sent; every deed has a deadline. Failures become
+events, so that the machine, and nothing else, decides what follows.
+
+Abort, and the end of the job's time, interrupt a reading at once. A move under way is left to be
+acknowledged, so that nobody has to guess where the instrument stands; its deadline is short. A
+cancelled `run` aborts the job, waits until the start WD is restored and then passes the
+cancellation on.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from afdaemon.clock import Clock
+from afdaemon.control.limits import MotionGuard
+from afdaemon.control.machine import State, step
+from afdaemon.control.profile import PAPER, PaperProfile
+from afdaemon.control.servo import StepLaw
+from afdaemon.control.stop import best_seen
+from afdaemon.control.values import (
+    Command,
+    Conclude,
+    Event,
+    Failed,
+    Moved,
+    MoveWd,
+    Observed,
+    Outcome,
+    Phase,
+    Reading,
+    ReadingKind,
+    Reason,
+    Started,
+    TakeReading,
+    TracePoint,
+)
+from afdaemon.drivers.base import Frame, Microscope
+from afdaemon.drivers.errors import DriverError
+from afdaemon.errors import JournalError, LimitError
+from afdaemon.job.journal import Journal, JournalStep
+from afdaemon.models.errors import ModelError
+
+Score = Callable[[Frame], Awaitable[Reading]]
+"""Judges a frame. Slow work belongs in a worker thread; raises ModelError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long (s) one thing may take. The drivers' own time-outs are shorter and say more."""
+
+    move_s: float = 3.0
+    read_s: float = 10.0
+    restore_s: float = 3.0
+    job_s: float = 300.0
+
+
+DEADLINES = Deadlines()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What a job works with: shared by all jobs, used by one at a time."""
+
+    microscope: Microscope
+    score: Score
+    law: StepLaw
+    guard: MotionGuard
+    journal: Journal
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a job stands, for whoever watches; sent after each reading and at each new phase.
+
+    `reading` counts all readings so far, `readings_max` is where the present phase ends at the
+    latest. `kind` and `score` are None if no reading was taken since the last report. Times in s
+    since the job began, working distances in um.
+    """
+
+    job_id: str
+    phase: Phase
+    kind: ReadingKind | None
+    reading: int
+    readings_max: int
+    wd_um: float | None
+    score: float | None
+    best_wd_um: float | None
+    best_score: float | None
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """How a job ended, every reading of it in order, and how long it took."""
+
+    job_id: str
+    outcome: Outcome
+    trace: tuple[TracePoint, ...]
+    seconds: float
+
+
+class Job:
+    """One autofocus job. Make it, `run` it once, `abort` it at any time (from the same loop)."""
+
+    def __init__(
+        self,
+        job_id: str,
+        bench: Bench,
+        *,
+        rules: PaperProfile = PAPER,
+        deadlines: Deadlines = DEADLINES,
+        request: Mapping[str, object] | None = None,
+        report: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.job_id = job_id
+        self._bench = bench
+        self._deadlines = deadlines
+        self._request = request or {}
+        self._report = report
+        self._state = State(limits=bench.guard.limits, law=bench.law, rules=rules)
+        self._began_s = bench.clock.now_s()
+        self._steps = 0
+        self._is_journaled = True
+        self._abort_detail: str | None = None
+        self._scope: asyncio.Timeout | None = None
+
+    def abort(self, detail: str = "the job was aborted") -> None:
+        """End the job as soon as can be; it restores the start WD and `run` returns as ever."""
+        if self._abort_detail is None:
+            self._abort_detail = detail
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(asyncio.get_running_loop().time())
+
+    async def run(self) -> JobResult:
+        """Do the job.
+
+        Raises JournalError if the journal fails (before any move, or after the start WD was
+        restored as far as possible). Whatever goes wrong with instrument or frames is an outcome.
+        """
+        drive = asyncio.create_task(self._drive(), name=f"job {self.job_id}")
+        is_cancelled = False
+        while not drive.done():
+            try:
+                await asyncio.wait({drive})
+            except asyncio.CancelledError:
+                is_cancelled = True
+                self.abort("the service is stopping")
+        if is_cancelled:
+            raise asyncio.CancelledError from drive.exception()
+        return drive.result()
+
+    async def _drive(self) -> JobResult:
+        await asyncio.to_thread(
+            self._bench.journal.open_job,
+            self.job_id,
+            request=self._request,
+            limits=self._state.limits,
+            rules=self._state.rules,
+        )
+        self._began_s = self._bench.clock.now_s()
+        try:
+            outcome = await self._converse(await self._begin())
+        except Exception as error:
+            await self._wind_up(error)
+            raise
+        return JobResult(
+            job_id=self.job_id,
+            outcome=outcome,
+            trace=self._state.trace,
+            seconds=self._elapsed_s(),
+        )
+
+    async def _converse(self, event: Event) -> Outcome:
+        while True:
+            command = await self._advance(event)
+            if isinstance(command, Conclude):
+                return command.outcome
+            event = await self._carry_out(command)
+
+    async def _advance(self, event: Event) -> Command:
+        before = self._state
+        self._state, (command,) = step(before, event)
+        entry = JournalStep(event=event, command=command, proposal_um=self._state.proposal_um)
+        try:
+            if self._is_journaled:
+                await asyncio.to_thread(self._bench.journal.append, self.job_id, self._steps, entry)
+        except JournalError:
+            # The command will not be carried out: as far as moves go, this step never was.
+            self._state = before
+            raise
+        self._steps += 1
+        has_read = len(self._state.trace) > len(before.trace)
+        if has_read or self._state.phase is not before.phase:
+            self._tell(self._state.trace[-1] if has_read else None)
+        return command
+
+    async def _wind_up(self, error: Exception) -> None:
+        """Bring the instrument home after a failure that is no event, trusting nothing else."""
+        if self._state.phase is Phase.DONE:
+            return
+        self._report = None
+        if isinstance(error, JournalError):
+            self._is_journaled = False
+        detail = f"ended by an error of the service: {error}"
+        await self._converse(Failed(reason=Reason.ABORTED, detail=detail))
+
+    async def _begin(self) -> Event:
+        what = "asking for the working distance"
+        return self._must_stop() or await self._interruptibly(
+            what, self._deadlines.move_s, self._read_start
+        )
+
+    async def _carry_out(self, command: MoveWd | TakeReading) -> Event:
+        match command:
+            case MoveWd(wd_um=wd_um) if self._state.phase is Phase.RESTORE:
+                what = f"the move back to {wd_um:g} um"
+                return await self._within(
+                    what, self._deadlines.restore_s, lambda: self._move(wd_um)
+                )
+            case MoveWd(wd_um=wd_um):
+                what = f"the move to {wd_um:g} um"
+                return self._must_stop() or await self._within(
+                    what, self._deadlines.move_s, lambda: self._move(wd_um)
+                )
+            case TakeReading():
+                return self._must_stop() or await self._interruptibly(
+                    "a scored frame", self._deadlines.read_s, self._read
+                )
+            case _:
+                assert_never(command)
+
+    async def _read_start(self) -> Event:
+        now = await self._bench.microscope.read_state()
+        return Started(wd_um=now.wd_um, magnification=now.magnification)
+
+    async def _move(self, wd_um: float) -> Event:
+        self._bench.guard.check(wd_um)
+        await self._bench.microscope.move_wd(wd_um)
+        return Moved(wd_um=wd_um)
+
+    async def _read(self) -> Event:
+        frame = await self._bench.microscope.grab()
+        return Observed(reading=await self._bench.score(frame))
+
+    async def _within(self, what: str, limit_s: float, do: Callable[[], Awaitable[Event]]) -> Event:
+        """Do it within `limit_s`; whatever goes wrong with the instrument is an event too."""
+        try:
+            async with asyncio.timeout(limit_s):
+                return await do()
+        except TimeoutError:
+            return Failed(reason=Reason.DEVICE, detail=f"{what} took longer than {limit_s:g} s")
+        except LimitError as error:
+            return Failed(reason=Reason.OUT_OF_RANGE, detail=str(error))
+        except (DriverError, ModelError) as error:
+            return Failed(reason=Reason.DEVICE, detail=str(error))
+
+    async def _interruptibly(
+        self, what: str, limit_s: float, do: Callable[[], Awaitable[Event]]
+    ) -> Event:
+        """The same for what an abort or the end of the job's time may interrupt."""
+        left_s = self._deadlines.job_s - self._elapsed_s()
+        try:
+            async with asyncio.timeout(left_s) as self._scope:
+                return await self._within(what, limit_s, do)
+        except TimeoutError:
+            return self._must_stop() or self._out_of_time()
+        finally:
+            self._scope = None
+
+    def _must_stop(self) -> Failed | None:
+        if self._abort_detail is not None:
+            return Failed(reason=Reason.ABORTED, detail=self._abort_detail)
+        return self._out_of_time() if self._elapsed_s() >= self._deadlines.job_s else None
+
+    def _out_of_time(self) -> Failed:
+        detail = f"the job took longer than {self._deadlines.job_s:g} s"
+        return Failed(reason=Reason.TIMEOUT, detail=detail)
+
+    def _elapsed_s(self) -> float:
+        return self._bench.clock.now_s() - self._began_s
+
+    def _tell(self, last: TracePoint | None) -> None:
+        """Report where the job stands; `last` is the reading that was taken just now, if any."""
+        if self._report is None:
+            return
+        state = self._state
+        best = best_seen(state.trace) if state.trace else None
+        self._report(
+            Progress(
+                job_id=self.job_id,
+                phase=state.phase,
+                kind=last.kind if last is not None else None,
+                reading=len(state.trace),
+                readings_max=_readings_max(state),
+                wd_um=state.wd_um if state.start is not None else None,
+                score=last.score if last is not None else None,
+                best_wd_um=best.wd_um if best is not None else None,
+                best_score=best.score if best is not None else None,
+                elapsed_s=self._elapsed_s(),
+            )
+        )
+
+
+def _readings_max(state: State) -> int:
+    """How many readings there can be at most when the present phase ends."""
+    match state.phase:
+        case Phase.SEARCH:
+            return 1 + len(state.plan)
+        case Phase.SERVO:
+            return state.servo_from + state.rules.max_servo_readings
+        case Phase.FINISH:
+            return len(state.trace) + 1
+        case _:
+            return len(state.trace)

@@ -1,0 +1,271 @@
+"""The journal keeps what it was given, refuses to lose anything, and replays bit for bit."""
+
+import math
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afdaemon.control.limits import Limits, Range
+from afdaemon.control.machine import State, step
+from afdaemon.control.profile import PAPER, PaperProfile
+from afdaemon.control.values import (
+    Command,
+    Conclude,
+    Event,
+    Failed,
+    Moved,
+    MoveWd,
+    Observed,
+    Outcome,
+    Reading,
+    ReadingCount,
+    ReadingKind,
+    Reason,
+    Started,
+    TakeReading,
+)
+from afdaemon.errors import JournalError
+from afdaemon.job import journal as journal_module
+from afdaemon.job import records
+from afdaemon.job.journal import Journal, JournalStep
+
+LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=30_000.0), site=Range(lo_um=6_000.0, hi_um=2e4))
+START_UM = 12_000.1
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "journal.sqlite"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    opened = Journal(path, utc=lambda: NOW)
+    yield opened
+    opened.close()
+
+
+def write_job(
+    journal: Journal,
+    job_id: str = "job-1",
+    *,
+    until: int = 1_000,
+    law: Callable[[object], float] = lambda _readings: 1 / 3,
+) -> list[JournalStep]:
+    """A whole conversation, or its first `until` steps, entered as the loop would."""
+    journal.open_job(job_id, request={"client": "test"}, limits=LIMITS, rules=PAPER)
+    state, wd_um = State(limits=LIMITS, law=law), START_UM
+    event: Event = Started(wd_um=wd_um, magnification=700.0)
+    written: list[JournalStep] = []
+    for number in range(until):
+        state, (command,) = step(state, event)
+        entry = JournalStep(event=event, command=command, proposal_um=state.proposal_um)
+        journal.append(job_id, number, entry)
+        written.append(entry)
+        if isinstance(command, Conclude):
+            break
+        if isinstance(command, MoveWd):
+            wd_um = command.wd_um
+            event = Moved(wd_um=wd_um)
+        else:
+            event = Observed(reading=reading(wd_um))
+    return written
+
+
+def reading(wd_um: float) -> Reading:
+    score = 8.9 / (1 + ((wd_um - 12_700.0) / 640.0) ** 2)
+    return Reading(wd_um=wd_um, magnification=700.0, score=score, variance=0.1, entropy=7 / 3)
+
+
+def test_a_finished_job_is_found_with_everything(journal: Journal) -> None:
+    written = write_job(journal)
+    record = journal.find("job-1")
+    assert record is not None
+    assert record.request == {"client": "test"}
+    assert (record.limits, record.rules) == (LIMITS, PAPER)
+    assert record.start_wd_um == START_UM
+    assert record.opened_utc == NOW
+    assert record.outcome is not None
+    assert Conclude(outcome=record.outcome) == written[-1].command
+    assert not record.interrupted
+    assert journal.steps("job-1") == written
+
+
+def test_an_unknown_job_is_none(journal: Journal) -> None:
+    assert journal.find("nobody") is None
+    assert journal.steps("nobody") == []
+    with pytest.raises(JournalError, match="nobody"):
+        journal.replay("nobody")
+
+
+def test_everything_is_there_after_a_crash(journal: Journal, path: Path) -> None:
+    written = write_job(journal, until=3)
+    survivor = Journal(path)  # the first one was never closed
+    assert survivor.steps("job-1") == written
+    survivor.close()
+
+
+def test_no_job_is_entered_twice(journal: Journal) -> None:
+    write_job(journal)
+    with pytest.raises(JournalError, match="job-1 is in the journal already"):
+        journal.open_job("job-1", request={}, limits=LIMITS, rules=PAPER)
+
+
+def test_a_job_without_outcome_is_reported_once_as_interrupted(
+    journal: Journal, path: Path
+) -> None:
+    write_job(journal, "done")
+    write_job(journal, "crashed", until=4)
+    write_job(journal, "crashed at once", until=0)
+    journal.close()
+    restarted = Journal(path)
+    crashed, at_once = restarted.interrupted()
+    assert (crashed.job_id, crashed.start_wd_um, crashed.interrupted) == ("crashed", START_UM, True)
+    assert crashed.outcome is None
+    assert (at_once.job_id, at_once.start_wd_um) == ("crashed at once", None)
+    assert restarted.interrupted() == []
+    found = restarted.find("crashed")
+    assert found is not None
+    assert found.interrupted
+    restarted.close()
+
+
+@pytest.mark.parametrize("proposal_um", [1 / 3, -77.7, math.nan, math.inf])
+def test_a_job_replays_to_the_same_commands_without_its_law(
+    journal: Journal, proposal_um: float
+) -> None:
+    written = write_job(journal, law=lambda _readings: proposal_um)
+    assert repr(journal.replay("job-1")) == repr(written)
+    assert any(entry.proposal_um is not None for entry in written)
+
+
+@pytest.mark.parametrize(
+    ("column", "number", "value"),
+    [
+        ("command", 1, records.encode(MoveWd(wd_um=12_000.2))),
+        ("event", 1, records.encode(Moved(wd_um=12_000.2))),
+        ("event", 0, records.encode(Started(wd_um=START_UM + 1.0, magnification=700.0))),
+        ("command", 1, '{"type": "Nonsense"}'),
+        ("event", 1, '{"type": "Nonsense"}'),
+        ("event", 1, "not JSON"),
+        ("proposal", 1, None),
+    ],
+)
+def test_a_journal_that_was_tampered_with_is_noticed(
+    journal: Journal, path: Path, column: str, number: int, value: str | None
+) -> None:
+    write_job(journal)
+    with sqlite3.connect(path) as connection:
+        sql = f"UPDATE steps SET {column} = ? WHERE number = ?"  # noqa: S608  # column is ours
+        connection.execute(sql, (value, number))
+    connection.close()
+    with pytest.raises(JournalError, match="job-1"):
+        journal.replay("job-1")
+
+
+# Disk
+
+
+def test_a_full_disk_is_a_journal_error_and_loses_nothing_before(
+    journal: Journal, path: Path
+) -> None:
+    written = write_job(journal, until=2)
+    pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
+    journal._connection.execute(f"PRAGMA max_page_count = {pages}")
+    entry = JournalStep(
+        event=Failed(reason=Reason.DEVICE, detail="x" * 10_000),
+        command=TakeReading(kind=ReadingKind.SEARCH),
+    )
+    with pytest.raises(JournalError, match="full"):
+        journal.append("job-1", 2, entry)
+    assert journal.steps("job-1") == written
+
+
+def test_a_locked_file_is_a_journal_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "BUSY_TIMEOUT_S", 0.01)
+    journal = Journal(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(JournalError, match="locked"):
+        journal.open_job("job-1", request={}, limits=LIMITS, rules=PAPER)
+    other.execute("ROLLBACK")
+    other.close()
+    journal.open_job("job-1", request={}, limits=LIMITS, rules=PAPER)
+    journal.close()
+
+
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    path.write_bytes(b"this is no database" * 1_000)
+    with pytest.raises(JournalError, match="not a database"):
+        Journal(path)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="journal"):
+        Journal(tmp_path / "file" / "journal.sqlite")
+
+
+def test_a_journal_of_another_version_is_refused(journal: Journal, path: Path) -> None:
+    journal._connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(JournalError, match="schema 99"):
+        Journal(path)
+
+
+def test_a_closed_journal_is_an_error_and_may_be_closed_again(journal: Journal) -> None:
+    journal.close()
+    journal.close()
+    with pytest.raises(JournalError):
+        journal.find("job-1")
+
+
+def test_every_entry_is_synchronised_with_the_disk(journal: Journal) -> None:
+    assert journal._connection.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert journal._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
+# Records
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+readings = st.builds(
+    Reading, wd_um=finite, magnification=finite, score=finite, variance=finite, entropy=finite
+)
+events = st.one_of(
+    st.builds(Started, wd_um=finite, magnification=finite),
+    st.builds(Moved, wd_um=finite),
+    st.builds(Observed, reading=readings),
+    st.builds(Failed, reason=st.sampled_from(Reason), detail=st.text()),
+)
+commands = st.one_of(
+    st.builds(MoveWd, wd_um=finite),
+    st.builds(TakeReading, kind=st.sampled_from(ReadingKind)),
+    st.builds(
+        Conclude,
+        outcome=st.builds(
+            Outcome, reason=st.sampled_from(Reason), readings=st.builds(ReadingCount), wd_um=finite
+        ),
+    ),
+)
+
+
+@given(events)
+def test_events_survive_to_the_last_bit(event: Event) -> None:
+    assert records.decode_event(records.encode(event)) == event
+
+
+@given(commands)
+def test_commands_survive_to_the_last_bit(command: Command) -> None:
+    assert repr(records.decode_command(records.encode(command))) == repr(command)
+
+
+def test_settings_survive() -> None:
+    rules = PaperProfile(patience=8, stride_fraction=0.1)
+    assert records.decode_profile(records.encode_setting(rules)) == rules
+    assert records.decode_limits(records.encode_setting(LIMITS)) == LIMITS
