@@ -14,8 +14,9 @@ SHOWN_CHARACTERS = 60
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first thing that is wrong with an instance of `model`."""
-    first = error.errors(include_url=False)[0]
+    """What is wrong with an instance of `model`: a misspelt name, or else the first problem."""
+    problems = error.errors(include_url=False)
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     path = [str(part) for part in first["loc"]]
     name = ".".join(path)
     match first["type"]:
@@ -40,7 +41,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def quoted(value: object) -> str:
     """A peer's value, as JSON, shortened."""
-    text = value if isinstance(value, str) and value.isidentifier() else json.dumps(value)
+    plain = isinstance(value, str) and value.replace(".", "_").isidentifier()
+    text = str(value) if plain else json.dumps(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
