@@ -10,6 +10,7 @@ a reason.
 
 import asyncio
 import contextlib
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -81,8 +82,9 @@ class Em30Server:
         try:
             self._server = await asyncio.start_server(self._welcome, self._host, self._port)
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ServeError(f"cannot listen on {self._host}:{self._port}: {reason}") from error
+            raise ServeError(
+                f"cannot listen on {self._host}:{self._port}: {_reason(error)}"
+            ) from error
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -256,6 +258,12 @@ def _put(path: Path, data: bytes) -> None:
     part = path.with_name(path.name + ".part")
     part.write_bytes(data)
     part.replace(path)
+
+
+def _reason(error: OSError | OverflowError) -> str:
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _pair_waits(folder: Path) -> bool:

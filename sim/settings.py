@@ -23,7 +23,7 @@ WD_UM = Range(low=5_000.0, high=50_000.0)
 """Working distances that the lens can make. ASSUMED."""
 MAGNIFICATION = Range(low=20, high=150_000)
 ALPHA_MRAD = Range(low=0.1, high=50.0)
-SEED = Range(low=0, high=2**63 - 1)
+SEED = Range(low=0, high=2**32 - 1)
 STAGE_X_UM = Range(low=15_000.0, high=23_000.0)
 STAGE_Y_UM = Range(low=11_500.0, high=28_500.0)
 STAGE_START_UM = (19_000.0, 20_000.0)
@@ -34,6 +34,14 @@ class FrameMode(StrEnum):
 
     FAST = "fast"
     FULL = "full"
+
+
+def frame_mode(name: str) -> FrameMode:
+    """The mode of that name. Raises `SettingError`."""
+    try:
+        return FrameMode(name)
+    except ValueError:
+        raise SettingError(f"the mode is {' or '.join(FrameMode)}, not {name!r}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

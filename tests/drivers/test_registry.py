@@ -1,0 +1,63 @@
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+
+from afdaemon.clock import ManualClock
+from afdaemon.drivers import registry
+from afdaemon.drivers.base import Microscope
+from afdaemon.drivers.errors import SettingsError
+from afdaemon.drivers.registry import link_names, open_microscope
+
+OFFERED = EntryPoints(
+    [
+        EntryPoint("borrowed", "afdaemon.drivers.em30.aisem:open_aisem", registry.GROUP),
+        EntryPoint("broken", "no_such_package_at_all:open", registry.GROUP),
+        EntryPoint("aisem", "no_such_package_at_all:open", registry.GROUP),
+    ]
+)
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "entry_points", OFFERED.select)
+
+
+def test_the_built_in_link_is_there(tmp_path: Path) -> None:
+    assert "aisem" in link_names()
+    microscope = open_microscope("aisem", {"folder": str(tmp_path)}, clock=ManualClock())
+    assert isinstance(microscope, Microscope)
+    assert microscope.name == "em30 (aisem, 127.0.0.1:9025)"
+
+
+def test_an_unknown_link_names_those_there_are() -> None:
+    with pytest.raises(SettingsError, match="no driver for the link 'serial'; there is: aisem"):
+        open_microscope("serial", {}, clock=ManualClock())
+
+
+@pytest.mark.usefixtures("offered")
+def test_a_package_may_offer_a_link_but_not_take_one_over(tmp_path: Path) -> None:
+    assert link_names() == ("aisem", "borrowed", "broken")
+    for link in ("borrowed", "aisem"):
+        assert open_microscope(link, {"folder": tmp_path}, clock=ManualClock())
+    with pytest.raises(SettingsError, match="'broken' cannot be loaded"):
+        open_microscope("broken", {}, clock=ManualClock())
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({}, "the setting folder is missing"),
+        ({"folder": ".", "prot": 1}, "no setting prot; did you mean port?"),
+        ({"folder": ".", "port": 0}, "port is a whole number in 1 to 65535, not 0"),
+        ({"folder": ".", "port": True}, "port is a whole number"),
+        ({"folder": ".", "reply_timeout_s": float("nan")}, "finite number above 0, not nan"),
+        ({"folder": ".", "wd_tolerance_um": "2"}, "finite number above 0, not '2'"),
+        ({"folder": ".", "max_dropped_in_row": 0}, "whole number in 1 to 1000"),
+        ({"folder": ".", "host": ""}, "host is empty"),
+    ],
+)
+def test_a_wrong_setting_is_told_by_name(settings: dict[str, object], complaint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        open_microscope("aisem", settings, clock=ManualClock())
+    assert complaint in str(caught.value)
