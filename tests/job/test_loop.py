@@ -370,6 +370,18 @@ async def test_abort_before_the_job_begins_touches_nothing(lab: Lab) -> None:
     assert lab.microscope.log == []
 
 
+async def test_a_move_that_was_decided_before_the_abort_is_not_sent(lab: Lab) -> None:
+    def abort_at_the_second_reading(progress: Progress) -> None:
+        if progress.reading == 2:
+            job.abort()
+
+    lab.report = abort_at_the_second_reading
+    job = lab.job()
+    result = await job.run()
+    assert_home(lab, result)
+    assert lab.microscope.moves[1:] == [START_UM]
+
+
 @pytest.mark.parametrize("hangs_at", [1, 3, 5])
 async def test_abort_interrupts_a_frame_that_does_not_come(lab: Lab, hangs_at: int) -> None:
     lab.microscope.hangs_at = hangs_at
