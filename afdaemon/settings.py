@@ -152,9 +152,6 @@ class ModelSettings(Section):
     threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads of one score; absent: chosen for this machine"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="arithmetic; auto: bf16 where it is faster"
-    )
 
 
 class ApiSettings(Section):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from afdaemon import __version__
-from afdaemon.cli import config, score, train
+from afdaemon.cli import config, score, serve, sim, train
 from afdaemon.cli.runner import run_app
 
 app = typer.Typer(
@@ -16,8 +16,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("serve")(serve.serve)
 app.add_typer(config.app, name="config")
 app.add_typer(train.app, name="train")
+app.add_typer(sim.app, name="sim")
 app.command("score")(score.score)
 
 

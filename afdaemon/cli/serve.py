@@ -1,0 +1,137 @@
+"""`afdaemon serve`: the service, if wanted with a simulated EM-30 beside it."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from afdaemon.errors import UsageError
+
+if TYPE_CHECKING:
+    from afdaemon.config import Loaded
+
+SIM_START_S = 60.0
+"""Longest wait for the simulator; drawing a specimen takes a few seconds."""
+SIM_STOP_S = 5.0
+
+
+def serve(
+    *,
+    config: Annotated[Path | None, typer.Option(help="TOML file with the settings")] = None,
+    endpoint: Annotated[
+        list[str] | None, typer.Option(help="ipc:///folder or tcp://host:port; may be repeated")
+    ] = None,
+    insecure: Annotated[bool, typer.Option(help="allow tcp on a loopback address")] = False,
+    sim: Annotated[bool, typer.Option("--sim", help="start a simulated EM-30 and use it")] = False,
+    sim_option: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the simulator, e.g. specimen=tem_grid; may be repeated"),
+    ] = None,
+) -> None:
+    """Run the service until SIGINT or SIGTERM; then restore the WD if a job runs, and end."""
+    if sim_option and not sim:
+        raise UsageError("--sim-option is for the simulator", remedy="add --sim")
+    if sim:
+        options = sim_arguments(sim_option or [])
+        with tempfile.TemporaryDirectory(prefix="afdaemon-sim-") as scratch:
+            asyncio.run(_with_simulator(config, endpoint or [], insecure, Path(scratch), options))
+    else:
+        from afdaemon.config import load
+
+        asyncio.run(_serve(load(config), endpoint or [], insecure))
+
+
+def sim_arguments(options: Sequence[str]) -> list[str]:
+    """`KEY=VALUE` texts as options of `afdaemon sim serve`. Raises `UsageError`."""
+    arguments = []
+    for option in options:
+        key, separator, value = option.partition("=")
+        if not (separator and key.replace("-", "").replace("_", "").isalnum()):
+            raise UsageError(
+                f"--sim-option {option!r} is not of the form KEY=VALUE",
+                remedy="see `afdaemon sim serve --help` for the keys",
+            )
+        arguments.append(f"--{key.replace('_', '-')}={value}")
+    return arguments
+
+
+async def _serve(loaded: "Loaded", endpoints: Sequence[str], insecure: bool) -> None:
+    from afdaemon import logs, service
+
+    settings = loaded.settings
+    logs.configure(settings.log.level, settings.log.format)
+    stop = asyncio.Event()
+    with service.stopped_by_signals(stop):
+        await service.serve(settings, stop, addresses=endpoints, insecure=insecure)
+
+
+async def _with_simulator(
+    config: Path | None,
+    endpoints: Sequence[str],
+    insecure: bool,
+    scratch: Path,
+    options: Sequence[str],
+) -> None:
+    from afdaemon.config import load
+
+    given = load(config).given
+    async with simulator(scratch / "aisem", options) as (host, port):
+        flags: dict[str, object] = {
+            "microscope.host": host,
+            "microscope.port": port,
+            "microscope.folder": scratch / "aisem",
+        }
+        if "journal.path" not in given:
+            flags["journal.path"] = scratch / "journal"
+        await _serve(load(config, flags=flags), endpoints, insecure)
+
+
+@asynccontextmanager
+async def simulator(folder: Path, options: Sequence[str]) -> AsyncIterator[tuple[str, int]]:
+    """A simulated EM-30 in a process of its own; its host and port.
+
+    It has a session of its own: Ctrl-C must reach us alone, who still need it to restore the WD.
+
+    Raises:
+        UsageError: it does not start; it has said why on stderr.
+    """
+    command = [sys.executable, "-m", "afdaemon", "sim", "serve", "--port=0", f"--folder={folder}"]
+    process = await asyncio.create_subprocess_exec(
+        *command, *options, stdout=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    try:
+        yield await _address_of(process)
+    finally:
+        await _end(process)
+
+
+async def _address_of(process: asyncio.subprocess.Process) -> tuple[str, int]:
+    """Host and port out of the line `listening on HOST:PORT folder ...`."""
+    stdout = process.stdout
+    try:
+        async with asyncio.timeout(SIM_START_S):
+            line = (await stdout.readline()).decode() if stdout is not None else ""
+    except TimeoutError:
+        line = ""
+    if not line.startswith("listening on "):
+        raise UsageError(
+            "the simulated EM-30 did not start", remedy="try `afdaemon sim serve` by itself"
+        )
+    host, _, port = line.split()[2].rpartition(":")
+    return host, int(port)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+    try:
+        async with asyncio.timeout(SIM_STOP_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

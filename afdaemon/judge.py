@@ -1,0 +1,152 @@
+"""The networks at work: frames in, readings out, one at a time in a thread of their own.
+
+torch is imported in that thread too, so that the event loop answers while it loads.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from afdaemon.control.servo import StepLaw
+from afdaemon.control.values import Reading
+from afdaemon.drivers.base import Frame
+from afdaemon.drivers.errors import FrameInvalid
+from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
+from afdaemon.models.errors import ImageError
+from afdaemon.settings import ModelSettings
+
+T = TypeVar("T")
+
+
+class Verdict(Protocol):
+    """What a scorer says of a frame: see `afdaemon.models.scorer.Score`."""
+
+    @property
+    def score(self) -> float:
+        """0 (out of focus) .. 9."""
+        ...
+
+    @property
+    def variance(self) -> float:
+        """Standard deviation / mean."""
+        ...
+
+    @property
+    def entropy(self) -> float:
+        """Bits."""
+        ...
+
+    @property
+    def saturated(self) -> float:
+        """Share of pixels at either end of the grey scale."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Networks:
+    """The scorer, the step law, and the hashes of their weights by name.
+
+    `score` judges pixels of shape (height, width) at a magnification; it may be slow and is never
+    called from two threads at once. `law` is quick.
+    """
+
+    score: Callable[[GreyPixels, float], Verdict]
+    law: StepLaw
+    hashes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """An image file's verdict and its size, in pixels, without a data bar."""
+
+    verdict: Verdict
+    width_px: int
+    height_px: int
+
+
+class Judge:
+    """Networks behind one worker thread. `load` is called in it by `open`."""
+
+    def __init__(self, load: Callable[[], Networks]) -> None:
+        self._load = load
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._networks: Networks | None = None
+
+    async def open(self) -> Networks:
+        """Load and warm up. Raises `ModelError`."""
+        self._networks = await self._in_thread(self._load)
+        return self._networks
+
+    @property
+    def networks(self) -> Networks:
+        """What `open` loaded."""
+        if self._networks is None:
+            raise RuntimeError("the judge is not open")
+        return self._networks
+
+    async def read(self, frame: Frame) -> Reading:
+        """What a frame tells. Raises `ModelError`."""
+        verdict = await self._in_thread(
+            lambda: self.networks.score(frame.pixels, frame.magnification)
+        )
+        return Reading(
+            wd_um=frame.wd_um,
+            magnification=frame.magnification,
+            score=verdict.score,
+            variance=verdict.variance,
+            entropy=verdict.entropy,
+            saturated=verdict.saturated,
+        )
+
+    async def score_file(self, data: bytes, magnification: float) -> Judged:
+        """Judge the bytes of a PNG, TIFF or JPEG file. Raises `ImageError` or another `ModelError`."""
+        return await self._in_thread(lambda: self._score_file(data, magnification))
+
+    def close(self) -> None:
+        """End the thread; what it works on is finished first."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _score_file(self, data: bytes, magnification: float) -> Judged:
+        try:
+            pixels = crop_data_bar(decode_grey(data))
+        except FrameInvalid as error:
+            raise ImageError(f"the image cannot be scored: {error}") from error
+        height, width = pixels.shape
+        verdict = self.networks.score(pixels, magnification)
+        return Judged(verdict=verdict, width_px=width, height_px=height)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def load_networks(settings: ModelSettings) -> Networks:
+    """AENet and ACNet as the settings say, warmed up. Imports torch. Raises `ModelError`."""
+    from afdaemon.models.policy import load_policy
+    from afdaemon.models.scorer import load_scorer
+
+    scorer = load_scorer(settings.device, settings.threads, _file(settings.aenet))
+    policy = load_policy(_file(settings.acnet))
+    scorer.warm_up()
+    return Networks(
+        score=scorer.score,
+        law=step_law(policy.propose),
+        hashes={"aenet": scorer.card.sha256, "acnet": policy.card.sha256},
+    )
+
+
+def step_law(propose: Callable[..., float]) -> StepLaw:
+    """A policy's `propose` as a law of control."""
+    return lambda newest_first: propose(
+        wd_um=[reading.wd_um for reading in newest_first],
+        score=[reading.score for reading in newest_first],
+        variance=[reading.variance for reading in newest_first],
+        entropy=[reading.entropy for reading in newest_first],
+        magnification=newest_first[0].magnification,
+    )
+
+
+def _file(weights: str) -> Path | None:
+    return None if weights == "default" else Path(weights)

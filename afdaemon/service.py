@@ -1,0 +1,175 @@
+"""The composition root: settings in, a running service out, and an orderly end.
+
+Opened in this order, closed in the opposite one: sockets (a second daemon ends here, before it has
+touched anything), journal, networks, microscope. A missing microscope is a state, not a failure.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from uuid import uuid4
+
+import structlog
+
+from afdaemon.api.server import Doors, open_doors
+from afdaemon.backend import FocusBackend, Rules
+from afdaemon.clock import Clock, SystemClock
+from afdaemon.control.limits import Limits, Range
+from afdaemon.control.profile import PaperProfile
+from afdaemon.drivers.base import Microscope
+from afdaemon.drivers.registry import open_microscope
+from afdaemon.errors import KNOWN_ERRORS
+from afdaemon.job.journal import Journal
+from afdaemon.judge import Judge, Networks, load_networks
+from afdaemon.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+Load = Callable[[Settings], Networks]
+Open = Callable[[Settings, Clock], Microscope]
+
+
+def rules_of(settings: Settings) -> Rules:
+    """What jobs must keep to, in control's words."""
+    low_um, high_um = settings.limits.site_um
+    hard = Range(lo_um=settings.limits.hard_min_um, hi_um=settings.limits.hard_max_um)
+    numbers = settings.control.model_dump(exclude={"profile", "timeout_s"})
+    return Rules(
+        limits=Limits(hard=hard, site=Range(lo_um=low_um, hi_um=high_um)),
+        profile=PaperProfile(**numbers),
+        timeout_s=settings.control.timeout_s,
+    )
+
+
+def microscope_of(settings: Settings, clock: Clock) -> Microscope:
+    """The driver that the settings name, not connected yet."""
+    values = settings.microscope.model_dump(exclude={"link"})
+    return open_microscope(settings.microscope.link, values, clock=clock)
+
+
+def networks_of(settings: Settings) -> Networks:
+    """The networks that the settings name."""
+    return load_networks(settings.models)
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    addresses: Sequence[str] = (),
+    insecure: bool = False,
+    load: Load = networks_of,
+    connect: Open = microscope_of,
+) -> None:
+    """Run the service until `stop` is set.
+
+    Then the running job is aborted, its start WD restored, and everything closed. `addresses` are
+    those of the sockets; by default they are in the folder `api.runtime_dir`.
+
+    Raises:
+        BusyError: another daemon holds the sockets.
+        JournalError, ModelError, ConfigError, SettingsError: it cannot start.
+    """
+    clock = SystemClock()
+    rules = rules_of(settings)
+    instance = uuid4().hex
+    places = addresses or [f"ipc://{settings.api.runtime_dir}"]
+    with (
+        open_doors(places, instance=instance, clock=clock, insecure=insecure) as doors,
+        closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
+        closing(Judge(lambda: load(settings))) as judge,
+    ):
+        _report_interrupted(journal)
+        await judge.open()
+        async with _linked(connect(settings, clock)) as microscope, _unwrapped() as group:
+            backend = FocusBackend(
+                rules=rules,
+                microscope=microscope,
+                judge=judge,
+                journal=journal,
+                events=doors.events,
+                clock=clock,
+                instance=instance,
+                group=group,
+            )
+            tasks = _start(group, microscope, doors, backend)
+            log.info(
+                "ready",
+                endpoints=[place.address for place in doors.endpoints],
+                limits=str(rules.limits),
+                microscope=microscope.name,
+            )
+            await stop.wait()
+            log.info("stopping")
+            await backend.stop()
+            for task in tasks:
+                task.cancel()
+    log.info("stopped")
+
+
+def _start(
+    group: asyncio.TaskGroup, microscope: Microscope, doors: Doors, backend: FocusBackend
+) -> list[asyncio.Task[None]]:
+    return [
+        group.create_task(microscope.run(), name="microscope"),
+        group.create_task(doors.serve(backend), name="doors"),
+        group.create_task(backend.watch(), name="watch"),
+    ]
+
+
+@asynccontextmanager
+async def _linked(microscope: Microscope) -> AsyncIterator[Microscope]:
+    """Close the link politely, after everything that uses it has ended."""
+    try:
+        yield microscope
+    finally:
+        await microscope.close()
+
+
+@asynccontextmanager
+async def _unwrapped() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group; if nothing but known errors end it, the first comes out as itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        known, others = failures.split(KNOWN_ERRORS)
+        if known is None or others is not None:
+            raise
+        raise _first(known) from None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _report_interrupted(journal: Journal) -> None:
+    for record in journal.interrupted():
+        log.warning(
+            "job_interrupted",
+            job=record.job_id,
+            start_wd_um=record.start_wd_um,
+            opened=record.opened_utc.isoformat(),
+        )
+
+
+@contextmanager
+def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Let SIGTERM and SIGINT set `stop`; a second signal ends the process as it would by default."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def on_signal() -> None:
+        stop.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,146 @@
+"""From the words of jobs and control to those of the API: plain translations, nothing is decided."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple
+
+from afdaemon.api import schemas as s
+from afdaemon.control.limits import Limits
+from afdaemon.control.values import (
+    Moved,
+    Observed,
+    Outcome,
+    ReadingKind,
+    Reason,
+    Started,
+    TakeReading,
+    TracePoint,
+)
+from afdaemon.job.journal import JobRecord, JournalStep
+from afdaemon.job.loop import JobResult, Progress
+
+_STATES = {
+    Reason.FOCUSED: s.JobState.SUCCEEDED,
+    Reason.ABORTED: s.JobState.ABORTED,
+    Reason.NOT_CONVERGED: s.JobState.NOT_CONVERGED,
+    Reason.NOT_FOUND: s.JobState.NOT_CONVERGED,
+    Reason.NO_CONTRAST: s.JobState.NOT_CONVERGED,
+    Reason.SATURATED: s.JobState.NOT_CONVERGED,
+}
+"""Any other reason is a failure."""
+
+
+def progress(now: Progress) -> s.Progress:
+    """A running job."""
+    return s.Progress(
+        job=now.job_id,
+        phase=now.phase.value,
+        reading=now.reading,
+        readings_max=now.readings_max,
+        wd_um=now.wd_um,
+        score=now.score,
+        best_wd_um=now.best_wd_um,
+        best_score=now.best_score,
+        seconds=now.elapsed_s,
+    )
+
+
+def under_way(now: s.Progress) -> s.Job:
+    """A job that runs, as far as its latest progress tells."""
+    return s.Job(
+        job=now.job,
+        state=s.JobState.RUNNING,
+        wd_um=now.wd_um,
+        best_wd_um=now.best_wd_um,
+        score=now.best_score,
+        seconds=now.seconds,
+    )
+
+
+def ended(result: JobResult, hashes: Mapping[str, str]) -> s.Job:
+    """A job that has just ended."""
+    return _concluded(result.job_id, result.outcome, result.trace, hashes, result.seconds)
+
+
+def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:
+    """A job of the past, as the journal knows it."""
+    trace = tuple(_trace(steps))
+    if record.outcome is not None:
+        return _concluded(record.job_id, record.outcome, trace, {}, seconds=0.0)
+    return s.Job(
+        job=record.job_id,
+        state=s.JobState.INTERRUPTED,
+        detail="the daemon ended while the job ran; nothing was moved since",
+        start_wd_um=record.start_wd_um,
+        trace=[_row(point) for point in trace],
+    )
+
+
+def broken(job_id: str, detail: str) -> s.Job:
+    """A job that the service itself could not bring to its end."""
+    return s.Job(job=job_id, state=s.JobState.FAILED, detail=detail)
+
+
+def limits(present: Limits) -> s.Limits:
+    """What may be commanded now."""
+    allowed, site = present.allowed, present.site
+    return s.Limits(
+        min_um=allowed.lo_um,
+        max_um=allowed.hi_um,
+        hard=s.Range(min_um=present.hard.lo_um, max_um=present.hard.hi_um),
+        site=None if site is None else s.Range(min_um=site.lo_um, max_um=site.hi_um),
+    )
+
+
+def _concluded(
+    job_id: str,
+    outcome: Outcome,
+    trace: Iterable[TracePoint],
+    hashes: Mapping[str, str],
+    seconds: float,
+) -> s.Job:
+    used = outcome.readings
+    return s.Job(
+        job=job_id,
+        state=_STATES.get(outcome.reason, s.JobState.FAILED),
+        converged=outcome.converged,
+        reason=outcome.reason.value,
+        detail=outcome.detail,
+        start_wd_um=outcome.start_wd_um,
+        wd_um=outcome.wd_um,
+        best_wd_um=outcome.best_wd_um,
+        score=outcome.score,
+        readings=s.ReadingCounts(search=used.search, servo=used.servo, verify=used.verify),
+        restored=outcome.restored,
+        seconds=seconds,
+        trace=[_row(point) for point in trace],
+        models=dict(hashes),
+    )
+
+
+def _row(point: TracePoint) -> s.TraceRow:
+    reading = point.reading
+    return s.TraceRow(
+        kind=point.kind.value,
+        wd_um=point.wd_um,
+        score=reading.score,
+        variance=reading.variance,
+        entropy=reading.entropy,
+        magnification=reading.magnification,
+        saturated=reading.saturated,
+    )
+
+
+def _trace(steps: Iterable[JournalStep]) -> Iterable[TracePoint]:
+    """Each usable reading, with the WD and the purpose commanded before it."""
+    kind, wd_um = ReadingKind.SEARCH, math.nan
+    for step in steps:
+        match step.event:
+            case Started() | Moved():
+                wd_um = step.event.wd_um
+            case Observed(reading=reading) if all(map(math.isfinite, astuple(reading))):
+                yield TracePoint(kind=kind, wd_um=wd_um, reading=reading)
+            case _:
+                pass
+        if isinstance(step.command, TakeReading):
+            kind = step.command.kind
