@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,20 +107,16 @@ async def vendor(tmp_path: Path) -> AsyncIterator[Vendor]:
     await vendor.stop()
 
 
-@pytest.fixture
-async def microscope(vendor: Vendor) -> AsyncIterator[AisemMicroscope]:
-    """Connected to `vendor`, with time-outs short enough to wait for."""
+@asynccontextmanager
+async def connected(vendor: Vendor, **waits: float) -> AsyncIterator[AisemMicroscope]:
     settings = AisemSettings(
         folder=vendor.folder,
         port=vendor.port,
-        reply_timeout_s=0.1,
-        frame_timeout_s=0.4,
-        ask_again_s=0.1,
-        half_written_s=0.05,
         poll_s=0.002,
         max_dropped_in_row=3,
         reconnect_first_s=0.01,
         reconnect_cap_s=0.02,
+        **waits,
     )
     microscope = AisemMicroscope(settings, clock=SystemClock())
     running = asyncio.create_task(microscope.run())
@@ -129,6 +126,24 @@ async def microscope(vendor: Vendor) -> AsyncIterator[AisemMicroscope]:
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
+
+
+@pytest.fixture
+async def microscope(vendor: Vendor) -> AsyncIterator[AisemMicroscope]:
+    """Connected to `vendor`, and more patient than any test is long."""
+    async with connected(
+        vendor, reply_timeout_s=20.0, frame_timeout_s=20.0, ask_again_s=20.0, half_written_s=20.0
+    ) as microscope:
+        yield microscope
+
+
+@pytest.fixture
+async def hasty(vendor: Vendor) -> AsyncIterator[AisemMicroscope]:
+    """Connected to `vendor`, with time-outs short enough to wait for."""
+    async with connected(
+        vendor, reply_timeout_s=0.2, frame_timeout_s=0.6, ask_again_s=0.2, half_written_s=0.05
+    ) as microscope:
+        yield microscope
 
 
 @pytest.fixture

@@ -125,26 +125,26 @@ async def test_a_text_without_a_last_line_end_is_taken_once_it_stays(
 )
 async def test_a_pair_that_stays_unreadable_is_dropped_and_asked_again(
     vendor: Vendor,
-    microscope: AisemMicroscope,
+    hasty: AisemMicroscope,
     jpeg: Callable[..., bytes],
     image: bytes | None,
     words: bytes,
 ) -> None:
     vendor.script = [writes(vendor, jpeg(1) if image is None else image, words)]
-    await microscope.move_wd(WD_UM)
-    assert (await microscope.grab()).wd_um == pytest.approx(WD_UM, abs=0.01)
-    assert microscope.stats.dropped_invalid == 1
+    await hasty.move_wd(WD_UM)
+    assert (await hasty.grab()).wd_um == pytest.approx(WD_UM, abs=0.01)
+    assert hasty.stats.dropped_invalid == 1
     assert len(vendor.orders) == 2
 
 
 async def test_only_unreadable_pairs_are_a_typed_error(
-    vendor: Vendor, microscope: AisemMicroscope
+    vendor: Vendor, hasty: AisemMicroscope
 ) -> None:
     vendor.script = [writes(vendor, b"x", b"y\n")] * 3
-    await microscope.move_wd(WD_UM)
+    await hasty.move_wd(WD_UM)
     with pytest.raises(FrameInvalid, match="3 frames in a row"):
-        await microscope.grab()
-    assert microscope.stats.dropped_invalid == 3
+        await hasty.grab()
+    assert hasty.stats.dropped_invalid == 3
 
 
 @pytest.mark.parametrize(("wd_um", "magnification"), [(12_350.0, 2000), (WD_UM, 5000)])
@@ -222,17 +222,17 @@ async def test_a_feed_that_stays_frozen_is_stale(
 
 
 async def test_a_frame_that_never_comes_is_asked_again_and_then_a_time_out(
-    vendor: Vendor, microscope: AisemMicroscope
+    vendor: Vendor, hasty: AisemMicroscope
 ) -> None:
     vendor.script = [acknowledged_only]
-    await microscope.move_wd(WD_UM)
-    assert (await microscope.grab()).wd_um == pytest.approx(WD_UM, abs=0.01)
+    await hasty.move_wd(WD_UM)
+    assert (await hasty.grab()).wd_um == pytest.approx(WD_UM, abs=0.01)
     vendor.script = [acknowledged_only] * 10
-    await microscope.move_wd(12_000.0)
+    await hasty.move_wd(12_000.0)
     with pytest.raises(DriverError, match=r"no usable frame|none came"):
-        await microscope.grab()
+        await hasty.grab()
     vendor.script = []
-    assert (await microscope.grab()).wd_um == pytest.approx(12_000.0, abs=0.01)
+    assert (await hasty.grab()).wd_um == pytest.approx(12_000.0, abs=0.01)
 
 
 async def test_a_file_over_the_cap_is_refused_at_once_and_removed(
@@ -296,16 +296,16 @@ async def test_an_answer_that_is_none_is_a_protocol_error(
 
 
 async def test_an_unanswered_move_times_out_and_the_link_is_made_anew(
-    vendor: Vendor, microscope: AisemMicroscope
+    vendor: Vendor, hasty: AisemMicroscope
 ) -> None:
     vendor.script = [silent]
-    with pytest.raises(LinkTimeout, match=r"did not answer within 0\.1 s"):
-        await microscope.move_wd(WD_UM)
+    with pytest.raises(LinkTimeout, match=r"did not answer within 0\.2 s"):
+        await hasty.move_wd(WD_UM)
     with pytest.raises(NotConnected, match="not answered in time"):
-        await microscope.grab()
-    await microscope.wait_connected(1.0)
-    await microscope.move_wd(WD_UM)
-    assert microscope.stats.connects == 2
+        await hasty.grab()
+    await hasty.wait_connected(1.0)
+    await hasty.move_wd(WD_UM)
+    assert hasty.stats.connects == 2
 
 
 async def test_the_answer_of_a_cancelled_move_is_not_taken_for_the_next_ones(
@@ -326,23 +326,23 @@ async def test_the_answer_of_a_cancelled_move_is_not_taken_for_the_next_ones(
 
 @pytest.mark.parametrize("info", [None, b"OK", b"NG", b"MAG=2000\n"])
 async def test_where_get_infor_says_nothing_the_last_frame_does(
-    vendor: Vendor, microscope: AisemMicroscope, info: bytes | None
+    vendor: Vendor, hasty: AisemMicroscope, info: bytes | None
 ) -> None:
-    await microscope.read_state()
-    await microscope.move_wd(WD_UM)
+    await hasty.read_state()
+    await hasty.move_wd(WD_UM)
     vendor.info = info
-    assert (await microscope.read_state()).wd_um == pytest.approx(WD_UM)
-    assert microscope.connected
+    assert (await hasty.read_state()).wd_um == pytest.approx(WD_UM)
+    assert hasty.connected
 
 
 @pytest.mark.parametrize(
     ("info", "error"), [(None, LinkTimeout), (b"NG", CommandRefused), (b"OK", ProtocolError)]
 )
 async def test_with_nothing_known_that_is_an_error_and_nothing_moves(
-    vendor: Vendor, microscope: AisemMicroscope, info: bytes | None, error: type[DriverError]
+    vendor: Vendor, hasty: AisemMicroscope, info: bytes | None, error: type[DriverError]
 ) -> None:
     vendor.info = info
-    for operation in (microscope.read_state(), microscope.grab(), microscope.move_wd(WD_UM)):
+    for operation in (hasty.read_state(), hasty.grab(), hasty.move_wd(WD_UM)):
         with pytest.raises(error):
             await operation
     assert vendor.orders == []
@@ -363,7 +363,7 @@ async def test_a_peer_that_dies_in_mid_operation_is_noticed_at_once(
     vendor.hang_up()
     with pytest.raises(LinkLost):
         await task
-    assert asyncio.get_running_loop().time() - began_s < 0.1
+    assert asyncio.get_running_loop().time() - began_s < 2.0
 
 
 async def test_it_connects_again_and_starts_afresh(
