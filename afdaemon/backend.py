@@ -5,7 +5,7 @@ Everything here runs in the event loop's thread, except `abort`, which may be ca
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -15,7 +15,7 @@ from afdaemon.api.events import Publisher
 from afdaemon.clock import Clock
 from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.profile import PaperProfile
-from afdaemon.drivers.base import Microscope, MicroscopeState
+from afdaemon.drivers.base import Microscope
 from afdaemon.drivers.errors import DriverError, NotConnected
 from afdaemon.errors import KNOWN_ERRORS, BusyError, JobNotFound, UsageError
 from afdaemon.job.journal import Journal
@@ -80,7 +80,7 @@ class FocusBackend:
         self._began_s = clock.now_s()
         self._running: Running | None = None
         self._ended: OrderedDict[str, s.Job] = OrderedDict()
-        self._seen: MicroscopeState | None = None
+        self._seen: s.Focus | None = None
         self._is_stopping = False
 
     # What the API asks
@@ -142,10 +142,10 @@ class FocusBackend:
         """Where the instrument stands; during a job, where that has seen it last."""
         if self._running is None:
             async with self._instrument:
-                self._seen = await self._microscope.read_state()
+                await self._look()
         if self._seen is None:
             raise NotConnected("the instrument has not said yet where it stands")
-        return s.Focus(wd_um=self._seen.wd_um, magnification=self._seen.magnification)
+        return self._seen
 
     async def set_focus(self, params: s.FocusSetParams) -> s.Focus:
         """Command an absolute WD through the motion guard."""
@@ -158,9 +158,8 @@ class FocusBackend:
             self._require_free()
             self._guard.check(params.wd_um)
             await self._microscope.move_wd(params.wd_um)
-            self._seen = await self._microscope.read_state()
-        log.info("wd_set", wd_um=params.wd_um)
-        return s.Focus(wd_um=self._seen.wd_um, magnification=self._seen.magnification)
+            log.info("wd_set", wd_um=params.wd_um)
+            return await self._look()
 
     async def limits(self) -> s.Limits:
         """The range that may be commanded."""
@@ -204,6 +203,11 @@ class FocusBackend:
         self._tell_state()
 
     # Inside
+
+    async def _look(self) -> s.Focus:
+        now = await self._microscope.read_state()
+        self._seen = s.Focus(wd_um=now.wd_um, magnification=now.magnification)
+        return self._seen
 
     async def _note_link(self, connected: bool) -> None:
         log.info("connected" if connected else "disconnected", microscope=self._microscope.name)
@@ -255,9 +259,9 @@ class FocusBackend:
     def _conclude(self, running: Running, result: s.Job) -> None:
         self._remember(result)
         self._running = None
-        if result.wd_um is not None and result.trace and result.trace[-1].magnification:
+        if result.wd_um is not None and result.trace:
             magnification = result.trace[-1].magnification
-            self._seen = MicroscopeState(wd_um=result.wd_um, magnification=magnification)
+            self._seen = s.Focus(wd_um=result.wd_um, magnification=magnification)
         running.recorded.set()
         running.ended.set()
         log.info(
@@ -280,8 +284,9 @@ class FocusBackend:
             return
         running.now = views.progress(now)
         running.recorded.set()
-        if now.wd_um is not None and self._seen is not None:
-            self._seen = replace(self._seen, wd_um=now.wd_um)
+        if now.wd_um is not None:
+            magnification = self._seen.magnification if self._seen is not None else None
+            self._seen = s.Focus(wd_um=now.wd_um, magnification=magnification)
         log.info(
             "job_progress",
             phase=now.phase.value,
