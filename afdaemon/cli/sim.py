@@ -4,6 +4,7 @@ import asyncio
 import math
 import signal
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,8 +64,10 @@ def serve(
     )
     clock = ScaledClock(_checked_speed(speed))
     world = World(settings, clock=clock)
-    with tempfile.TemporaryDirectory(prefix="afdaemon-em30-") as scratch:
-        drop = folder or Path(scratch)
+    with ExitStack() as stack:
+        drop = folder or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="afdaemon-em30-"))
+        )
         server = Em30Server(world, folder=drop, clock=clock, host=host, port=port, truth_file=truth)
         asyncio.run(_serve(server, drop))
 
