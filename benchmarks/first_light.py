@@ -8,10 +8,8 @@ focus to either side; and, where a folder of micrographs is given, each of them 
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -20,6 +18,7 @@ from afdaemon.demo.run import DemoRun, show
 from afdaemon.demo.scene import Scene, set_scene
 from afdaemon.demo.stage import open_stage
 from afdaemon.sim.dataset import find_micrographs
+from reporting import Bar, close, parse, publish
 
 ROWS = (
     ("tin_balls", 500),
@@ -38,15 +37,6 @@ GOOD_DOF = 1.5
 FALSE_DOF = 3.0
 WORSE_DOF = 0.5
 """A run ends worse when it is left further from focus than it began by more than this."""
-
-
-@dataclass(frozen=True)
-class Bar:
-    """Something promised, and whether it holds."""
-
-    name: str
-    holds: bool
-    seen: str
 
 
 def good(run: DemoRun) -> bool:
@@ -136,30 +126,17 @@ def scenes_of(arguments: argparse.Namespace) -> list[Scene]:
     return scenes
 
 
+def _published(run: DemoRun) -> dict[str, object]:
+    return {**run.as_json(), "specimen": Path(run.specimen).name}
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="one seed a row, no micrographs")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--micrographs", type=Path, help="folder of real micrographs")
-    arguments = parser.parse_args()
+    arguments = parse(__doc__, quick="one seed a row, no micrographs")
     runs = list(play(scenes_of(arguments)))
     text, held = table(runs), bars(runs)
     print(text)
-    for bar in held:
-        print(f"{'ok  ' if bar.holds else 'MISS'} {bar.name}: {bar.seen}")
-    if arguments.json:
-        report = {
-            "command": f"python benchmarks/first_light.py --seed {arguments.seed}"
-            + (" --quick" if arguments.quick else ""),
-            "table": text.splitlines(),
-            "bars": [{"name": b.name, "holds": b.holds, "seen": b.seen} for b in held],
-            "runs": [{**run.as_json(), "specimen": Path(run.specimen).name} for run in runs],
-        }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
-    met = sum(bar.holds for bar in held)
-    print(f"bars met: {met} of {len(held)}")
-    return 0 if met == len(held) else 1
+    publish(arguments, "benchmarks/first_light.py", text, held, [_published(run) for run in runs])
+    return close(held)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Em30Server:
         host: str = "127.0.0.1",
         port: int = 0,
         truth_file: Path | None = None,
+        keep_frames: Path | None = None,
     ) -> None:
         self._world = world
         self._folder = folder
@@ -54,6 +55,7 @@ class Em30Server:
         self._host = host
         self._port = port
         self._truth_file = truth_file
+        self._keep_frames = keep_frames
         self._server: asyncio.Server | None = None
         self._visits: set[asyncio.Task[None]] = set()
         self._occupied = False
@@ -180,6 +182,9 @@ class Em30Server:
                 await due.get()
                 await self._world.settle()
                 shot = await self._world.expose()
+                if self._keep_frames is not None:
+                    number = self._world.truth().frames
+                    await asyncio.to_thread(keep_frame, self._keep_frames, number, shot)
                 while await asyncio.to_thread(_pair_waits, self._folder):
                     await self._clock.sleep(LOOK_S)
                 await asyncio.to_thread(write_pair, self._folder, shot)
@@ -239,18 +244,28 @@ async def _say(writer: asyncio.StreamWriter, text: str) -> None:
     await writer.drain()
 
 
-def write_pair(folder: Path, shot: Shot) -> None:
-    """Write image and text, each whole before it gets its name. Blocks. Raises `OSError`."""
+def keep_frame(folder: Path, number: int, shot: Shot) -> None:
+    """Keep a copy of a delivered frame, for reports. Blocks. Raises `OSError`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{number:06d}.jpg").write_bytes(_jpeg(shot))
+
+
+def _jpeg(shot: Shot) -> bytes:
     done, image = cv2.imencode(".jpg", shot.pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:
         raise OSError("the frame cannot be encoded")
+    return image.tobytes()
+
+
+def write_pair(folder: Path, shot: Shot) -> None:
+    """Write image and text, each whole before it gets its name. Blocks. Raises `OSError`."""
     height, width = shot.pixels.shape
     parameters = wire.Parameters(
         wd_um=shot.wd_um,
         magnification=shot.magnification,
         others={"MODEL": "EM-30 (simulated)", "WIDTH": str(width), "HEIGHT": str(height)},
     )
-    _put(folder / IMAGE_NAME, image.tobytes())
+    _put(folder / IMAGE_NAME, _jpeg(shot))
     _put(folder / TEXT_NAME, wire.encode_parameters(parameters))
 
 

@@ -131,9 +131,9 @@ class TemGrid:
     def _bar_distance_um(self, patch: Patch) -> FloatImage:
         """Distance inside the bars' edge in um (negative in the mesh), wavy as etched metal is."""
         wave = 0.35 * relief(patch, seed=self.seed, stream=13, largest_px=90.0)
-        x = patch.left_um + patch.step_um * np.arange(patch.width, dtype=np.float32)[None, :]
-        y = patch.top_um + patch.step_um * np.arange(patch.height, dtype=np.float32)[:, None]
-        half = np.float32(self.pitch_um / 2.0)
+        x = patch.left_um + patch.step_um * np.arange(patch.width)[None, :]
+        y = patch.top_um + patch.step_um * np.arange(patch.height)[:, None]
+        half = self.pitch_um / 2.0
         to_bar = [np.abs(np.mod(axis, self.pitch_um) - half) for axis in (x, y)]
         return np.asarray(
             np.maximum(*np.broadcast_arrays(*to_bar)) - (half - self.bar_um / 2.0) + wave,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from afdaemon import __version__
-from afdaemon.cli import config, score, serve, sim, train
+from afdaemon.cli import config, demo, score, serve, sim, train
 from afdaemon.cli.runner import run_app
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(train.app, name="train")
 app.add_typer(sim.app, name="sim")
 app.command("score")(score.score)
+app.command("demo")(demo.demo)
 
 
 def _print_version(wanted: bool) -> None:

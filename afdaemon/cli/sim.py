@@ -46,6 +46,9 @@ def serve(
     truth: Annotated[
         Path | None, typer.Option(help="keep a JSON file of what only the simulator knows")
     ] = None,
+    keep_frames: Annotated[
+        Path | None, typer.Option(help="keep a copy of every frame in this folder")
+    ] = None,
 ) -> None:
     """Serve a simulated instrument until SIGINT or SIGTERM; one line says when and where."""
     from afdaemon.clock import ScaledClock
@@ -68,7 +71,15 @@ def serve(
         drop = folder or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="afdaemon-em30-"))
         )
-        server = Em30Server(world, folder=drop, clock=clock, host=host, port=port, truth_file=truth)
+        server = Em30Server(
+            world,
+            folder=drop,
+            clock=clock,
+            host=host,
+            port=port,
+            truth_file=truth,
+            keep_frames=keep_frames,
+        )
         asyncio.run(_serve(server, drop))
 
 

@@ -1,0 +1,63 @@
+"""What every benchmark does with its arguments, its table and its bars."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Something promised, and whether it holds."""
+
+    name: str
+    holds: bool
+    seen: str
+
+
+def parse(description: str, *, quick: str) -> argparse.Namespace:
+    """The arguments that all benchmarks take; `quick` says what --quick leaves out."""
+    parser = argparse.ArgumentParser(description=description.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help=f"under 50 s: {quick}")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write everything measured here")
+    parser.add_argument("--markdown", type=Path, help="write the page that the docs quote here")
+    parser.add_argument("--micrographs", type=Path, help="folder of real micrographs")
+    return parser.parse_args()
+
+
+def publish(
+    arguments: argparse.Namespace,
+    script: str,
+    table: str,
+    bars: Sequence[Bar],
+    rows: Sequence[Mapping[str, object]],
+) -> None:
+    """Write what was measured to where the arguments say, with the command that measured it."""
+    command = f"python {script} --seed {arguments.seed}" + (" --quick" if arguments.quick else "")
+    if arguments.micrographs:
+        command += " --micrographs DIR"
+    if arguments.json:
+        report = {"command": command, "bars": [asdict(bar) for bar in bars], "rows": list(rows)}
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    if arguments.markdown:
+        verdicts = "\n".join(
+            f"- {'met' if b.holds else 'MISSED'}: {b.name}: {b.seen}" for b in bars
+        )
+        title = Path(script).stem.replace("_", " ").capitalize()
+        arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
+        arguments.markdown.write_text(
+            f"# {title}\n\nWritten by `{command}`; don't edit. Every frame comes from the simulator"
+            f" or from micrographs blurred on purpose; no real instrument was involved.\n\n"
+            f"```text\n{table}\n```\n\n{verdicts}\n"
+        )
+
+
+def close(bars: Sequence[Bar]) -> int:
+    """Print the bars and the last line; the exit code."""
+    for bar in bars:
+        print(f"{'ok  ' if bar.holds else 'MISS'} {bar.name}: {bar.seen}")
+    met = sum(bar.holds for bar in bars)
+    print(f"bars met: {met} of {len(bars)}")
+    return 0 if met == len(bars) else 1

@@ -1,0 +1,83 @@
+"""Does the score fall, step by step, when a real micrograph is blurred?
+
+Each micrograph is blurred with a Gaussian of sigma 0, 1, 2, 4, 8 and 16 pixels of its own and scored as
+`afdaemon score` does. Without --micrographs, drawn pictures stand in.
+
+    python benchmarks/score_blur.py [--quick] [--seed N] [--json FILE] [--micrographs DIR]
+"""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
+from afdaemon.models.scorer import FocusScorer, load_scorer
+from afdaemon.sim.dataset import find_micrographs
+from afdaemon.sim.noise import Patch
+from afdaemon.sim.specimen import SPECIMENS, open_specimen
+from reporting import Bar, close, parse, publish
+
+SIGMAS_PX = (0, 1, 2, 4, 8, 16)
+MAGNIFICATION = 1_000.0
+SHOWN = 5
+"""So many must fall strictly; where there are more pictures, most of them."""
+
+
+def blurred_scores(scorer: FocusScorer, pixels: GreyPixels) -> list[float]:
+    """Scores at each sigma; the blurred picture is an 8-bit file like the first."""
+    scores = []
+    for sigma in SIGMAS_PX:
+        blurred = cv2.GaussianBlur(pixels, (0, 0), sigma) if sigma else pixels
+        scores.append(scorer.score(np.asarray(blurred, dtype=pixels.dtype), MAGNIFICATION).score)
+    return scores
+
+
+def pictures(folder: Path | None, seed: int) -> dict[str, GreyPixels]:
+    """Pictures by name: all micrographs of a folder, or a drawn one of each specimen."""
+    if folder is not None:
+        return {
+            f"{path.parent.name}/{path.name}": crop_data_bar(decode_grey(path.read_bytes()))
+            for path in find_micrographs(folder)
+        }
+    patch = Patch(left_um=0.0, top_um=0.0, step_um=0.13, width=1280, height=960)
+    drawn = {name: open_specimen(name, seed=seed).draw(patch) for name in SPECIMENS}
+    drawn["tin_balls, another"] = open_specimen("tin_balls", seed=seed + 1).draw(patch)
+    return {
+        name: np.clip(255.0 * values, 0, 255).astype(np.uint8) for name, values in drawn.items()
+    }
+
+
+def falls(scores: list[float]) -> bool:
+    """Whether each score is below the one before."""
+    return all(after < before for before, after in zip(scores, scores[1:], strict=False))
+
+
+def main() -> int:
+    arguments = parse(__doc__, quick="nothing; it is quick")
+    scorer = load_scorer()
+    found = {
+        name: blurred_scores(scorer, pixels)
+        for name, pixels in pictures(arguments.micrographs, arguments.seed).items()
+    }
+    head = f"{'picture':<42}" + "".join(f"{f'sigma {s}':>10}" for s in SIGMAS_PX)
+    lines = [
+        f"{name:<42}"
+        + "".join(f"{score:>10.3f}" for score in scores)
+        + ("" if falls(scores) else "  !")
+        for name, scores in found.items()
+    ]
+    text = "\n".join([head, *lines])
+    print(text)
+    count = sum(map(falls, found.values()))
+    bars = [
+        Bar(f"strictly falling for at least {SHOWN}", count >= SHOWN, f"{count} of {len(found)}"),
+    ]
+    rows = [{"picture": name, "scores": scores} for name, scores in found.items()]
+    publish(arguments, "benchmarks/score_blur.py", text, bars, rows)
+    return close(bars)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
