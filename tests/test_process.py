@@ -1,0 +1,158 @@
+"""The daemon and the simulated EM-30 as processes: what is left when one of them is ended.
+
+The networks are replaced by ones that never find focus, so that a job is under way for long.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from afdaemon.api.client import Client
+from afdaemon.api.schemas import JobState
+from afdaemon.clock import SystemClock
+from afdaemon.errors import Unreachable
+
+START_UM = 12_000.0
+NEAR_START_UM = pytest.approx(START_UM, abs=2.0)
+"""What the instrument reads back of it."""
+ENDS_S = 20.0
+
+DAEMON = """
+import asyncio, sys
+from pathlib import Path
+from types import SimpleNamespace
+from afdaemon import logs, service
+from afdaemon.config import load
+from afdaemon.judge import Networks
+
+def score(pixels, magnification):
+    return SimpleNamespace(score=1.0, variance=0.3, entropy=5.0, saturated=0.0)
+
+async def main():
+    settings = load(Path(sys.argv[1]), environ={}).settings
+    logs.configure("info", "json")
+    networks = Networks(score=score, law=lambda readings: 0.0, hashes={})
+    stop = asyncio.Event()
+    with service.stopped_by_signals(stop):
+        await service.serve(settings, stop, load=lambda _: networks)
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def process(*command: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that is gone when the context ends."""
+    with subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def until(child: subprocess.Popen[str], text: str) -> str:
+    """The first line that it writes with `text` in it; all of them are shown if a test fails."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        sys.stdout.write(line)
+        if text in line:
+            return line
+    raise AssertionError(f"it ended without saying {text!r}")
+
+
+class Bench:
+    """A folder with simulator, daemon and their files."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder = folder
+        self.truth_file = folder / "truth.json"
+        self._stack = stack
+
+    def start_simulator(self, port: int = 0) -> tuple[subprocess.Popen[str], int]:
+        options = {
+            "port": port,
+            "folder": self.folder / "drop",
+            "truth": self.truth_file,
+            "start-wd-um": START_UM,
+            "focus-wd-um": 30_000.0,
+        }
+        arguments = [f"--{key}={value}" for key, value in options.items()]
+        child = self._stack.enter_context(process("-m", "afdaemon", "sim", "serve", *arguments))
+        address = until(child, "listening on ").split()[2]
+        return child, int(address.rpartition(":")[2])
+
+    def start_daemon(self, port: int) -> subprocess.Popen[str]:
+        config = self.folder / "afdaemon.toml"
+        config.write_text(
+            f"[microscope]\nport = {port}\nfolder = '{self.folder / 'drop'}'\n"
+            f"reconnect_first_s = 0.05\nreconnect_cap_s = 0.2\n"
+            f"[api]\nruntime_dir = '{self.folder / 'run'}'\n"
+            f"[journal]\npath = '{self.folder / 'journal'}'\n"
+        )
+        child = self._stack.enter_context(process("-c", DAEMON, config))
+        until(child, '"connected"')
+        return child
+
+    def commanded_um(self) -> list[float]:
+        """Every WD that has reached the instrument, as it says itself."""
+        truth = json.loads(self.truth_file.read_text())
+        return [command["wd_um"] for command in truth["commands"]]
+
+    def start_job(self, client: Client) -> str:
+        """A job that has moved the instrument; its id."""
+        with client.events("job.") as events:
+            job_id = client.start().job
+            while (event := events.next(ENDS_S)) is not None:
+                if event.type == "progress" and int(str(event.data["reading"])) >= 2:
+                    return job_id
+        raise AssertionError("the job does not move")
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with tempfile.TemporaryDirectory(prefix="afd-") as name, ExitStack() as stack:
+        yield Bench(Path(name), stack)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_mid_job_restores_the_start(bench: Bench, number: signal.Signals) -> None:
+    _, port = bench.start_simulator()
+    daemon = bench.start_daemon(port)
+    with Client(str(bench.folder / "run")) as client:
+        bench.start_job(client)
+        assert bench.commanded_um()[-1] != NEAR_START_UM
+        daemon.send_signal(number)
+        until(daemon, '"stopped"')
+        assert daemon.wait(ENDS_S) == 0
+    assert bench.commanded_um()[-1] == NEAR_START_UM
+    with Client(str(bench.folder / "run")) as client, pytest.raises(Unreachable):
+        client.ping()
+
+
+def test_a_simulator_killed_in_mid_job_is_a_device_error_and_the_daemon_reconnects(
+    bench: Bench,
+) -> None:
+    simulator, port = bench.start_simulator()
+    daemon = bench.start_daemon(port)
+    with Client(str(bench.folder / "run")) as client:
+        job_id = bench.start_job(client)
+        simulator.kill()
+        began_s = SystemClock().now_s()
+        job = client.wait(job_id, ENDS_S)
+        assert SystemClock().now_s() - began_s < 5.0
+        assert (job.state, job.reason, job.restored) == (JobState.FAILED, "device", False)
+        assert client.status().state == "no_microscope"
+        bench.start_simulator(port)
+        until(daemon, '"connected"')
+        assert client.status().state == "ready"
+        assert client.wd().wd_um == NEAR_START_UM
+        bench.start_job(client)
