@@ -6,10 +6,13 @@ Each job takes `steps` readings that approach focus, one every `pace_s`, then en
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from afdaemon import __version__
 from afdaemon.api import schemas as s
 from afdaemon.api.events import Publisher
+from afdaemon.api.server import Doors
 from afdaemon.errors import BusyError, JobNotFound, LimitError
 
 HARD_UM = (5_000.0, 50_000.0)
@@ -175,3 +178,17 @@ class FakeBackend:
         error, self.error = self.error, None
         if error is not None:
             raise error
+
+
+@asynccontextmanager
+async def fake_daemon(doors: Doors, *, instance: str) -> AsyncIterator[FakeBackend]:
+    """Serve a fake backend through open doors."""
+    backend = FakeBackend(doors.events, instance=instance)
+    serving = asyncio.create_task(doors.serve(backend), name="serve")
+    try:
+        yield backend
+    finally:
+        await backend.close()
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from afdaemon import __version__
-from afdaemon.cli import config, demo, score, serve, sim, train
+from afdaemon.cli import api, config, demo, score, serve, sim, train
 from afdaemon.cli.runner import run_app
 
 app = typer.Typer(
@@ -17,9 +17,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
 app.add_typer(config.app, name="config")
+app.add_typer(api.app, name="api")
 app.add_typer(train.app, name="train")
 app.add_typer(sim.app, name="sim")
+app.add_typer(api.app, name="api")
 app.command("score")(score.score)
 app.command("demo")(demo.demo)
 

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 import typer
 
 from afdaemon.drivers.errors import DriverError, SettingsError
-from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError, RequestRefused, Unreachable
+from afdaemon.errors import (
+    KNOWN_ERRORS,
+    BusyError,
+    LimitError,
+    RequestRefused,
+    Unreachable,
+    VersionMismatch,
+)
 
 USAGE = 2
 UNREACHABLE = 3
@@ -24,7 +31,11 @@ def exit_code(error: Exception) -> int:
     match error:
         case Unreachable():
             return UNREACHABLE
-        case RequestRefused() | BusyError() | LimitError():
+        case RequestRefused(kind="device"):
+            return DEVICE
+        case RequestRefused(kind="invalid_params"):
+            return USAGE
+        case RequestRefused() | BusyError() | LimitError() | VersionMismatch():
             return REFUSED
         case SettingsError():
             return USAGE

@@ -1,14 +1,12 @@
 """A fake daemon on real sockets in a temporary folder."""
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from afdaemon.api.fake import FakeBackend
+from afdaemon.api.fake import FakeBackend, fake_daemon
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.clock import ManualClock
 
@@ -31,10 +29,5 @@ async def doors(folder: Path) -> AsyncIterator[Doors]:
 @pytest.fixture
 async def backend(doors: Doors) -> AsyncIterator[FakeBackend]:
     """Served until the test ends."""
-    fake = FakeBackend(doors.events, instance=INSTANCE)
-    serving = asyncio.create_task(doors.serve(fake))
-    yield fake
-    await fake.close()
-    serving.cancel()
-    with suppress(asyncio.CancelledError):
-        await serving
+    async with fake_daemon(doors, instance=INSTANCE) as fake:
+        yield fake

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from afdaemon.api.client import AsyncClient, Client
-from afdaemon.api.fake import FOCUS_UM, FakeBackend
+from afdaemon.api.fake import FOCUS_UM, FakeBackend, fake_daemon
 from afdaemon.api.schemas import Event, Job, JobState
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.clock import ManualClock, SystemClock
@@ -151,9 +151,6 @@ async def test_nothing_is_delivered_to_a_daemon_that_comes_later(folder: Path) -
         with pytest.raises(Unreachable):
             await client.set_wd(20_000.0)
         with open_doors([str(folder)], instance="later", clock=ManualClock()) as doors:
-            fake = FakeBackend(doors.events, instance="later")
-            serving = asyncio.create_task(doors.serve(fake))
-            assert (await client.ping()).instance == "later"
-            assert fake.moves == []
-            serving.cancel()
-            await asyncio.wait([serving])
+            async with fake_daemon(doors, instance="later") as fake:
+                assert (await client.ping()).instance == "later"
+                assert fake.moves == []

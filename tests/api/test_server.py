@@ -16,7 +16,7 @@ import zmq.asyncio
 
 from afdaemon.api import server, wire
 from afdaemon.api.client import AsyncClient, Client
-from afdaemon.api.fake import FakeBackend
+from afdaemon.api.fake import FakeBackend, fake_daemon
 from afdaemon.api.rundir import held
 from afdaemon.api.schemas import Aborted, AutofocusParams
 from afdaemon.api.server import Doors, open_doors
@@ -123,11 +123,8 @@ def killed(folder: Path) -> Path:
 async def test_what_a_killed_daemon_leaves_behind_blocks_nobody(killed: Path) -> None:
     with ExitStack() as stack:
         doors = opened(stack, str(killed))
-        serving = asyncio.create_task(doors.serve(FakeBackend(doors.events, instance="i-2")))
-        async with AsyncClient(str(killed)) as client:
+        async with fake_daemon(doors, instance="i-2"), AsyncClient(str(killed)) as client:
             assert (await client.ping()).instance == "i-2"
-        serving.cancel()
-        await asyncio.wait([serving])
 
 
 async def test_sockets_are_for_owner_and_group(doors: Doors, folder: Path) -> None:
@@ -224,16 +221,12 @@ async def test_tcp_beside_ipc(folder: Path, free_ports: int) -> None:
     address = f"tcp://127.0.0.1:{free_ports}"
     with ExitStack() as stack:
         doors = opened(stack, str(folder), address, insecure=True)
-        fake = FakeBackend(doors.events, instance="i-2")
-        serving = asyncio.create_task(doors.serve(fake))
         for place in (address, str(folder)):
-            async with AsyncClient(place) as client:
+            async with fake_daemon(doors, instance="i-2"), AsyncClient(place) as client:
                 assert (await client.autofocus()).converged
                 assert (await client.abort()).job is None
         with pytest.raises(BusyError, match="another program already listens on tcp"):
             opened(stack, str(folder / "other"), address, insecure=True)
-        serving.cancel()
-        await asyncio.wait([serving])
 
 
 @pytest.fixture

@@ -1,0 +1,72 @@
+"""A job's progress for a person: one live line on a terminal, plain lines elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as LiveProgress
+
+from afdaemon.api.client import OnEvent
+from afdaemon.api.schemas import Event, Job, Progress
+
+BEST_SCORE = 9.0
+"""Where the bar is full."""
+
+
+@contextmanager
+def progress_shown(console: Console) -> Iterator[OnEvent]:
+    """What is to be called with each event while the job runs."""
+    if not console.is_terminal:
+        yield lambda event: _print_line(console, event)
+        return
+    with LiveProgress(
+        SpinnerColumn(),
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as live:
+        task = live.add_task("waiting for the first reading", total=BEST_SCORE)
+
+        def show(event: Event) -> None:
+            if event.type == "progress":
+                now = Progress.model_validate(event.data)
+                live.update(task, completed=now.best_score or 0.0, description=line_of(now))
+
+        yield show
+
+
+def line_of(now: Progress) -> str:
+    """`servo    reading 3  WD 12345.0 um  score 5.12  best 6.00 at 12300.0 um`."""
+    of = f"/{now.readings_max}" if now.readings_max is not None else ""
+    parts = [f"{now.phase:<8} reading {now.reading}{of}"]
+    if now.wd_um is not None:
+        parts.append(f"WD {now.wd_um:.1f} um")
+    if now.score is not None:
+        parts.append(f"score {now.score:.2f}")
+    if now.best_score is not None and now.best_wd_um is not None:
+        parts.append(f"best {now.best_score:.2f} at {now.best_wd_um:.1f} um")
+    return "  ".join(parts)
+
+
+def outcome_of(job: Job) -> str:
+    """How a job ended, as a sentence."""
+    readings = job.readings.search + job.readings.servo + job.readings.verify
+    effort = f"{readings} readings in {job.seconds:.1f} s"
+    if job.converged:
+        at = "" if job.best_wd_um is None else f" at WD {job.best_wd_um:.1f} um"
+        score = "" if job.score is None else f", score {job.score:.2f}"
+        return f"focused{at}{score}, {effort}"
+    why = ": ".join(part for part in (job.reason or job.state.value, job.detail) if part)
+    left = " (the start WD is restored)" if job.restored else ""
+    if not job.restored and job.wd_um is not None:
+        left = f" (left at WD {job.wd_um:.1f} um)"
+    return f"not focused, {why}{left}, {effort}"
+
+
+def _print_line(console: Console, event: Event) -> None:
+    if event.type == "progress":
+        line = line_of(Progress.model_validate(event.data))
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

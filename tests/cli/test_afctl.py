@@ -1,0 +1,222 @@
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from afdaemon.api.fake import FOCUS_UM, FakeBackend, fake_daemon
+from afdaemon.api.schemas import AutofocusParams, Job, JobState
+from afdaemon.api.server import open_doors
+from afdaemon.cli.afctl import app
+from afdaemon.cli.runner import run_app
+from afdaemon.clock import ManualClock
+from afdaemon.drivers.errors import LinkTimeout
+from afdaemon.errors import BusyError
+
+AFCTL = str(Path(sys.executable).with_name("afctl"))
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Afctl = Callable[..., Coroutine[Any, Any, Said]]
+
+
+@pytest.fixture
+async def daemon() -> AsyncIterator[tuple[FakeBackend, str]]:
+    with (
+        tempfile.TemporaryDirectory(prefix="af-") as folder,
+        open_doors([folder], instance="i-1", clock=ManualClock()) as doors,
+    ):
+        async with fake_daemon(doors, instance="i-1") as backend:
+            yield backend, f"ipc://{folder}"
+
+
+@pytest.fixture
+def backend(daemon: tuple[FakeBackend, str]) -> FakeBackend:
+    return daemon[0]
+
+
+@pytest.fixture
+def afctl(daemon: tuple[FakeBackend, str], capsys: pytest.CaptureFixture[str]) -> Afctl:
+    async def run(*args: str) -> Said:
+        args = (*args, "--endpoint", daemon[1])
+        code = await asyncio.to_thread(run_app, app, program="afctl", args=args)
+        captured = capsys.readouterr()
+        return Said(code, captured.out, captured.err)
+
+    return run
+
+
+async def test_focus_shows_lines_and_the_outcome(afctl: Afctl, backend: FakeBackend) -> None:
+    backend.pace_s = 0.005
+    said = await afctl("focus")
+    assert said.code == 0
+    assert said.err == ""
+    *progress, outcome = said.out.splitlines()
+    assert progress[-1] == (
+        "servo    reading 3/3  WD 12345.0 um  score 9.00  best 9.00 at 12345.0 um"
+    )
+    assert len(progress) == 3
+    assert outcome.startswith("focused at WD 12345.0 um, score 8.50")
+
+
+async def test_focus_as_json_is_one_object(afctl: Afctl) -> None:
+    said = await afctl("focus", "--json")
+    assert said.code == 0
+    job = Job.model_validate_json(said.out)
+    assert job.best_wd_um == FOCUS_UM
+    assert said.out.count("\n") == 1
+
+
+ENDS = [
+    (JobState.NOT_CONVERGED, "not_found", 1),
+    (JobState.NOT_CONVERGED, "no_contrast", 1),
+    (JobState.ABORTED, "aborted", 1),
+    (JobState.FAILED, "timeout", 1),
+    (JobState.FAILED, "device", 5),
+    (JobState.INTERRUPTED, None, 1),
+]
+
+
+@pytest.mark.parametrize(("state", "reason", "code"), ENDS)
+async def test_how_a_job_ends_is_the_exit_code(
+    afctl: Afctl, backend: FakeBackend, state: JobState, reason: str | None, code: int
+) -> None:
+    backend.end = Job(job="", state=state, reason=reason, restored=True)
+    said = await afctl("focus")
+    assert said.code == code
+    assert said.err.startswith(f"not focused, {reason or state} (the start WD is restored)")
+
+
+async def test_wd_tells_and_sets(afctl: Afctl, backend: FakeBackend) -> None:
+    said = await afctl("wd")
+    assert said == Said(0, "WD 12000.0 um, magnification 2000, allowed 5000.0 to 50000.0 um\n", "")
+    assert (await afctl("wd", "12500.5")).out == "WD 12500.5 um\n"
+    assert backend.moves == [12_500.5]
+    document = json.loads((await afctl("wd", "--json")).out)
+    assert document["wd_um"] == 12_500.5
+    assert document["limits"]["max_um"] == 50_000.0
+
+
+async def test_status_tells_the_microscope_and_the_job(afctl: Afctl, backend: FakeBackend) -> None:
+    said = await afctl("status")
+    assert said.code == 0
+    assert "microscope fake: connected, WD 12000.0 um, 2000x" in said.out
+    assert json.loads((await afctl("--json", "status")).out)["instance"] == "i-1"
+
+
+async def test_abort_and_watch(afctl: Afctl, backend: FakeBackend) -> None:
+    assert (await afctl("abort")).out == "no job is running\n"
+    assert (await afctl("watch")).out == "no job is running\n"
+    backend.release.clear()
+    watching = asyncio.create_task(afctl("focus"))
+    while not backend.moves:
+        await asyncio.sleep(0.005)
+        assert not watching.done()
+    backend.abort(None)
+    assert (await watching).code == 1
+
+
+async def test_watch_ends_with_the_job(afctl: Afctl, backend: FakeBackend) -> None:
+    backend.pace_s, backend.steps = 0.05, 20
+    await backend.start(AutofocusParams(), "one")
+    said = await afctl("watch", "--json")
+    assert said.code == 0
+    events = [json.loads(line) for line in said.out.splitlines()]
+    assert events[-1]["type"] == "result"
+    assert {event["topic"] for event in events} == {"job.one"}
+
+
+WRONG = [
+    (["wd", "60000"], None, 4, "wd_um = 60000 is outside 5000 to 50000 um"),
+    (["wd", "nan"], None, 2, "wd_um = NaN is not allowed: it must be a number from 0"),
+    (["focus", "--timeout", "0"], None, 2, "timeout_s = 0.0 is not allowed: it must be a number"),
+    (["focus", "--min-wd", "3"], None, 2, "--min-wd and --max-wd go together"),
+    (["focus", "--min-wd", "3", "--max-wd", "2"], None, 2, "min_um (3) must be below max_um (2)"),
+    (["abort", "../x"], None, 2, 'job = "../x" is not allowed'),
+    (["focus"], BusyError("job nine holds the microscope"), 4, "job nine holds the microscope"),
+    (["wd"], LinkTimeout("no answer in 2 s"), 5, "no answer in 2 s"),
+    (["wd"], ZeroDivisionError("bug"), 4, "the daemon failed inside while answering"),
+]
+
+
+@pytest.mark.parametrize(("args", "error", "code", "sentence"), WRONG)
+async def test_errors_are_one_sentence_and_a_code(
+    afctl: Afctl,
+    backend: FakeBackend,
+    args: list[str],
+    error: Exception | None,
+    code: int,
+    sentence: str,
+) -> None:
+    backend.error = error
+    said = await afctl(*args)
+    assert said.code == code
+    assert sentence in said.err
+    assert said.err.startswith("afctl: ")
+    assert said.err.count("\n") == 1
+    assert "Traceback" not in said.err
+
+
+async def test_an_error_as_json_is_one_object_too(afctl: Afctl) -> None:
+    said = await afctl("wd", "60000", "--json")
+    assert said.code == 4
+    assert json.loads(said.out)["error"]["kind"] == "limit"
+
+
+def test_no_daemon_is_code_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["status", "--endpoint", f"ipc://{tmp_path}"]
+    assert run_app(app, program="afctl", args=args) == 3
+    assert "no daemon answers at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["udp://x", "tcp://", "ipc://", "ipc:///" + "x" * 120])
+def test_a_wrong_address_is_code_two(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(app, program="afctl", args=["status", "--endpoint", address]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+async def test_ctrl_c_aborts_the_job(daemon: tuple[FakeBackend, str]) -> None:
+    backend, address = daemon
+    backend.release.clear()
+    process = await asyncio.create_subprocess_exec(
+        AFCTL, "focus", "--json", "--endpoint", address,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    while len(backend.moves) < backend.steps:
+        await asyncio.sleep(0.01)
+        assert process.returncode is None
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert process.returncode == 130, err
+    assert json.loads(out)["state"] == "aborted"
+    assert b"Traceback" not in err
+
+
+async def test_it_needs_neither_torch_nor_numpy_nor_opencv(
+    daemon: tuple[FakeBackend, str],
+) -> None:
+    script = (
+        "import sys\n"
+        "sys.modules.update(torch=None, numpy=None, cv2=None, scipy=None)\n"
+        "from afdaemon.cli.afctl import main\n"
+        f"sys.argv = ['afctl', 'focus', '--endpoint', '{daemon[1]}']\n"
+        "main()\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert b"focused at WD" in out
