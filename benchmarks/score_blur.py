@@ -7,17 +7,18 @@ Each micrograph is blurred with a Gaussian of sigma 0, 1, 2, 4, 8 and 16 pixels 
 """
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
+from reporting import Bar, close, parse, publish
 
 from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
 from afdaemon.models.scorer import FocusScorer, load_scorer
 from afdaemon.sim.dataset import find_micrographs
 from afdaemon.sim.noise import Patch
 from afdaemon.sim.specimen import SPECIMENS, open_specimen
-from reporting import Bar, close, parse, publish
 
 SIGMAS_PX = (0, 1, 2, 4, 8, 16)
 MAGNIFICATION = 1_000.0
@@ -51,7 +52,7 @@ def pictures(folder: Path | None, seed: int) -> dict[str, GreyPixels]:
 
 def falls(scores: list[float]) -> bool:
     """Whether each score is below the one before."""
-    return all(after < before for before, after in zip(scores, scores[1:], strict=False))
+    return all(after < before for before, after in pairwise(scores))
 
 
 def main() -> int:

@@ -37,6 +37,7 @@ def demo(
         float, typer.Option(help="speed of the simulated instrument against real time")
     ] = 1.0,
     report: Annotated[Path | None, typer.Option(help="write an HTML report here")] = None,
+    picture: Annotated[Path | None, typer.Option(help="write a PNG of the first run here")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Show autofocus on a simulated EM-30. Exit code 1 if a run did not converge."""
@@ -53,8 +54,7 @@ def demo(
         for name in names
     ]
     shown = _play(scenes, console, speed)
-    if report is not None:
-        _write(report, shown, console)
+    _write(report, picture, shown, console)
     if as_json:
         typer.echo(json.dumps({"runs": [one.run.as_json() for one in shown]}, indent=2))
     if not all(one.run.converged for one in shown):
@@ -148,11 +148,17 @@ def _summary(run: "DemoRun") -> str:
     )
 
 
-def _write(report: Path, shown: "list[Shown]", console: Console) -> None:
-    from afdaemon.demo.report import write_report
+def _write(
+    report: Path | None, picture: Path | None, shown: "list[Shown]", console: Console
+) -> None:
+    from afdaemon.demo.report import write_picture, write_report
 
     try:
-        write_report(report, shown, "afdaemon demo")
+        if report is not None:
+            write_report(report, shown, "afdaemon demo")
+            console.print(f"report: {report}")
+        if picture is not None:
+            write_picture(picture, shown[0])
+            console.print(f"picture: {picture}")
     except OSError as error:
-        raise UsageError(f"{report} cannot be written: {error.strerror}") from error
-    console.print(f"report: {report}")
+        raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from error

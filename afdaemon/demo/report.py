@@ -5,11 +5,16 @@ import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from afdaemon.demo.run import DemoRun, Shown
+from afdaemon.drivers.wire.image import decode_grey
 from afdaemon.sim.truth import focus_score
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLOURS = {"search": "#4c78a8", "servo": "#f58518", "verify": "#54a24b"}
 _STYLE = """
@@ -85,13 +90,42 @@ def _figure(jpeg: bytes, caption: str) -> str:
 
 
 def _curve(shown: Shown) -> str:
-    """Focus curve as SVG: every reading in its order, the truth marked, the label curve behind."""
+    """Focus curve as SVG."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    run = shown.run
     figure = Figure(figsize=(10.0, 3.6), layout="constrained")
-    axes = figure.add_subplot()
+    _draw_curve(figure.add_subplot(), shown)
+    text = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(text)  # type: ignore[no-untyped-call]  # has no types
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def write_picture(path: Path, shown: Shown) -> None:
+    """One run as a PNG: first frame, last frame, focus curve.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.0, 6.6), layout="constrained", dpi=96)
+    axes = figure.subplot_mosaic("ab;cc", height_ratios=(3, 2))
+    for name, jpeg, title in (
+        ("a", shown.first_frame, "start"),
+        ("b", shown.last_frame, "focused"),
+    ):
+        axes[name].imshow(decode_grey(jpeg), cmap="gray", vmin=0, vmax=255)
+        axes[name].set(title=title, xticks=[], yticks=[])
+    _draw_curve(axes["c"], shown)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _draw_curve(axes: "Axes", shown: Shown) -> None:
+    """Every reading in its order, the truth marked, the label curve behind."""
+    run = shown.run
     wds_um = [row.wd_um for row in shown.trace] or [run.start_wd_um]
     low, high = min([*wds_um, run.true_wd_um]), max([*wds_um, run.true_wd_um])
     margin = 0.05 * (high - low) + run.dof_um
@@ -113,7 +147,3 @@ def _curve(shown: Shown) -> str:
         )
     axes.set(xlabel="working distance / mm", ylabel="focus score", ylim=(-0.3, 9.4))
     axes.legend(loc="upper left", fontsize="small")
-    text = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(text)  # type: ignore[no-untyped-call]  # has no types
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
