@@ -19,6 +19,8 @@ from afdaemon.settings import Section, Settings
 
 ENV_PREFIX = "AFDAEMON_"
 ENV_DELIMITER = "__"
+NOT_SETTINGS = ("AFDAEMON_MICROGRAPHS",)
+"""Variables of ours that tell a single command something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def _flatten(document: Mapping[str, object], origin: str) -> Iterator[tuple[str,
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     given = {}
     for variable, value in environ.items():
-        if variable.upper().startswith(ENV_PREFIX):
+        if variable.upper().startswith(ENV_PREFIX) and variable not in NOT_SETTINGS:
             name = variable[len(ENV_PREFIX) :].lower().replace(ENV_DELIMITER, ".", 1)
             if name not in fields():
                 candidates = [variable_of(key) for key in fields()]

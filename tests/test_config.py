@@ -115,6 +115,10 @@ def test_a_bad_variable_is_refused_by_name(environ: dict[str, str], pattern: str
         load(environ=environ)
 
 
+def test_variables_of_single_commands_are_no_settings() -> None:
+    assert load(environ={"AFDAEMON_MICROGRAPHS": "/data", "PATH": "/bin"}).given == {}
+
+
 def test_a_flag_is_checked_like_everything_else() -> None:
     with pytest.raises(ConfigError, match=r"port = 0 in the command line is not allowed"):
         load(environ={}, flags={"microscope.port": 0})
