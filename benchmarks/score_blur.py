@@ -9,6 +9,7 @@ Each micrograph is blurred with a Gaussian of sigma 0, 1, 2, 4, 8 and 16 pixels 
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -30,8 +31,8 @@ def blurred_scores(scorer: FocusScorer, pixels: GreyPixels) -> list[float]:
     """Scores at each sigma; the blurred picture is an 8-bit file like the first."""
     scores = []
     for sigma in SIGMAS_PX:
-        blurred = cv2.GaussianBlur(pixels, (0, 0), sigma) if sigma else pixels
-        scores.append(scorer.score(np.asarray(blurred, dtype=pixels.dtype), MAGNIFICATION).score)
+        blurred = cast("GreyPixels", cv2.GaussianBlur(pixels, (0, 0), sigma)) if sigma else pixels
+        scores.append(scorer.score(blurred, MAGNIFICATION).score)
     return scores
 
 

@@ -39,7 +39,8 @@ def test_an_unknown_link_names_those_there_are() -> None:
 def test_a_package_may_offer_a_link_but_not_take_one_over(tmp_path: Path) -> None:
     assert link_names() == ("aisem", "borrowed", "broken")
     for link in ("borrowed", "aisem"):
-        assert open_microscope(link, {"folder": tmp_path}, clock=ManualClock())
+        opened = open_microscope(link, {"folder": tmp_path}, clock=ManualClock())
+        assert not opened.connected
     with pytest.raises(SettingsError, match="'broken' cannot be loaded"):
         open_microscope("broken", {}, clock=ManualClock())
 

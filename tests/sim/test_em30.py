@@ -48,6 +48,7 @@ class Instrument:
         """Wait for a pair and take it away, as a client does."""
         await self.written()
         pixels = cv2.imread(str(self.image), cv2.IMREAD_UNCHANGED)
+        assert pixels is not None
         text = self.text.read_bytes()
         self.image.unlink()
         self.text.unlink()
@@ -232,6 +233,7 @@ async def test_the_truth_file_holds_each_command_before_it_is_acknowledged(
     instrument: Instrument, client: Client
 ) -> None:
     assert json.loads(instrument.truth_file.read_text())["commands"] == []
+    told = {}
     for wd_mm, count in ((b"11.2", 1), (b"12", 2)):
         await client.ask(b"WDMAG," + wd_mm + b",2000")
         told = json.loads(instrument.truth_file.read_text())

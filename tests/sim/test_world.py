@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ SETTINGS = InstrumentSettings(
 )
 
 
-def a_world(clock: ManualClock | None = None, **changes: object) -> World:
+def a_world(clock: ManualClock | None = None, **changes: Any) -> World:
     return World(replace(SETTINGS, **changes), clock=clock or ManualClock())
 
 
@@ -156,7 +157,7 @@ def test_what_is_not_given_is_drawn_within_reach_and_near(
         {"wd_quantum_um": 0.0},
     ],
 )
-def test_an_impossible_instrument_is_refused_with_the_range(change: dict[str, object]) -> None:
+def test_an_impossible_instrument_is_refused_with_the_range(change: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=r"must lie in .* not "):
         replace(SETTINGS, **change)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -108,7 +109,7 @@ async def vendor(tmp_path: Path) -> AsyncIterator[Vendor]:
 
 
 @asynccontextmanager
-async def connected(vendor: Vendor, **waits: float) -> AsyncIterator[AisemMicroscope]:
+async def connected(vendor: Vendor, **waits: Any) -> AsyncIterator[AisemMicroscope]:
     settings = AisemSettings(
         folder=vendor.folder,
         port=vendor.port,
