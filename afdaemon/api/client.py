@@ -127,14 +127,18 @@ class Client:
             lines.prepare(subscriber, self._places.events)
             name = lines.subscribe(subscriber, topics)
             events = Events(subscriber)
-            welcome = events.next(lines.CONNECT_S)
-            while welcome is not None and welcome.topic != name:
-                welcome = events.next(lines.CONNECT_S)
-            if welcome is None:
-                raise lines.nobody(self._places.address)
+            self._await_welcome(events, name)
             yield events
         finally:
             subscriber.close()
+
+    def _await_welcome(self, events: "Events", name: str) -> None:
+        end_s = self._clock.now_s() + lines.CONNECT_S
+        while (left_s := end_s - self._clock.now_s()) > 0:
+            event = events.next(left_s)
+            if event is not None and event.topic == name:
+                return
+        raise lines.nobody(self._places.address)
 
     def _ask(
         self,
@@ -221,7 +225,10 @@ class AsyncClient:
     async def autofocus(
         self, *, on_event: OnEvent | None = None, request_id: str | None = None, **wish: Any
     ) -> s.Job:
-        """Focus, and return when the job has ended. `on_event` is told of every step."""
+        """Focus, and return when the job has ended. `on_event` is told of every step.
+
+        Cancelling ends the waiting, not the job: `abort(request_id)` does that.
+        """
         job_id = request_id or wire.new_id()
         async with self.events(f"job.{job_id}") as events:
             started = await self.start(request_id=job_id, **wish)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from afdaemon.api.endpoints import NAMES
 from afdaemon.errors import BusyError, ConfigError
 
 LOCK_NAME = "daemon.lock"
@@ -44,7 +45,11 @@ def held(folder: Path) -> Iterator[None]:
         )
     try:
         _take(lock, folder)
-        yield
+        try:
+            yield
+        finally:
+            for name in NAMES:  # libzmq leaves them; while the lock is held they are ours
+                (folder / name).unlink(missing_ok=True)
     finally:
         os.close(lock)
 

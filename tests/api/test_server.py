@@ -27,6 +27,10 @@ PING = b'{"jsonrpc":"2.0","id":"a","method":"server.ping"}'
 PONG = b'{"jsonrpc":"2.0","id":"a","result":{"instance":"i-1","pong":true}}'
 
 
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 def opened(stack: ExitStack, *addresses: str, insecure: bool = False) -> Doors:
     return stack.enter_context(
         open_doors(addresses, instance="i-2", clock=ManualClock(), insecure=insecure)
@@ -116,7 +120,7 @@ def killed(folder: Path) -> Path:
     )
     died = subprocess.run([sys.executable, "-c", script], check=False)
     assert died.returncode == 9
-    assert {path.name for path in folder.iterdir()} >= {"control.sock", "abort.sock"}
+    assert names_in(folder) >= {"control.sock", "abort.sock"}
     return folder
 
 
@@ -125,6 +129,14 @@ async def test_what_a_killed_daemon_leaves_behind_blocks_nobody(killed: Path) ->
         doors = opened(stack, str(killed))
         async with fake_daemon(doors, instance="i-2"), AsyncClient(str(killed)) as client:
             assert (await client.ping()).instance == "i-2"
+
+
+async def test_a_daemon_that_ends_takes_its_sockets_with_it(folder: Path) -> None:
+    for _ in range(3):
+        with ExitStack() as stack:
+            opened(stack, str(folder))
+            assert len(names_in(folder)) == 4
+        assert names_in(folder) == {"daemon.lock"}
 
 
 async def test_sockets_are_for_owner_and_group(doors: Doors, folder: Path) -> None:
