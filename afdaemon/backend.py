@@ -17,7 +17,7 @@ from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.profile import PaperProfile
 from afdaemon.drivers.base import Microscope
 from afdaemon.drivers.errors import DriverError, NotConnected
-from afdaemon.errors import KNOWN_ERRORS, BusyError, JobNotFound, UsageError
+from afdaemon.errors import KNOWN_ERRORS, BusyError, JobNotFound
 from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Bench, Deadlines, Job, Progress
 from afdaemon.judge import Judge
@@ -94,7 +94,8 @@ class FocusBackend:
 
         Raises:
             BusyError: a job runs, or the daemon is stopping.
-            LimitError: the job's own range and the limits have nothing in common.
+            LimitError: the job's own range and the limits have nothing in common, or it would
+                begin outside them.
             NotConnected: the link is down.
             JournalError: it cannot be recorded.
         """
@@ -234,6 +235,7 @@ class FocusBackend:
             deadlines=Deadlines(job_s=params.timeout_s or self._rules.timeout_s),
             request=params.model_dump(mode="json"),
             report=self._report,
+            begin_wd_um=params.start_wd_um,
         )
         running = Running(job, s.Progress(job=job_id, phase="prepare"))
         self._running = running
@@ -331,15 +333,13 @@ class FocusBackend:
 
     def _limits_of(self, params: s.AutofocusParams) -> Limits:
         """The limits, narrowed by the job's own range."""
+        limits = self._rules.limits
+        if params.limits is not None:
+            session = Range(lo_um=params.limits.min_um, hi_um=params.limits.max_um)
+            limits = Limits(hard=limits.hard, site=limits.site, session=session)
         if params.start_wd_um is not None:
-            raise UsageError(
-                "start_wd_um is not possible yet: a job starts at the present WD",
-                remedy="set the WD first (`afctl wd`)",
-            )
-        if params.limits is None:
-            return self._rules.limits
-        session = Range(lo_um=params.limits.min_um, hi_um=params.limits.max_um)
-        return Limits(hard=self._rules.limits.hard, site=self._rules.limits.site, session=session)
+            MotionGuard(limits).check(params.start_wd_um)
+        return limits
 
     def _require_free(self) -> None:
         if self._is_stopping:

@@ -325,6 +325,16 @@ async def test_a_jobs_own_range_is_kept(settings: Settings) -> None:
     assert outside.reason == "out_of_range"
 
 
+async def test_a_job_may_begin_elsewhere_than_at_the_present_wd(settings: Settings) -> None:
+    microscope = FakeMicroscope(wd_um=30_000.0)
+    async with service(settings, microscope) as client:
+        job = await client.autofocus(start_wd_um=13_000.0)
+        with pytest.raises(RequestRefused, match="working distance 60000 um"):
+            await client.start(start_wd_um=60_000.0)
+    assert microscope.moves[0] == 13_000.0
+    assert (job.converged, job.start_wd_um) == (True, 30_000.0)
+
+
 async def test_a_dry_run_moves_nothing_and_makes_no_job(settings: Settings) -> None:
     microscope = FakeMicroscope()
     async with service(settings, microscope) as client:

@@ -6,7 +6,8 @@ A job is a conversation. The loop tells what happened (an event), the machine an
 next (a command), and never is more than one command under way. `step` is a pure function: no time,
 no input or output, so a journal of the events replays to the very same commands.
 
-    PREPARE   Started: the instrument stands at the start WD. Take a reading there.
+    PREPARE   Started: the instrument stands at the start WD. Take a reading there, or at the WD
+              that the job was told to begin at.
     SEARCH    Sweep by a third of A_max(m) until a score exceeds 2 (afdaemon.control.search).
     SERVO     The step law proposes, the step is clipped to A_max(m), a reading is taken; until the
               score is 9, or five readings brought no new best, or twenty were taken. The law's
@@ -169,8 +170,12 @@ def _start(state: State, started: Started) -> _Answer:
     if not (math.isfinite(started.magnification) and started.magnification > 0.0):
         detail = f"the instrument reports a magnification of {started.magnification:g}"
         return _give_up(state, Failed(reason=Reason.DEVICE, detail=detail), restored=True)
-    plan = search.plan(started.wd_um, started.magnification, state.limits, state.rules)
-    return _read(replace(state, phase=Phase.SEARCH, plan=plan))
+    begin_um = started.wd_um if started.begin_wd_um is None else started.begin_wd_um
+    if not state.limits.within(begin_um):
+        detail = f"the search would begin at {begin_um:g} um, outside the limits ({state.limits})"
+        return _give_up(state, Failed(reason=Reason.OUT_OF_RANGE, detail=detail), restored=True)
+    plan = search.plan(begin_um, started.magnification, state.limits, state.rules)
+    return _go(replace(state, plan=plan), Phase.SEARCH, begin_um)
 
 
 def _arrive(state: State) -> _Answer:

@@ -95,10 +95,14 @@ class ReadingCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The job begins; the instrument stands at `wd_um` (um) and shows `magnification`."""
+    """The job begins; the instrument stands at `wd_um` (um) and shows `magnification`.
+
+    The search begins at `begin_wd_um` if it is given; home is `wd_um` all the same.
+    """
 
     wd_um: float
     magnification: float
+    begin_wd_um: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,8 +116,10 @@ class Job:
         deadlines: Deadlines = DEADLINES,
         request: Mapping[str, object] | None = None,
         report: Callable[[Progress], None] | None = None,
+        begin_wd_um: float | None = None,
     ) -> None:
         self.job_id = job_id
+        self._begin_wd_um = begin_wd_um
         self._bench = bench
         self._deadlines = deadlines
         self._request = request or {}
@@ -236,7 +238,9 @@ class Job:
 
     async def _read_start(self) -> Event:
         now = await self._bench.microscope.read_state()
-        return Started(wd_um=now.wd_um, magnification=now.magnification)
+        return Started(
+            wd_um=now.wd_um, magnification=now.magnification, begin_wd_um=self._begin_wd_um
+        )
 
     async def _move(self, wd_um: float) -> Event:
         self._bench.guard.check(wd_um)

@@ -43,6 +43,7 @@ class Bench:
     saturated: float = 0.0
     fail_at: Callable[[Command, int], Failed | None] = lambda command, index: None
     wd_um: float = START_UM
+    begin_um: float | None = None
     commands: list[Command] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
@@ -50,7 +51,9 @@ class Bench:
 
     def run(self) -> Outcome:
         self.state = State(limits=self.limits, law=self._law, rules=self.rules)
-        event: Event = Started(wd_um=self.wd_um, magnification=self.magnification)
+        event: Event = Started(
+            wd_um=self.wd_um, magnification=self.magnification, begin_wd_um=self.begin_um
+        )
         for index in range(1_000):
             self.events.append(event)
             self.state, (command,) = step(self.state, event)
@@ -92,6 +95,10 @@ class Bench:
 
 def curve(best_um: float, half_width_um: float = 640.0) -> Callable[[float], float]:
     return lambda wd_um: 9.0 / (1.0 + ((wd_um - best_um) / half_width_um) ** 2)
+
+
+def climb_to(best_um: float) -> Callable[[Sequence[Reading]], float]:
+    return lambda readings: best_um - readings[0].wd_um
 
 
 def climb(readings: Sequence[Reading]) -> float:
@@ -155,6 +162,27 @@ def test_an_exhausted_search_restores_the_start() -> None:
 def test_the_search_gives_up_at_its_cap() -> None:
     outcome = Bench(score=lambda wd_um: 0.5, rules=PaperProfile(max_search_readings=7)).run()
     assert outcome.readings.search == 7
+
+
+def test_a_search_told_where_to_begin_goes_there_first_and_home_if_it_fails() -> None:
+    bench = Bench(score=curve(20_000.0), begin_um=19_900.0, law=climb_to(20_000.0))
+    outcome = bench.run()
+    assert bench.moves[0] == 19_900.0
+    assert (outcome.converged, outcome.start_wd_um, outcome.best_wd_um) == (
+        True,
+        START_UM,
+        20_000.0,
+    )
+    lost = Bench(score=lambda wd_um: 1.0, begin_um=19_900.0)
+    outcome = lost.run()
+    assert (outcome.reason, outcome.restored, lost.moves[-1]) == (Reason.NOT_FOUND, True, START_UM)
+
+
+@pytest.mark.parametrize("begin_um", [4_999.0, 30_001.0, float("nan"), float("inf")])
+def test_a_search_told_to_begin_outside_the_limits_moves_nothing(begin_um: float) -> None:
+    bench = Bench(score=curve(START_UM), begin_um=begin_um)
+    assert bench.run().reason is Reason.OUT_OF_RANGE
+    assert bench.moves == []
 
 
 def test_a_minimum_of_search_readings_is_kept() -> None:
