@@ -1,6 +1,7 @@
 """`afdaemon serve`: the service, if wanted with a simulated EM-30 beside it."""
 
 import asyncio
+import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -51,7 +52,7 @@ def sim_arguments(options: Sequence[str]) -> list[str]:
     arguments = []
     for option in options:
         key, separator, value = option.partition("=")
-        if not (separator and key.replace("-", "").replace("_", "").isalnum()):
+        if not (separator and re.fullmatch("[a-z][a-z_-]*", key)):
             raise UsageError(
                 f"--sim-option {option!r} is not of the form KEY=VALUE",
                 remedy="see `afdaemon sim serve --help` for the keys",
