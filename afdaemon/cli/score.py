@@ -55,7 +55,12 @@ def _read(path: Path) -> Any:
 
 
 def _row(scorer: "FocusScorer", path: Path, pixels: Any, magnification: float) -> dict[str, Any]:
-    judged = scorer.score(pixels, magnification)
+    from afdaemon.models.errors import ImageError
+
+    try:
+        judged = scorer.score(pixels, magnification)
+    except ImageError as error:
+        raise UsageError(f"{path} cannot be scored: {error}", remedy=error.remedy) from error
     return {
         "file": str(path),
         "score": round(judged.score, 4),

@@ -131,7 +131,7 @@ def crop_data_bar(grey: GreyPixels) -> GreyPixels:
         start -= 1
     while start < height and not flat[start]:
         start += 1
-    if not height // 50 <= height - start < height // 3:
+    if not max(1, height // 50) <= height - start < height // 3:
         return grey
     bar = values[start:]
     has_text = float(bar.max() - bar.min()) > 60.0 * tolerance

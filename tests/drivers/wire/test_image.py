@@ -1,0 +1,76 @@
+"""Image bytes to grey pixels: any bytes give pixels or a typed refusal."""
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afdaemon.drivers.errors import FrameInvalid
+from afdaemon.drivers.wire.image import crop_data_bar, decode_grey, image_size
+
+PICTURE = np.random.default_rng(5).integers(0, 256, (30, 44), dtype=np.uint8)
+FILES = {suffix: cv2.imencode(suffix, PICTURE)[1].tobytes() for suffix in (".png", ".tif", ".jpg")}
+
+
+@pytest.mark.parametrize("suffix", FILES)
+def test_size_and_pixels(suffix: str) -> None:
+    assert image_size(FILES[suffix]) == (44, 30)
+    grey = decode_grey(FILES[suffix])
+    assert grey.dtype == np.uint8
+    assert grey.shape == (30, 44)
+    if suffix != ".jpg":
+        assert (grey == PICTURE).all()
+
+
+def test_sixteen_bits_stay_sixteen() -> None:
+    deep = PICTURE.astype(np.uint16) * 250
+    assert (decode_grey(cv2.imencode(".png", deep)[1].tobytes()) == deep).all()
+
+
+def test_colour_becomes_luma() -> None:
+    colour = np.zeros((8, 8, 3), np.uint8)
+    colour[..., 1] = 100  # green
+    assert (decode_grey(cv2.imencode(".png", colour)[1].tobytes()) == 59).all()
+
+
+def test_a_header_that_promises_too_much_is_refused_before_decoding() -> None:
+    png = bytearray(FILES[".png"])
+    png[16:24] = struct.pack(">II", 2**31 - 1, 2**31 - 1)
+    with pytest.raises(FrameInvalid, match="8192"):
+        decode_grey(bytes(png))
+
+
+@given(
+    suffix=st.sampled_from(sorted(FILES)),
+    cut=st.integers(0, 2000),
+    at=st.integers(0, 1999),
+    value=st.integers(0, 255),
+)
+def test_mutated_files_give_pixels_or_a_typed_refusal(
+    suffix: str, cut: int, at: int, value: int
+) -> None:
+    data = bytearray(FILES[suffix])
+    data[at % len(data)] = value
+    try:
+        grey = decode_grey(bytes(data[: len(data) - cut % len(data)]))
+    except FrameInvalid:
+        return
+    assert grey.ndim == 2
+
+
+@given(data=st.binary(max_size=300))
+def test_garbage_is_refused(data: bytes) -> None:
+    with pytest.raises(FrameInvalid):
+        decode_grey(data)
+
+
+@given(height=st.integers(1, 80), width=st.integers(1, 80), seed=st.integers(0, 99))
+def test_pictures_without_a_bar_are_left_alone(height: int, width: int, seed: int) -> None:
+    grey = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+    if width > 8:
+        assert crop_data_bar(grey).shape == grey.shape
+    flat = np.full((height, width), seed, np.uint8)
+    assert crop_data_bar(flat).shape == flat.shape
