@@ -13,14 +13,16 @@ from uuid import uuid4
 import structlog
 
 from afdaemon.api.server import Doors, open_doors
-from afdaemon.backend import FocusBackend, Rules
+from afdaemon.backend import FocusBackend
 from afdaemon.clock import Clock, SystemClock
-from afdaemon.control.limits import Limits, Range
+from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.profile import PaperProfile
+from afdaemon.desk import Rules
 from afdaemon.drivers.base import Microscope
 from afdaemon.drivers.registry import open_microscope
 from afdaemon.errors import KNOWN_ERRORS
 from afdaemon.job.journal import Journal
+from afdaemon.job.loop import Bench
 from afdaemon.judge import Judge, Networks, load_networks
 from afdaemon.settings import Settings
 
@@ -81,41 +83,49 @@ async def serve(
         closing(Judge(lambda: load(settings))) as judge,
     ):
         _report_interrupted(journal)
-        await judge.open()
-        async with _linked(connect(settings, clock)) as microscope, _unwrapped() as group:
-            backend = FocusBackend(
-                rules=rules,
+        networks = await judge.open()
+        async with _linked(connect(settings, clock)) as microscope:
+            bench = Bench(
                 microscope=microscope,
-                judge=judge,
+                score=judge.read,
+                law=networks.law,
+                guard=MotionGuard(rules.limits),
                 journal=journal,
-                events=doors.events,
                 clock=clock,
-                instance=instance,
-                group=group,
             )
-            tasks = _start(group, microscope, doors, backend)
-            log.info(
-                "ready",
-                endpoints=[place.address for place in doors.endpoints],
-                limits=str(rules.limits),
-                microscope=microscope.name,
-            )
-            await stop.wait()
-            log.info("stopping")
-            await backend.stop()
-            for task in tasks:
-                task.cancel()
+            await _run(rules, bench, judge, doors, instance, stop)
     log.info("stopped")
 
 
-def _start(
-    group: asyncio.TaskGroup, microscope: Microscope, doors: Doors, backend: FocusBackend
-) -> list[asyncio.Task[None]]:
-    return [
-        group.create_task(microscope.run(), name="microscope"),
-        group.create_task(doors.serve(backend), name="doors"),
-        group.create_task(backend.watch(), name="watch"),
-    ]
+async def _run(
+    rules: Rules, bench: Bench, judge: Judge, doors: Doors, instance: str, stop: asyncio.Event
+) -> None:
+    """Everything that goes on at once, until `stop`; then the running job is wound up first."""
+    async with _unwrapped() as group:
+        backend = FocusBackend(
+            rules=rules,
+            bench=bench,
+            judge=judge,
+            events=doors.events,
+            instance=instance,
+            group=group,
+        )
+        tasks = [
+            group.create_task(bench.microscope.run(), name="microscope"),
+            group.create_task(doors.serve(backend), name="doors"),
+            group.create_task(backend.watch(), name="watch"),
+        ]
+        log.info(
+            "ready",
+            endpoints=[place.address for place in doors.endpoints],
+            limits=str(rules.limits),
+            microscope=bench.microscope.name,
+        )
+        await stop.wait()
+        log.info("stopping")
+        await backend.stop()
+        for task in tasks:
+            task.cancel()
 
 
 @asynccontextmanager

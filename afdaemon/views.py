@@ -18,6 +18,7 @@ from afdaemon.control.values import (
 )
 from afdaemon.job.journal import JobRecord, JournalStep
 from afdaemon.job.loop import JobResult, Progress
+from afdaemon.judge import Verdict
 
 _STATES = {
     Reason.FOCUSED: s.JobState.SUCCEEDED,
@@ -79,6 +80,19 @@ def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:
 def broken(job_id: str, detail: str) -> s.Job:
     """A job that the service itself could not bring to its end."""
     return s.Job(job=job_id, state=s.JobState.FAILED, detail=detail)
+
+
+def score(verdict: Verdict, magnification: float, width_px: int, height_px: int) -> s.Score:
+    """The verdict on an image of so many pixels."""
+    return s.Score(
+        score=verdict.score,
+        variance=verdict.variance,
+        entropy=verdict.entropy,
+        saturated=verdict.saturated,
+        magnification=magnification,
+        width_px=width_px,
+        height_px=height_px,
+    )
 
 
 def limits(present: Limits) -> s.Limits:
