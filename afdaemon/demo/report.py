@@ -82,6 +82,8 @@ def _section(index: int, shown: Shown) -> str:
 
 
 def _figure(jpeg: bytes, caption: str) -> str:
+    if not jpeg:
+        return f"<figure><figcaption>{caption}: no frame came</figcaption></figure>"
     data = base64.b64encode(jpeg).decode()
     return (
         f'<figure><img alt="{caption}" src="data:image/jpeg;base64,{data}">'
