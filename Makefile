@@ -4,10 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# Convolutions on a CPU otherwise spend most of their time mapping and unmapping tensors in the kernel.
-export MALLOC_MMAP_THRESHOLD_ := 4294967296
-export MALLOC_TRIM_THRESHOLD_ := 8589934592
-
 .PHONY: setup demo test check bench train clean
 
 setup: $(STAMP)

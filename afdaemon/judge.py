@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from afdaemon.control.servo import StepLaw
+from afdaemon.control.servo import StepLaw, acnet_law
 from afdaemon.control.values import Reading
 from afdaemon.drivers.base import Frame
 from afdaemon.drivers.errors import FrameInvalid
@@ -124,27 +124,18 @@ class Judge:
 
 def load_networks(settings: ModelSettings) -> Networks:
     """AENet and ACNet as the settings say, warmed up. Imports torch. Raises `ModelError`."""
+    from afdaemon.models.memory import keep_freed_memory
     from afdaemon.models.policy import load_policy
     from afdaemon.models.scorer import load_scorer
 
+    keep_freed_memory()
     scorer = load_scorer(settings.device, settings.threads, _file(settings.aenet))
     policy = load_policy(_file(settings.acnet))
     scorer.warm_up()
     return Networks(
         score=scorer.score,
-        law=step_law(policy.propose),
+        law=acnet_law(policy.propose),
         hashes={"aenet": scorer.card.sha256, "acnet": policy.card.sha256},
-    )
-
-
-def step_law(propose: Callable[..., float]) -> StepLaw:
-    """A policy's `propose` as a law of control."""
-    return lambda newest_first: propose(
-        wd_um=[reading.wd_um for reading in newest_first],
-        score=[reading.score for reading in newest_first],
-        variance=[reading.variance for reading in newest_first],
-        entropy=[reading.entropy for reading in newest_first],
-        magnification=newest_first[0].magnification,
     )
 
 

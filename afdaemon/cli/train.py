@@ -68,9 +68,11 @@ def aenet(
     import torch
 
     from afdaemon.models import train_aenet
+    from afdaemon.models.memory import keep_freed_memory
     from afdaemon.models.checkpoint import WEIGHTS_FOLDER
     from afdaemon.models.data import batches
 
+    keep_freed_memory()
     used, kept = _split_micrographs(micrographs)
     typer.echo(f"micrographs: {len(used)} to train on, {len(kept)} held back")
     recipe = train_aenet.TrainConfig(seed=seed)

@@ -1,19 +1,16 @@
 """Step laws, stop rules and verdicts, one rule a test."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from afdaemon.control import stop
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.profile import AUTHORS_ONLINE, PAPER, PaperProfile
-from afdaemon.control.servo import acnet_law, encode_readings, target_um
+from afdaemon.control.servo import acnet_law, target_um
 from afdaemon.control.stop import Stop, servo_stop
 from afdaemon.control.values import Reading, ReadingCount, ReadingKind, Reason, TracePoint
 from afdaemon.errors import ConfigError
-from afdaemon.models import state
 from afdaemon.models.state import a_max_um
 
 WIDE = Limits(hard=Range(lo_um=0.0, hi_um=50_000.0))
@@ -42,18 +39,18 @@ def trace(*scores: float) -> list[TracePoint]:
     return [point(score, 10_000.0 + index) for index, score in enumerate(scores)]
 
 
-def test_the_published_law_is_the_action_times_the_action_limit() -> None:
-    seen: list[NDArray[np.float32]] = []
+def test_the_published_law_hands_the_readings_over_newest_first() -> None:
+    seen: list[dict[str, object]] = []
 
-    def policy(encoded: NDArray[np.float32]) -> float:
-        seen.append(encoded)
-        return -0.5
+    def propose(**histories: object) -> float:
+        seen.append(histories)
+        return -600.0
 
     readings = [point(4.0, 10_100.0).reading, point(3.0, 10_000.0).reading]
-    assert acnet_law(policy)(readings) == pytest.approx(-0.5 * a_max_um(500.0))
-    np.testing.assert_array_equal(seen[0], encode_readings(readings))
-    assert seen[0][state.SCORE] == pytest.approx(0.4)
-    assert seen[0][state.WD_DIFFERENCES] == pytest.approx(100.0 / a_max_um(500.0))
+    assert acnet_law(propose)(readings) == -600.0
+    assert seen[0]["wd_um"] == [10_100.0, 10_000.0]
+    assert seen[0]["score"] == [4.0, 3.0]
+    assert seen[0]["magnification"] == 500.0
 
 
 @given(

@@ -1,0 +1,52 @@
+"""ACNet behind the words of control."""
+
+import numpy as np
+import pytest
+import torch
+
+from afdaemon.models import state
+from afdaemon.models.acnet import ACNet
+from afdaemon.models.checkpoint import Card
+from afdaemon.models.policy import StepPolicy
+from afdaemon.models.state import a_max_um
+
+CARD = Card(
+    architecture="ACNet", arguments={}, preprocessing={}, training={}, metrics={}, sha256=""
+)
+
+
+class Fixed(ACNet):
+    """Always the same action; remembers what it saw."""
+
+    def forward(self, state: torch.Tensor) -> torch.Tensor:
+        self.seen = state
+        return torch.full((len(state),), -0.5)
+
+
+def test_a_step_is_the_action_times_the_action_limit() -> None:
+    network = Fixed(hidden=8)
+    step_um = StepPolicy(network, CARD).propose(
+        wd_um=[10_100.0, 10_000.0],
+        score=[4.0, 3.0],
+        variance=[0.3, 0.2],
+        entropy=[7.0, 6.0],
+        magnification=500.0,
+    )
+    assert step_um == pytest.approx(-0.5 * a_max_um(500.0))
+    seen = network.seen.numpy()[0]
+    assert seen[state.SCORE] == pytest.approx(0.4)
+    assert seen[state.WD_DIFFERENCES] == pytest.approx(np.full(19, 100.0 / a_max_um(500.0)))
+
+
+def test_the_published_topology() -> None:
+    """Five fully connected layers, 80 -> 512 x 4 -> 1, tanh at the end."""
+    layers = [m for m in ACNet().modules() if isinstance(m, torch.nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in layers] == [
+        (80, 512),
+        (512, 512),
+        (512, 512),
+        (512, 512),
+        (512, 1),
+    ]
+    out = ACNet().eval()(1e3 * torch.randn(64, 80))
+    assert out.abs().max() <= 1.0
