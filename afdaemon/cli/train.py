@@ -68,9 +68,9 @@ def aenet(
     import torch
 
     from afdaemon.models import train_aenet
-    from afdaemon.models.memory import keep_freed_memory
     from afdaemon.models.checkpoint import WEIGHTS_FOLDER
     from afdaemon.models.data import batches
+    from afdaemon.models.memory import keep_freed_memory
 
     keep_freed_memory()
     used, kept = _split_micrographs(micrographs)
@@ -112,9 +112,12 @@ def acnet(
 ) -> None:
     """Train ACNet on focus series scored by the shipped AENet (about 10 minutes on two cores)."""
     from afdaemon.models import train_acnet
-    from afdaemon.models.checkpoint import WEIGHTS_FOLDER
+    from afdaemon.models.checkpoint import WEIGHTS_FOLDER, read_card
+    from afdaemon.models.memory import keep_freed_memory
+    from afdaemon.models.scorer import DEFAULT_WEIGHTS
     from afdaemon.models.train_aenet import stopwatch
 
+    keep_freed_memory()
     used, kept = _split_micrographs(micrographs)
     recipe = train_acnet.TrainConfig(seed=seed)
     config = replace(recipe, episodes=episodes or recipe.episodes)
@@ -126,7 +129,12 @@ def acnet(
         network = train_acnet.train(config, bank, update)
     metrics = train_acnet.evaluate(network, unseen, config)
     typer.echo(f"unseen series: {metrics}")
-    data = {"source": "simulated focus series, afdaemon.sim.series", "series": series}
+    data = {
+        "source": "simulated focus series, afdaemon.sim.series",
+        "series": series,
+        "micrographs": [f"{p.parent.name}/{p.name}" for p in used],
+        "scored_by": read_card(DEFAULT_WEIGHTS).sha256,
+    }
     path = out or WEIGHTS_FOLDER / "acnet.safetensors"
     train_acnet.save(network, path, config=config, data=data, metrics=metrics, seconds=elapsed())
     typer.echo(f"wrote {path} after {elapsed() / 60:.1f} min")
