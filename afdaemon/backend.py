@@ -96,8 +96,11 @@ class FocusBackend:
             return s.Focus(wd_um=params.wd_um, dry_run=True)
         async with self._desk.reserved() as microscope:
             await self._instrument.move(microscope, params.wd_um)
-        log.info("wd_set", wd_um=params.wd_um)
-        return _focus(await self._instrument.look())
+            # A frame is exposed when the lens has settled: it tells the WD that was reached.
+            frame = await microscope.grab()
+        self._instrument.note(frame.wd_um, frame.magnification)
+        log.info("wd_set", wd_um=params.wd_um, reached_um=frame.wd_um)
+        return s.Focus(wd_um=frame.wd_um, magnification=frame.magnification)
 
     async def limits(self) -> s.Limits:
         """The range that may be commanded."""
