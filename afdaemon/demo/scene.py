@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 
@@ -66,7 +67,8 @@ def set_scene(
         raise UsageError(
             f"magnification must lie in {MAGNIFICATION.low:g} to {MAGNIFICATION.high:g}, not {shown}"
         )
-    rng = np.random.default_rng([seed, shown])
+    # The name without its folders: a picture gives the same scene wherever it lies.
+    rng = np.random.default_rng([seed, shown, crc32(specimen.rsplit("/", 1)[-1].encode())])
     focus_um = float(rng.uniform(*FOCUS_WD_UM))
     drawn_um = float(rng.uniform(-1.0, 1.0)) * largest_offset_um(shown)
     if start_offset_um is None:
