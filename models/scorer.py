@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from afdaemon.models import checkpoint, classical
+from afdaemon.models import classical, train_aenet
 from afdaemon.models.aenet import AENetCompact, map_score
 from afdaemon.models.checkpoint import WEIGHTS_FOLDER, Card
 from afdaemon.models.errors import ImageError, ModelError
@@ -19,7 +19,6 @@ from afdaemon.models.preprocess import (
     reduction_factor,
     to_unit,
 )
-from afdaemon.models.train_aenet import ARCHITECTURE, PREPROCESSING
 
 DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "aenet_compact.safetensors"
 _WARM_UP_FRAMES = 3
@@ -115,8 +114,5 @@ def load_scorer(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    path = weights or DEFAULT_WEIGHTS
-    card = checkpoint.read_card(path)
-    network = AENetCompact(**card.arguments)
-    checkpoint.load_into(network, path, architecture=ARCHITECTURE, preprocessing=PREPROCESSING)
+    network, card = train_aenet.load(weights or DEFAULT_WEIGHTS)
     return FocusScorer(network, card, choose_device(device))

@@ -1,5 +1,6 @@
 """Training AENet.compact, from top to bottom: frames, loss, steps, validation, card."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -60,10 +61,16 @@ def train(
     *,
     device: torch.device,
     on_progress: Callable[[Progress], None],
+    begin: AENetCompact | None = None,
 ) -> AENetCompact:
-    """Train on `config.steps` batches and return the averaged network, on the CPU, in evaluation mode."""
+    """Train on `config.steps` batches, from scratch or from `begin`, and return the averaged network.
+
+    It comes back on the CPU and in evaluation mode; `begin` is left as it is.
+    """
     torch.manual_seed(config.seed)
-    model = AENetCompact(config.widths).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this pair
+    model = (AENetCompact(config.widths) if begin is None else copy.deepcopy(begin)).to(
+        device, memory_format=torch.channels_last
+    )  # type: ignore[call-overload]  # torch's stub lacks this pair
     ema = AveragedModel(
         model,
         multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay),  # type: ignore[no-untyped-call]  # torch has no types here
@@ -79,7 +86,7 @@ def train(
         pct_start=min(0.3, config.warmup_steps / config.steps),
     )
     running = 0.0
-    model.train()
+    model.train().requires_grad_()
     for step in range(1, config.steps + 1):
         batch = next(batches)
         x = batch.x.to(device, memory_format=torch.channels_last)
@@ -117,6 +124,14 @@ def evaluate(model: AENetCompact, batches: Iterator[Batch], count: int) -> dict[
         "precision": round(float(1.0 - error.mean() / 10.0), 4),
         "mse": round(float((error**2).mean()), 4),
     }
+
+
+def load(weights: Path) -> tuple[AENetCompact, checkpoint.Card]:
+    """A trained network to go on from, with its card. Raises `WeightsError`."""
+    card = checkpoint.read_card(weights)
+    model = AENetCompact(**card.arguments)
+    checkpoint.load_into(model, weights, architecture=ARCHITECTURE, preprocessing=PREPROCESSING)
+    return model, card
 
 
 def save(

@@ -98,8 +98,10 @@ def _scene(specimen: Specimen, recipe: Recipe, rng: np.random.Generator) -> Labe
         blur = _random_blur(rng, recipe.max_blur_px)
         detector = _random_detector(rng)
         window = _random_window(blur_field(sharp, blur), recipe.frame_px, rng)
-        frames.append(_compressed(detect(window, detector, rng), rng))
-        blurs.append(max(blur.radius_px, 2.0 * blur.gaussian_px - 1.0))
+        frame, smoothing_px = _smoothed(detect(window, detector, rng), rng)
+        frames.append(_compressed(frame, rng))
+        radius_px = max(blur.radius_px, 2.0 * blur.gaussian_px - 1.0)
+        blurs.append(np.hypot(radius_px, 2.0 * smoothing_px))
     count = len(frames)
     return LabelledFrames(
         pixels=np.stack(frames),
@@ -117,8 +119,8 @@ def _vary(sharp: FloatImage, rng: np.random.Generator) -> FloatImage:
     spread = max(float(sharp.std()), 1e-3)
     target = _log_uniform(rng, 0.05, 0.22)
     varied = 0.5 + (sharp - sharp.mean()) * np.float32(target / spread)
-    if rng.random() < 0.25:
-        grain = np.float32(target * rng.uniform(0.1, 0.5))
+    if rng.random() < 0.3:
+        grain = np.float32(target * rng.uniform(0.1, 0.7))
         varied = varied + grain * rng.standard_normal(sharp.shape, dtype=np.float32)
     return np.asarray(np.clip(varied, 0.0, 1.3), dtype=np.float32)
 
@@ -144,7 +146,7 @@ def _random_blur(rng: np.random.Generator, largest_px: float) -> Blur:
 def _random_detector(rng: np.random.Generator) -> Detector:
     return Detector(
         electrons=_log_uniform(rng, 20.0, 3000.0),
-        contrast=_log_uniform(rng, 0.35, 1.7),
+        contrast=_log_uniform(rng, 0.08 if rng.random() < 0.2 else 0.35, 1.7),
         brightness=float(rng.uniform(0.3, 0.7)),
         gamma=_log_uniform(rng, 0.6, 1.6),
         read_noise=_log_uniform(rng, 0.5, 8.0),
@@ -158,6 +160,16 @@ def _random_window(field_: FloatImage, size: int, rng: np.random.Generator) -> F
     window = field_[top : top + size, left : left + size]
     window = np.rot90(window, int(rng.integers(4)))
     return np.ascontiguousarray(window[:, ::-1] if rng.random() < 0.5 else window)
+
+
+def _smoothed(
+    pixels: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], float]:
+    """Some frames were averaged after they were taken, noise and all; returns the sigma in pixels too."""
+    if rng.random() < 0.65:
+        return pixels, 0.0
+    sigma_px = float(rng.uniform(0.2, 1.5))
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma_px), dtype=np.uint8), sigma_px
 
 
 def _compressed(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
