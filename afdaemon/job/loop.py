@@ -222,7 +222,7 @@ class Job:
             case MoveWd(wd_um=wd_um) if self._state.phase is Phase.RESTORE:
                 what = f"the move back to {wd_um:g} um"
                 return await self._within(
-                    what, self._deadlines.restore_s, lambda: self._move(wd_um)
+                    what, self._deadlines.restore_s, lambda: self._move_home(wd_um)
                 )
             case MoveWd(wd_um=wd_um):
                 what = f"the move to {wd_um:g} um"
@@ -246,6 +246,11 @@ class Job:
         self._bench.guard.check(wd_um)
         await self._bench.microscope.move_wd(wd_um)
         return Moved(wd_um=wd_um)
+
+    async def _move_home(self, wd_um: float) -> Event:
+        """Move back, over a link that may have to come up again first."""
+        await self._bench.microscope.wait_connected(self._deadlines.restore_s)
+        return await self._move(wd_um)
 
     async def _read(self) -> Event:
         frame = await self._bench.microscope.grab()

@@ -46,6 +46,7 @@ class ScriptedMicroscope:
     moves: list[float] = field(default_factory=list)
     hangs_at: int | None = None
     lost_at: int | None = None
+    returns: bool = False
     busy: bool = False
     name: str = "scripted"
     connected: bool = True
@@ -56,7 +57,9 @@ class ScriptedMicroscope:
         await asyncio.Event().wait()
 
     async def wait_connected(self, timeout_s: float) -> None:
-        return
+        """Comes back if it was lost for a moment only."""
+        if self.returns:
+            self.lost_at = None
 
     async def close(self) -> None:
         return
@@ -282,6 +285,14 @@ async def test_a_hang_is_cut_short_wherever_it_happens(lab: Lab, number: int) ->
     assert result.outcome.reason is Reason.DEVICE
     assert "took longer than 0.1 s" in result.outcome.detail
     assert_home(lab, result)
+
+
+async def test_a_link_that_comes_back_brings_the_instrument_home(lab: Lab) -> None:
+    lab.microscope.lost_at, lab.microscope.returns = 6, True
+    result = await lab.job().run()
+    assert result.outcome.reason is Reason.DEVICE
+    assert result.outcome.restored
+    assert lab.microscope.wd_um == START_UM
 
 
 async def test_stale_frames_are_a_failure_of_the_device(lab: Lab) -> None:
