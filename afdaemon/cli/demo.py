@@ -96,8 +96,14 @@ def _drawn_picture() -> Path:
     patch = Patch(left_um=0.0, top_um=0.0, step_um=0.13, width=1280, height=960)
     values = open_specimen("mixture", seed=11).draw(patch)
     path = Path("runs") / "drawn_picture.png"
-    path.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(path), np.clip(255.0 * values, 0, 255).astype(np.uint8))
+    encoded = cv2.imencode(".png", np.clip(255.0 * values, 0, 255).astype(np.uint8))[1]
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", remedy="go to a folder of your own"
+        ) from error
     return path
 
 
