@@ -40,9 +40,14 @@ def card_path(weights: Path) -> Path:
     return weights.with_suffix(".json")
 
 
-def save(weights: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> Card:
-    """Write weights and card; the card gets the weights' SHA-256. Both appear whole or not at all."""
-    data = save_tensors({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+def save(
+    weights: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any], *, half: bool = False
+) -> Card:
+    """Write weights and card; the card gets the weights' SHA-256. Both appear whole or not at all.
+
+    `half` stores 16 bits a number; loading widens them again.
+    """
+    data = save_tensors({name: _stored(tensor, half) for name, tensor in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     full = Card(**card, sha256=digest)
     fields = {name: getattr(full, name) for name in Card.__dataclass_fields__}
@@ -53,6 +58,11 @@ def save(weights: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) 
         part.write_bytes(content)
         part.replace(path)
     return full
+
+
+def _stored(tensor: Tensor, half: bool) -> Tensor:
+    kept = tensor.detach().cpu().contiguous()
+    return kept.half() if half and kept.is_floating_point() else kept
 
 
 def read_card(weights: Path) -> Card:
