@@ -159,3 +159,9 @@ def test_damaged_and_missing_weights(tmp_path: Path) -> None:
         load_scorer("cpu", weights=path)
     with pytest.raises(WeightsError, match="card cannot be read"):
         load_scorer("cpu", weights=tmp_path / "nowhere.safetensors")
+
+
+def test_the_shipped_weights_stay_small() -> None:
+    files = list(checkpoint.WEIGHTS_FOLDER.glob("*.safetensors"))
+    assert len(files) == 2
+    assert sum(path.stat().st_size for path in files) <= 5_000_000
