@@ -42,7 +42,7 @@ class FocusScorer:
     """AENet on one device. Not for several threads at once."""
 
     def __init__(self, network: AENetCompact, card: Card, device: torch.device) -> None:
-        self._network = network.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = network.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this pair
         self.card = card
         self.device = device
 
