@@ -6,8 +6,23 @@ u = -2 ln(b / b0) the published label curve 9 / (1 + (b / b0)^2) is 9 * sigmoid(
 that two blurred frames still compare.
 """
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from afdaemon.models import checkpoint
+from afdaemon.models.preprocess import SAMPLING_WIDTH_PX
+from afdaemon.models.state import MAGNIFICATION_SCALE
+
+ARCHITECTURE = "AENetCompact"
+PREPROCESSING: dict[str, Any] = {
+    "median": 3,
+    "standardised": True,
+    "magnification_scale": MAGNIFICATION_SCALE,
+    "sampling_width_px": SAMPLING_WIDTH_PX,
+}
 
 TOP_SCORE = 9.0
 _SLOPE = 0.2
@@ -66,3 +81,11 @@ def map_score(blur_map: Tensor) -> Tensor:
     # contiguous: torch 2.13 returns garbage for the median of an expanded (stride 0) tensor.
     flat = blur_map.float().flatten(1).contiguous()
     return TOP_SCORE * torch.sigmoid(flat.median(dim=1).values)
+
+
+def load_aenet(weights: Path) -> tuple[AENetCompact, checkpoint.Card]:
+    """A trained network with its card. Raises `WeightsError`."""
+    card = checkpoint.read_card(weights)
+    model = AENetCompact(**card.arguments)
+    checkpoint.load_into(model, weights, architecture=ARCHITECTURE, preprocessing=PREPROCESSING)
+    return model, card

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-MAGNIFICATION_SCALE = 100_000.0
+from afdaemon.models.state import MAGNIFICATION_SCALE
+
 SAMPLING_WIDTH_PX = 320
 """Width of the frames AENet was trained on; wider ones are reduced to about this."""
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from afdaemon.models import classical, train_aenet
-from afdaemon.models.aenet import AENetCompact, map_score
+from afdaemon.models import classical
+from afdaemon.models.aenet import AENetCompact, load_aenet, map_score
 from afdaemon.models.checkpoint import WEIGHTS_FOLDER, Card
 from afdaemon.models.errors import ImageError, ModelError
 from afdaemon.models.preprocess import (
@@ -58,7 +58,8 @@ class FocusScorer:
                 remedy="give the magnification the image was taken at, e.g. 2000",
             )
         factor = reduction_factor(pixels.shape[1])
-        image = reduce(to_unit(pixels), factor)
+        whole = to_unit(pixels)
+        image = reduce(whole, factor)
         if min(image.shape) < MIN_SIDE_PX:
             raise ImageError(
                 f"a frame of {pixels.shape[1]} x {pixels.shape[0]} pixels is too small to judge"
@@ -70,7 +71,7 @@ class FocusScorer:
             score=float(score.item()),
             variance=classical.variance(image),
             entropy=classical.entropy(image),
-            saturated=classical.saturated_share(to_unit(pixels)),
+            saturated=classical.saturated_share(whole),
             reduction=factor,
         )
 
@@ -114,5 +115,5 @@ def load_scorer(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    network, card = train_aenet.load(weights or DEFAULT_WEIGHTS)
+    network, card = load_aenet(weights or DEFAULT_WEIGHTS)
     return FocusScorer(network, card, choose_device(device))

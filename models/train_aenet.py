@@ -1,7 +1,6 @@
 """Training AENet.compact, from top to bottom: frames, loss, steps, validation, card."""
 
 import copy
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,17 +11,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from afdaemon.models import checkpoint
-from afdaemon.models.aenet import TOP_SCORE, AENetCompact, map_score
+from afdaemon.models.aenet import (
+    ARCHITECTURE,
+    PREPROCESSING,
+    TOP_SCORE,
+    AENetCompact,
+    map_score,
+)
 from afdaemon.models.data import Batch
-from afdaemon.models.preprocess import MAGNIFICATION_SCALE, SAMPLING_WIDTH_PX
-
-ARCHITECTURE = "AENetCompact"
-PREPROCESSING: dict[str, Any] = {
-    "median": 3,
-    "standardised": True,
-    "magnification_scale": MAGNIFICATION_SCALE,
-    "sampling_width_px": SAMPLING_WIDTH_PX,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,14 +122,6 @@ def evaluate(model: AENetCompact, batches: Iterator[Batch], count: int) -> dict[
     }
 
 
-def load(weights: Path) -> tuple[AENetCompact, checkpoint.Card]:
-    """A trained network to go on from, with its card. Raises `WeightsError`."""
-    card = checkpoint.read_card(weights)
-    model = AENetCompact(**card.arguments)
-    checkpoint.load_into(model, weights, architecture=ARCHITECTURE, preprocessing=PREPROCESSING)
-    return model, card
-
-
 def save(
     model: AENetCompact,
     weights: Path,
@@ -155,9 +143,3 @@ def save(
             "metrics": metrics,
         },
     )
-
-
-def stopwatch() -> Callable[[], float]:
-    """Seconds since this call."""
-    start = time.monotonic()
-    return lambda: time.monotonic() - start

@@ -183,7 +183,7 @@ class Em30Server:
                 await self._world.settle()
                 shot = await self._world.expose()
                 if self._keep_frames is not None:
-                    number = self._world.truth().frames
+                    number = self._world.frames
                     await asyncio.to_thread(keep_frame, self._keep_frames, number, shot)
                 while await asyncio.to_thread(_pair_waits, self._folder):
                     await self._clock.sleep(LOOK_S)

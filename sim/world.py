@@ -112,6 +112,11 @@ class World:
         """The raster of the present mode."""
         return SCANS[self.mode]
 
+    @property
+    def frames(self) -> int:
+        """How many it has recorded."""
+        return self._frames
+
     def command(self, wd_um: float, magnification: int) -> None:
         """Send the lens to `wd_um` (um) and set the magnification.
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from afdaemon.clock import SystemClock
+
 if TYPE_CHECKING:
     import torch
 
     from afdaemon.models.data import Scene, SceneSource
+    from afdaemon.models.scorer import FocusScorer
     from afdaemon.models.train_acnet import FocusSeries
 
 app = typer.Typer(no_args_is_help=True, help="Train the networks.")
@@ -75,6 +78,7 @@ def aenet(
 ) -> None:
     """Train AENet.compact on drawn specimens and micrographs (about 40 minutes on two cores)."""
     from afdaemon.models import train_aenet
+    from afdaemon.models.aenet import load_aenet
     from afdaemon.models.checkpoint import WEIGHTS_FOLDER
     from afdaemon.models.data import batches
 
@@ -86,9 +90,10 @@ def aenet(
         steps=steps or recipe.steps,
         learning_rate=learning_rate or recipe.learning_rate,
     )
-    begin, card = train_aenet.load(go_on_from) if go_on_from else (None, None)
+    begin, card = load_aenet(go_on_from) if go_on_from else (None, None)
     device = _prepared_device(workers)
-    elapsed = train_aenet.stopwatch()
+    clock = SystemClock()
+    began_s = clock.now_s()
     stream = batches(
         _scene_source(used), seed=seed, scenes_per_batch=_SCENES_PER_BATCH, workers=workers
     )
@@ -111,9 +116,10 @@ def aenet(
         "device": device.type,
         "went_on_from": asdict(card) if card is not None else None,
     }
+    seconds = clock.now_s() - began_s
     path = out or WEIGHTS_FOLDER / "aenet_compact.safetensors"
-    train_aenet.save(model, path, config=config, data=data, metrics=metrics, seconds=elapsed())
-    typer.echo(f"wrote {path} after {elapsed() / 60:.1f} min")
+    train_aenet.save(model, path, config=config, data=data, metrics=metrics, seconds=seconds)
+    typer.echo(f"wrote {path} after {seconds / 60:.1f} min")
 
 
 def _prepared_device(workers: int) -> "torch.device":
@@ -145,19 +151,20 @@ def acnet(
 ) -> None:
     """Train ACNet on focus series scored by the shipped AENet (about 10 minutes on two cores)."""
     from afdaemon.models import train_acnet
-    from afdaemon.models.checkpoint import WEIGHTS_FOLDER, read_card
+    from afdaemon.models.checkpoint import WEIGHTS_FOLDER
     from afdaemon.models.memory import keep_freed_memory
-    from afdaemon.models.scorer import DEFAULT_WEIGHTS
-    from afdaemon.models.train_aenet import stopwatch
+    from afdaemon.models.scorer import load_scorer
 
     keep_freed_memory()
     used, kept = _split_micrographs(micrographs)
     recipe = train_acnet.TrainConfig(seed=seed)
     config = replace(recipe, episodes=episodes or recipe.episodes)
-    elapsed = stopwatch()
+    clock = SystemClock()
+    began_s = clock.now_s()
+    scorer = load_scorer()
     with _progress_bar("series") as update:
-        bank = _scored_series(used, series, seed, lambda n: update(n, series, 0.0))
-        unseen = _scored_series(kept, series // 4, seed + 777, lambda _: None)
+        bank = _scored_series(scorer, used, series, seed, lambda n: update(n, series, 0.0))
+        unseen = _scored_series(scorer, kept, series // 4, seed + 777, lambda _: None)
     with _progress_bar("ACNet") as update:
         network = train_acnet.train(config, bank, update)
     metrics = train_acnet.evaluate(network, unseen, config)
@@ -166,24 +173,28 @@ def acnet(
         "source": "simulated focus series, afdaemon.sim.series",
         "series": series,
         "micrographs": [f"{p.parent.name}/{p.name}" for p in used],
-        "scored_by": read_card(DEFAULT_WEIGHTS).sha256,
+        "scored_by": scorer.card.sha256,
     }
+    seconds = clock.now_s() - began_s
     path = out or WEIGHTS_FOLDER / "acnet.safetensors"
-    train_acnet.save(network, path, config=config, data=data, metrics=metrics, seconds=elapsed())
-    typer.echo(f"wrote {path} after {elapsed() / 60:.1f} min")
+    train_acnet.save(network, path, config=config, data=data, metrics=metrics, seconds=seconds)
+    typer.echo(f"wrote {path} after {seconds / 60:.1f} min")
 
 
 def _scored_series(
-    micrographs: list[Path], count: int, seed: int, on_series: Callable[[int], None]
+    scorer: "FocusScorer",
+    micrographs: list[Path],
+    count: int,
+    seed: int,
+    on_series: Callable[[int], None],
 ) -> "list[FocusSeries]":
     """Image `count` focus series and score every frame of them."""
     import numpy as np
 
-    from afdaemon.models.scorer import load_scorer
     from afdaemon.models.train_acnet import FocusSeries
     from afdaemon.sim.series import focus_series
 
-    scorer, scored = load_scorer(), []
+    scored = []
     for imaged in itertools.islice(focus_series(micrographs, seed=seed), count):
         readings = [scorer.score(frame, imaged.magnification) for frame in imaged.pixels]
         scored.append(

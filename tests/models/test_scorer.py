@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.models import checkpoint, classical
-from afdaemon.models.aenet import AENetCompact, map_score
+from afdaemon.models.aenet import ARCHITECTURE, PREPROCESSING, AENetCompact, map_score
 from afdaemon.models.errors import ImageError, ModelError, WeightsError
 from afdaemon.models.preprocess import network_input, reduce, reduction_factor, to_unit
 from afdaemon.models.scorer import FocusScorer, choose_device, load_scorer
-from afdaemon.models.train_aenet import ARCHITECTURE, PREPROCESSING
 
 RNG = np.random.default_rng(11)
 
