@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from afdaemon.sim.detector import Detector, detect
 from afdaemon.sim.imaging import View, blur_field, sharp_field
 from afdaemon.sim.micrograph import Micrograph, load_micrograph
-from afdaemon.sim.optics import Blur, FloatImage
-from afdaemon.sim.specimen import DRAWN, Specimen
+from afdaemon.sim.optics import Blur
+from afdaemon.sim.specimen import DRAWN
+from afdaemon.sim.surface import FloatImage, Specimen
 
 MICROGRAPH_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _HELD_BACK_SHARE = 4

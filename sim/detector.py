@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.sim.optics import FloatImage
+from afdaemon.sim.surface import FloatImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

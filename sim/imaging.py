@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from afdaemon.sim.detector import Detector, detect
-from afdaemon.sim.noise import Patch
-from afdaemon.sim.optics import Blur, FloatImage, Optics, blur_radius_px, pixel_um, transfer
-from afdaemon.sim.specimen import Specimen
+from afdaemon.sim.optics import Blur, Optics, blur_radius_px, pixel_um, transfer
+from afdaemon.sim.surface import FloatImage, Patch, Specimen
 
 _SUPERSAMPLING = 2
 _MARGIN = 1 / 16
@@ -42,7 +41,7 @@ def sharp_field(specimen: Specimen, view: View) -> FloatImage:
         width=width * _SUPERSAMPLING,
         height=height * _SUPERSAMPLING,
     )
-    drawn = specimen.draw(patch)
+    drawn = specimen.draw(patch).secondary
     return np.asarray(
         cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32
     )

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from afdaemon.drivers.errors import FrameInvalid
 from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
 from afdaemon.sim.errors import SpecimenError
-from afdaemon.sim.noise import Patch
-from afdaemon.sim.optics import FloatImage, pixel_um
+from afdaemon.sim.optics import pixel_um
+from afdaemon.sim.surface import FloatImage, Patch, Surface
 
 IMAGE_PIXEL_UM = pixel_um(1000.0) / 3.0
 """Size of an image pixel on the specimen: a third of a fast-mode pixel at 1000x."""
@@ -31,8 +31,8 @@ class Micrograph:
     values: FloatImage
     pixel_um: float = IMAGE_PIXEL_UM
 
-    def draw(self, patch: Patch) -> FloatImage:
-        """Electron yield of `patch`; area-averaged where the patch is coarser than the image."""
+    def draw(self, patch: Patch) -> Surface:
+        """Electron yield of `patch`, flat; area-averaged where the patch is coarser than the image."""
         height, width = self.values.shape
         ratio = patch.step_um / self.pixel_um
         source = self.values
@@ -46,7 +46,8 @@ class Micrograph:
         scale_y = source.shape[0] / height / self.pixel_um
         x = (patch.left_um + patch.step_um * np.arange(patch.width)) * scale_x
         y = (patch.top_um + patch.step_um * np.arange(patch.height)) * scale_y
-        return _sample_mirrored(source, x + source.shape[1] / 2, y + source.shape[0] / 2)
+        yields = _sample_mirrored(source, x + source.shape[1] / 2, y + source.shape[0] / 2)
+        return Surface(secondary=yields)
 
 
 def _sample_mirrored(

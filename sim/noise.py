@@ -9,24 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.sim.optics import FloatImage
+from afdaemon.sim.surface import FloatImage, Patch
 
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _AXIS_X = np.uint64(0x9E3779B97F4A7C15)
 _AXIS_Y = np.uint64(0xC2B2AE3D27D4EB4F)
 _STREAM = np.uint64(0x165667B19E3779F9)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patch:
-    """A rectangle of the specimen to draw: its top left corner and step in um, its size in drawing pixels."""
-
-    left_um: float
-    top_um: float
-    step_um: float
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,15 @@ the surface at a distance from its crossover (geometric optics; diffraction is b
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import j1
+
+from afdaemon.sim.surface import FloatImage
 
 REFERENCE_WIDTH_UM = 127_000.0
 """Width of the picture that magnification refers to. ASSUMED: the usual 127 mm."""
 
 FAST_WIDTH_PX = 320
 """Width of a fast-mode frame: the sampling in which depth of focus and scores are defined."""
-
-FloatImage = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

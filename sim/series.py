@@ -11,7 +11,8 @@ from afdaemon.sim.detector import Detector
 from afdaemon.sim.imaging import Imager, View
 from afdaemon.sim.micrograph import load_micrograph
 from afdaemon.sim.optics import Optics, depth_of_focus_um
-from afdaemon.sim.specimen import DRAWN, Specimen
+from afdaemon.sim.specimen import DRAWN
+from afdaemon.sim.surface import Specimen
 
 _REACH_DOF = 45.0
 _MAGNIFICATIONS = {"gold_nanoparticles": (6_000.0, 32_000.0)}

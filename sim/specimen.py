@@ -6,15 +6,14 @@ Each draws the electron yield (0..1, float32) of a rectangle of itself, from its
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 
 from afdaemon.sim.errors import SpecimenError
 from afdaemon.sim.micrograph import Micrograph, load_micrograph
-from afdaemon.sim.noise import Particles, Patch, octaves, scatter, value_noise
-from afdaemon.sim.optics import FloatImage
+from afdaemon.sim.noise import Particles, octaves, scatter, value_noise
+from afdaemon.sim.surface import FloatImage, Patch, Specimen, Surface
 
 _FINEST_PX = 1.6
 """Smallest texture cell in drawing pixels: below this the drawing itself is the limit."""
@@ -23,12 +22,8 @@ _SMALLEST_BALL_PX = 14.0
 """Cells smaller than this hold speckle instead of single particles."""
 
 
-class Specimen(Protocol):
-    """Something under the beam."""
-
-    def draw(self, patch: Patch) -> FloatImage:
-        """Electron yield of `patch`, float32 (height, width), about 0..1."""
-        ...
+def _flat(secondary: FloatImage) -> Surface:
+    return Surface(secondary=np.asarray(secondary, dtype=np.float32))
 
 
 def _stream(base: int, octave: int) -> int:
@@ -92,8 +87,8 @@ class TinBalls:
 
     seed: int
 
-    def draw(self, patch: Patch) -> FloatImage:
-        """Electron yield of `patch`."""
+    def draw(self, patch: Patch) -> Surface:
+        """What lies in `patch`."""
         image = 0.22 + 0.05 * relief(patch, seed=self.seed, stream=1, largest_px=200.0)
         for k, cell_um in octaves(patch, _SMALLEST_BALL_PX, 0.7 * patch.width):
             if cell_um <= 64.0:
@@ -106,7 +101,7 @@ class TinBalls:
                     radii=(0.16, 0.48),
                 )
                 _paint_balls(image, balls)
-        return image + 0.07 * speckle(patch, seed=self.seed, stream=3)
+        return _flat(image + 0.07 * speckle(patch, seed=self.seed, stream=3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +112,8 @@ class TemGrid:
     pitch_um: float = 62.5
     bar_um: float = 22.0
 
-    def draw(self, patch: Patch) -> FloatImage:
-        """Electron yield of `patch`."""
+    def draw(self, patch: Patch) -> Surface:
+        """What lies in `patch`."""
         bar = self._bar_distance_um(patch)
         film = self._film(patch)
         rolled = relief(patch, seed=self.seed, stream=11, largest_px=120.0, aspect=8.0)
@@ -126,7 +121,7 @@ class TemGrid:
         metal = 0.62 + 0.12 * rolled + 0.08 * fine
         rim = np.exp(-(((bar - 0.4) / 0.5) ** 2))
         edge = np.clip(bar / patch.step_um + 0.5, 0.0, 1.0)
-        return np.asarray(edge * (metal + 0.22 * rim) + (1.0 - edge) * film, dtype=np.float32)
+        return _flat(edge * (metal + 0.22 * rim) + (1.0 - edge) * film)
 
     def _bar_distance_um(self, patch: Patch) -> FloatImage:
         """Distance inside the bars' edge in um (negative in the mesh), wavy as etched metal is."""
@@ -162,8 +157,8 @@ class GoldNanoparticles:
 
     seed: int
 
-    def draw(self, patch: Patch) -> FloatImage:
-        """Electron yield of `patch`."""
+    def draw(self, patch: Patch) -> Surface:
+        """What lies in `patch`."""
         image = 0.2 + 0.03 * relief(patch, seed=self.seed, stream=21, largest_px=40.0)
         tone = value_noise(patch, 0.9, seed=self.seed, stream=22)
         for k, cell_um in octaves(patch, 2.5, 90.0):
@@ -174,7 +169,7 @@ class GoldNanoparticles:
             island = np.clip((noise - 0.5) * sharp + 0.5, 0.0, 1.0)
             rim = island * np.clip(1.6 - (noise - 0.5) * 5.0, 0.0, 1.0)
             image = image * (1.0 - island) + island * (0.6 + 0.12 * tone) + 0.14 * rim
-        return np.asarray(image + 0.03 * speckle(patch, seed=self.seed, stream=24), np.float32)
+        return _flat(image + 0.03 * speckle(patch, seed=self.seed, stream=24))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +178,8 @@ class Mixture:
 
     seed: int
 
-    def draw(self, patch: Patch) -> FloatImage:
-        """Electron yield of `patch`."""
+    def draw(self, patch: Patch) -> Surface:
+        """What lies in `patch`."""
         draw = np.random.default_rng(self.seed).random(8)
         rough, fine, leaf = draw[0], draw[1], draw[2]
         image = 0.5 + 0.2 * rough * relief(patch, seed=self.seed, stream=31, largest_px=250.0)
@@ -199,7 +194,7 @@ class Mixture:
             )
             _paint_leaves(image, leaves, elongation=1.0 + 3.0 * draw[3])
         image += 0.12 * fine * speckle(patch, seed=self.seed, stream=33)
-        return np.asarray(np.clip(image, 0.0, 1.2), dtype=np.float32)
+        return _flat(np.clip(image, 0.0, 1.2))
 
 
 def _paint_leaves(image: FloatImage, leaves: Particles, elongation: float) -> None:

@@ -20,7 +20,7 @@ from afdaemon.sim.detector import Detector
 from afdaemon.sim.errors import OutOfReach
 from afdaemon.sim.imaging import Imager, View
 from afdaemon.sim.lens import Approach
-from afdaemon.sim.optics import Optics, depth_of_focus_um
+from afdaemon.sim.optics import Optics, depth_of_focus_um, pixel_um
 from afdaemon.sim.settings import (
     MAGNIFICATION,
     SCANS,
@@ -41,11 +41,20 @@ REMEMBERED_COMMANDS = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """One recorded frame: `pixels`, uint8 (height, width), and what the instrument says of it (WD in um)."""
+    """One recorded frame: `pixels`, uint8 (height, width), and what the instrument says of it.
+
+    `number` advances with each exposure, which lasted from `start_us` to `end_us` of the world's clock.
+    """
 
     pixels: NDArray[np.uint8]
     wd_um: float
     magnification: int
+    number: int
+    start_us: int
+    end_us: int
+    pixel_nm: float
+    dwell_ns: float
+    kv: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +175,17 @@ class World:
         defocus_um = wd_um - self._focus_wd_um(0.5 * (start_s + end_s))
         pixels = await asyncio.to_thread(self.render, view, defocus_um)
         self._frames += 1
-        return Shot(pixels=pixels, wd_um=self._read_back(wd_um), magnification=magnification)
+        return Shot(
+            pixels=pixels,
+            wd_um=self._read_back(wd_um),
+            magnification=magnification,
+            number=self._frames,
+            start_us=round(start_s * 1e6),
+            end_us=round(end_s * 1e6),
+            pixel_nm=1000.0 * pixel_um(magnification, scan.width_px),
+            dwell_ns=scan.dwell_ns,
+            kv=15.0,
+        )
 
     def render(self, view: View, defocus_um: float) -> NDArray[np.uint8]:
         """Grey values of `view`, uint8 (height, width).

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from afdaemon.sim.noise import Patch
+from afdaemon.sim.surface import Patch
 from afdaemon.sim.specimen import open_specimen
 
 AFDAEMON = Path(sys.executable).with_name("afdaemon")
@@ -33,7 +33,7 @@ def micrograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A picture of something, as a file."""
     patch = Patch(left_um=40.0, top_um=9.0, step_um=0.13, width=1100, height=800)
     path = tmp_path_factory.mktemp("picture") / "specimen.tif"
-    grey = 255.0 * open_specimen("mixture", seed=3).draw(patch)
+    grey = 255.0 * open_specimen("mixture", seed=3).draw(patch).secondary
     cv2.imwrite(str(path), np.clip(grey, 0, 255).astype(np.uint8))
     return path
 

@@ -90,11 +90,11 @@ def _drawn_picture() -> Path:
     import cv2
     import numpy as np
 
-    from afdaemon.sim.noise import Patch
+    from afdaemon.sim.surface import Patch
     from afdaemon.sim.specimen import open_specimen
 
     patch = Patch(left_um=0.0, top_um=0.0, step_um=0.13, width=1280, height=960)
-    values = open_specimen("mixture", seed=11).draw(patch)
+    values = open_specimen("mixture", seed=11).draw(patch).secondary
     path = Path("runs") / "drawn_picture.png"
     encoded = cv2.imencode(".png", np.clip(255.0 * values, 0, 255).astype(np.uint8))[1]
     try:

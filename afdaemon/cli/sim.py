@@ -13,7 +13,7 @@ import typer
 from afdaemon.sim.errors import SettingError
 
 if TYPE_CHECKING:
-    from afdaemon.sim.em30 import Em30Server
+    from afdaemon.sim.links.aisem import AisemServer
 
 app = typer.Typer(help="The simulated EM-30.")
 
@@ -52,7 +52,7 @@ def serve(
 ) -> None:
     """Serve a simulated instrument until SIGINT or SIGTERM; one line says when and where."""
     from afdaemon.clock import ScaledClock
-    from afdaemon.sim.em30 import Em30Server
+    from afdaemon.sim.links.aisem import AisemServer
     from afdaemon.sim.settings import InstrumentSettings, frame_mode
     from afdaemon.sim.world import World
 
@@ -71,7 +71,7 @@ def serve(
         drop = folder or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="afdaemon-em30-"))
         )
-        server = Em30Server(
+        server = AisemServer(
             world,
             folder=drop,
             clock=clock,
@@ -89,7 +89,7 @@ def _checked_speed(speed: float) -> float:
     return speed
 
 
-async def _serve(server: "Em30Server", folder: Path) -> None:
+async def _serve(server: "AisemServer", folder: Path) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -8,7 +8,7 @@ import pytest
 
 from afdaemon.sim.errors import SpecimenError
 from afdaemon.sim.micrograph import load_micrograph
-from afdaemon.sim.noise import Patch
+from afdaemon.sim.surface import Patch
 from afdaemon.sim.specimen import open_specimen
 
 
@@ -78,7 +78,7 @@ def test_beyond_its_border_it_is_mirrored(tmp_path: Path) -> None:
 
     def column(x_um: float) -> np.ndarray:
         patch = Patch(left_um=x_um, top_um=-20 * step, step_um=step, width=1, height=40)
-        return micrograph.draw(patch)
+        return micrograph.draw(patch).secondary
 
     right_edge = width_um / 2
     inside, outside = column(right_edge - 11 * step), column(right_edge + 9 * step)

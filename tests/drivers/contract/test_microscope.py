@@ -15,8 +15,8 @@ from afdaemon.clock import ScaledClock, SystemClock
 from afdaemon.drivers.base import Frame, Microscope
 from afdaemon.drivers.errors import CommandRefused, LinkTimeout, NotConnected
 from afdaemon.drivers.registry import open_microscope
-from afdaemon.sim.em30 import Em30Server
 from afdaemon.sim.inprocess import InProcessMicroscope
+from afdaemon.sim.links.aisem import AisemServer
 from afdaemon.sim.settings import FrameMode, InstrumentSettings
 from afdaemon.sim.world import World
 
@@ -42,7 +42,7 @@ class Rig:
 async def aisem(folder: Path) -> AsyncIterator[Rig]:
     clock = ScaledClock(50.0)
     world = World(INSTRUMENT, clock=clock)
-    async with Em30Server(world, folder=folder, clock=clock) as server:
+    async with AisemServer(world, folder=folder, clock=clock) as server:
         _, port = server.address
         settings = {"folder": folder, "port": port, "poll_s": 0.002}
         yield Rig(open_microscope("aisem", settings, clock=SystemClock()), world)

@@ -13,8 +13,8 @@ import pytest
 
 from afdaemon.clock import ScaledClock
 from afdaemon.drivers.wire.aisem import decode_parameters
-from afdaemon.sim.em30 import MAX_FRAMES_DUE, Em30Server
 from afdaemon.sim.errors import ServeError
+from afdaemon.sim.links.aisem import MAX_FRAMES_DUE, AisemServer
 from afdaemon.sim.settings import FrameMode, InstrumentSettings
 from afdaemon.sim.world import World
 
@@ -27,7 +27,7 @@ HANDSHAKE = (b"Connected.", b"COMM.START.", b"READY")
 @dataclass
 class Instrument:
     world: World
-    server: Em30Server
+    server: AisemServer
     folder: Path
     truth_file: Path
 
@@ -78,7 +78,7 @@ async def instrument(tmp_path: Path) -> AsyncIterator[Instrument]:
     clock = ScaledClock(50.0)
     world = World(SETTINGS, clock=clock)
     folder, truth_file = tmp_path / "drop", tmp_path / "truth.json"
-    async with Em30Server(world, folder=folder, clock=clock, truth_file=truth_file) as server:
+    async with AisemServer(world, folder=folder, clock=clock, truth_file=truth_file) as server:
         yield Instrument(world, server, folder, truth_file)
 
 
@@ -252,7 +252,7 @@ async def test_stopped_it_hangs_up_and_the_port_is_free(
     assert await client.answer() == b""
     host, port = instrument.server.address
     clock = ScaledClock(50.0)
-    again = Em30Server(instrument.world, folder=instrument.folder, clock=clock, port=port)
+    again = AisemServer(instrument.world, folder=instrument.folder, clock=clock, port=port)
     async with again:
         assert again.address == (host, port)
 
@@ -269,7 +269,7 @@ async def test_a_folder_that_goes_away_ends_the_session(
 
 async def test_a_port_in_use_is_one_clear_error(instrument: Instrument, tmp_path: Path) -> None:
     _, port = instrument.server.address
-    second = Em30Server(instrument.world, folder=tmp_path, clock=ScaledClock(1.0), port=port)
+    second = AisemServer(instrument.world, folder=tmp_path, clock=ScaledClock(1.0), port=port)
     with pytest.raises(ServeError, match=rf"127\.0\.0\.1:{port}: Address already in use"):
         await second.start()
 
@@ -280,4 +280,4 @@ async def test_a_folder_that_is_a_file_is_one_clear_error(
     plain = tmp_path / "plain"
     plain.write_text("")
     with pytest.raises(ServeError, match="drop folder"):
-        await Em30Server(instrument.world, folder=plain, clock=ScaledClock(1.0)).start()
+        await AisemServer(instrument.world, folder=plain, clock=ScaledClock(1.0)).start()

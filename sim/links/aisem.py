@@ -35,7 +35,7 @@ LOOK_S = 0.01
 MAX_FRAMES_DUE = 16
 
 
-class Em30Server:
+class AisemServer:
     """Serves one world. `async with` starts and stops it."""
 
     def __init__(
