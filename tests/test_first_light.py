@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from afdaemon.sim.surface import Patch
 from afdaemon.sim.specimen import open_specimen
+from afdaemon.sim.surface import Patch
 
 AFDAEMON = Path(sys.executable).with_name("afdaemon")
 

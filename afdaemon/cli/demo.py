@@ -90,8 +90,8 @@ def _drawn_picture() -> Path:
     import cv2
     import numpy as np
 
-    from afdaemon.sim.surface import Patch
     from afdaemon.sim.specimen import open_specimen
+    from afdaemon.sim.surface import Patch
 
     patch = Patch(left_um=0.0, top_um=0.0, step_um=0.13, width=1280, height=960)
     values = open_specimen("mixture", seed=11).draw(patch).secondary

@@ -8,8 +8,8 @@ import pytest
 
 from afdaemon.sim.errors import SpecimenError
 from afdaemon.sim.micrograph import load_micrograph
-from afdaemon.sim.surface import Patch
 from afdaemon.sim.specimen import open_specimen
+from afdaemon.sim.surface import Patch
 
 
 def picture(shape: tuple[int, ...] = (200, 300)) -> np.ndarray:
