@@ -18,7 +18,7 @@ from reporting import Bar, close, parse, publish
 from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
 from afdaemon.models.scorer import FocusScorer, load_scorer
 from afdaemon.sim.dataset import find_micrographs
-from afdaemon.sim.specimen import SPECIMENS, open_specimen
+from afdaemon.sim.specimens.catalogue import SPECIMENS, open_specimen
 from afdaemon.sim.surface import Patch
 
 SIGMAS_PX = (0, 1, 2, 4, 8, 16)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from afdaemon.sim.detector import Detector, detect
 from afdaemon.sim.imaging import View, blur_field, sharp_field
-from afdaemon.sim.micrograph import Micrograph, load_micrograph
 from afdaemon.sim.optics import Blur
-from afdaemon.sim.specimen import DRAWN
+from afdaemon.sim.specimens.catalogue import TRAINING_SPECIMENS
+from afdaemon.sim.specimens.micrograph import Micrograph, load_micrograph
 from afdaemon.sim.surface import FloatImage, Specimen
 
 MICROGRAPH_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -77,7 +77,7 @@ def scenes(recipe: Recipe, micrographs: Sequence[Path], *, seed: int) -> Iterato
         specimen = (
             _random_micrograph(loaded, rng)
             if name == "micrograph"
-            else DRAWN[name](int(rng.integers(2**31)))
+            else TRAINING_SPECIMENS[name](int(rng.integers(2**31)))
         )
         yield _scene(specimen, recipe, rng)
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from afdaemon.sim.detector import Detector
 from afdaemon.sim.imaging import Imager, View
-from afdaemon.sim.micrograph import load_micrograph
 from afdaemon.sim.optics import Optics, depth_of_focus_um
-from afdaemon.sim.specimen import DRAWN
+from afdaemon.sim.specimens.catalogue import TRAINING_SPECIMENS
+from afdaemon.sim.specimens.micrograph import load_micrograph
 from afdaemon.sim.surface import Specimen
 
 _REACH_DOF = 45.0
@@ -42,7 +42,7 @@ def focus_series(micrographs: Sequence[Path], *, seed: int) -> Iterator[ImagedSe
     """Series without end, over all drawn specimens and the given micrographs in turn."""
     rng = np.random.default_rng(seed)
     loaded = [load_micrograph(path) for path in micrographs]
-    names = [*DRAWN, *(["micrograph"] if loaded else [])]
+    names = [*TRAINING_SPECIMENS, *(["micrograph"] if loaded else [])]
     while True:
         for name in names:
             low, high = _MAGNIFICATIONS.get(name, _OTHER_MAGNIFICATIONS)
@@ -52,7 +52,7 @@ def focus_series(micrographs: Sequence[Path], *, seed: int) -> Iterator[ImagedSe
                 scaled = replace(chosen, pixel_um=chosen.pixel_um * 1000.0 / magnification)
                 yield _imaged(name, scaled, magnification, rng)
             else:
-                yield _imaged(name, DRAWN[name](int(rng.integers(2**31))), magnification, rng)
+                yield _imaged(name, TRAINING_SPECIMENS[name](int(rng.integers(2**31))), magnification, rng)
 
 
 def _imaged(

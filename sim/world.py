@@ -31,7 +31,7 @@ from afdaemon.sim.settings import (
     InstrumentSettings,
     Scan,
 )
-from afdaemon.sim.specimen import open_specimen
+from afdaemon.sim.specimens.catalogue import open_specimen
 
 SETTLING_TIME_CONSTANTS = 12.0
 """In its settling time the lens comes within e^-12 of the way: 0.3 um of the longest."""

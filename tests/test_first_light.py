@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from afdaemon.sim.specimen import open_specimen
+from afdaemon.sim.specimens.catalogue import open_specimen
 from afdaemon.sim.surface import Patch
 
 AFDAEMON = Path(sys.executable).with_name("afdaemon")

@@ -63,7 +63,7 @@ def demo(
 
 def _check_specimen(name: str) -> None:
     """Find out about an unknown specimen or a bad image before any process is started."""
-    from afdaemon.sim.specimen import open_specimen
+    from afdaemon.sim.specimens.catalogue import open_specimen
 
     open_specimen(name, seed=0)
 
@@ -90,7 +90,7 @@ def _drawn_picture() -> Path:
     import cv2
     import numpy as np
 
-    from afdaemon.sim.specimen import open_specimen
+    from afdaemon.sim.specimens.catalogue import open_specimen
     from afdaemon.sim.surface import Patch
 
     patch = Patch(left_um=0.0, top_um=0.0, step_um=0.13, width=1280, height=960)

@@ -6,7 +6,7 @@ import pytest
 from afdaemon.sim.detector import Detector, detect
 from afdaemon.sim.imaging import Imager, View, crop, sharp_field
 from afdaemon.sim.optics import Optics, depth_of_focus_um
-from afdaemon.sim.specimen import SPECIMENS, open_specimen
+from afdaemon.sim.specimens.catalogue import SPECIMENS, open_specimen
 
 
 def view_at(magnification: float, x_um: float = 10.0) -> View:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from afdaemon.sim.errors import SpecimenError
-from afdaemon.sim.micrograph import load_micrograph
-from afdaemon.sim.specimen import open_specimen
+from afdaemon.sim.specimens.catalogue import open_specimen
+from afdaemon.sim.specimens.micrograph import load_micrograph
 from afdaemon.sim.surface import Patch
 
 

@@ -112,3 +112,34 @@ def scatter(
         u=u,
         v=v,
     )
+
+
+FINEST_PX = 1.6
+"""Smallest texture cell in drawing pixels: below this the drawing itself is the limit."""
+
+
+def stream_of(base: int, octave: int) -> int:
+    """The stream of a texture's octave: each octave has chance of its own."""
+    return 256 * base + octave + 64
+
+
+def speckle(patch: Patch, *, seed: int, stream: int, largest_px: float = 24.0) -> FloatImage:
+    """Sharp-edged specks in all sizes from the drawing pixel to `largest_px`, about -1..1."""
+    total = np.zeros((patch.height, patch.width), np.float32)
+    scales = octaves(patch, FINEST_PX, largest_px)
+    for k, cell_um in scales:
+        noise = value_noise(patch, cell_um, seed=seed, stream=stream_of(stream, k))
+        total += cv2.threshold(noise, 0.32, 1.0, cv2.THRESH_BINARY)[1]
+        total -= cv2.threshold(noise, -0.42, 1.0, cv2.THRESH_BINARY_INV)[1]
+    return np.asarray(total / max(1.0, float(np.sqrt(len(scales)))), dtype=np.float32)
+
+
+def relief(
+    patch: Patch, *, seed: int, stream: int, largest_px: float, aspect: float = 1.0
+) -> FloatImage:
+    """Smooth self-similar texture, about -1..1."""
+    total = np.zeros((patch.height, patch.width), np.float32)
+    scales = octaves(patch, FINEST_PX, largest_px)
+    for k, cell_um in scales:
+        total += value_noise(patch, cell_um, seed=seed, stream=stream_of(stream, k), aspect=aspect)
+    return np.asarray(total / max(1.0, float(np.sqrt(len(scales)))), dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Specimens: drawn where the beam looks, from a seed alone."""
