@@ -3,6 +3,7 @@
 SimError
  ├─ SpecimenError     no such specimen, or an image that cannot serve as one
  ├─ SettingError      a value that the simulated instrument cannot have
+ ├─ FaultError        no such fault, or a rule that cannot be
  ├─ OutOfReach        a command that it cannot carry out; nothing moved
  └─ ServeError        its port or its folder cannot be used
 """
@@ -25,6 +26,12 @@ class SpecimenError(SimError):
 
 class SettingError(SimError):
     """A value that the simulated instrument cannot have."""
+
+
+class FaultError(SimError):
+    """No such fault, or a rule that cannot be."""
+
+    remedy = "the faults and their rules are described in docs/simulator.md"
 
 
 class OutOfReach(SimError):
