@@ -233,6 +233,10 @@ class FaultPlan:
             return self._amount(rule)
         return None
 
+    def pick(self, count: int) -> int:
+        """One of `count` parts that a fault is to damage."""
+        return int(self._rngs[Fault.FRAME_TRUNCATED].integers(count))
+
     def damage(self, data: bytes, count: int) -> bytes:
         """`data` with `count` of its bytes, or all, changed to others."""
         rng = self._rngs[Fault.FRAME_CORRUPT]

@@ -103,6 +103,13 @@ class Instrument:
             message = message[: _before_end(share, len(message))]
         return message
 
+    def on_wires(self, *parts: bytes) -> list[bytes]:
+        """As `on_wire`, for a frame that travels in several parts: one of them is damaged, whichever."""
+        damaged = list(parts)
+        at = self.plan.pick(len(parts))
+        damaged[at] = self.on_wire(parts[at])
+        return damaged
+
     def breaks_at(self, length: int) -> int | None:
         """After how many of the `length` bytes about to be sent the connection is reset; None: it is not."""
         share = self._strikes(Fault.RESET)

@@ -52,6 +52,7 @@ def serve(
 ) -> None:
     """Serve a simulated instrument until SIGINT or SIGTERM; one line says when and where."""
     from afdaemon.clock import ScaledClock
+    from afdaemon.sim.instrument import Instrument
     from afdaemon.sim.links.aisem import AisemServer
     from afdaemon.sim.settings import InstrumentSettings, frame_mode
     from afdaemon.sim.world import World
@@ -72,7 +73,7 @@ def serve(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="afdaemon-em30-"))
         )
         server = AisemServer(
-            world,
+            Instrument(world, clock=clock),
             folder=drop,
             clock=clock,
             host=host,

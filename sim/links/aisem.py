@@ -1,8 +1,8 @@
-"""The instrument side of the `aisem` link: a TCP server and a drop folder in front of a `World`.
+"""The instrument side of the `aisem` link: a TCP server and a drop folder in front of an `Instrument`.
 
 Each WDMAG is answered at once and carried out; then, when the lens has settled, one frame is
 exposed and written as a pair of files, as soon as the client has taken the pair before. One client
-at a time; another is told so and closed.
+at a time; another is told so and closed. While the instrument is unplugged, whoever connects is hung up on.
 
 ASSUMED: the handshake is not answered; commands before it are refused; replies are `OK` or `NG` and
 a reason.
@@ -10,7 +10,7 @@ a reason.
 
 import asyncio
 import contextlib
-import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,9 +21,11 @@ from afdaemon.drivers.base import Clock
 from afdaemon.drivers.errors import ProtocolError
 from afdaemon.drivers.wire import aisem as wire
 from afdaemon.sim.errors import ServeError, SimError
+from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.links.listening import listen
 from afdaemon.sim.settings import FrameMode
 from afdaemon.sim.witness import write_truth
-from afdaemon.sim.world import Shot, World
+from afdaemon.sim.world import Shot
 
 IMAGE_NAME = "ResponseImage.jpg"
 TEXT_NAME = "ResponseImage.txt"
@@ -35,12 +37,15 @@ LOOK_S = 0.01
 MAX_FRAMES_DUE = 16
 
 
+Say = Callable[[asyncio.StreamWriter, str], Awaitable[None]]
+
+
 class AisemServer:
-    """Serves one world. `async with` starts and stops it."""
+    """Serves one instrument. `async with` starts and stops it."""
 
     def __init__(
         self,
-        world: World,
+        instrument: Instrument,
         *,
         folder: Path,
         clock: Clock,
@@ -49,7 +54,7 @@ class AisemServer:
         truth_file: Path | None = None,
         keep_frames: Path | None = None,
     ) -> None:
-        self._world = world
+        self._instrument = instrument
         self._folder = folder
         self._clock = clock
         self._host = host
@@ -58,6 +63,7 @@ class AisemServer:
         self._keep_frames = keep_frames
         self._server: asyncio.Server | None = None
         self._visits: set[asyncio.Task[None]] = set()
+        self._wires: set[asyncio.StreamWriter] = set()
         self._occupied = False
 
     @property
@@ -68,26 +74,30 @@ class AisemServer:
     @property
     def frame_mode(self) -> FrameMode:
         """How frames are scanned; may be set at any time."""
-        return self._world.mode
+        return self._instrument.world.mode
 
     @frame_mode.setter
     def frame_mode(self, mode: FrameMode) -> None:
-        self._world.mode = mode
+        self._instrument.world.mode = mode
 
     async def start(self) -> None:
         """Listen.
 
-        Raises `ServeError` when the port, the folder or the truth file cannot be used.
+        Raises `ServeError` when the port, the folder or the truth file cannot be used; then nothing is left of it.
         """
-        await asyncio.to_thread(_check_folder, self._folder)
-        await self._testify()
+        self._server = await listen(self._welcome, self._host, self._port)
         try:
-            self._server = await asyncio.start_server(self._welcome, self._host, self._port)
-        except (OSError, OverflowError) as error:
-            raise ServeError(
-                f"cannot listen on {self._host}:{self._port}: {_reason(error)}"
-            ) from error
+            made = await asyncio.to_thread(_claim_folder, self._folder)
+            try:
+                await self._testify()
+            except SimError:
+                await asyncio.to_thread(_remove_folders, made)
+                raise
+        except SimError:
+            await self.stop()
+            raise
         self._port = self._server.sockets[0].getsockname()[1]
+        self._instrument.on_unplug(self._hang_up)
 
     async def stop(self) -> None:
         """Hang up and close the port. Safe to call twice."""
@@ -113,14 +123,21 @@ class AisemServer:
         await self.stop()
 
     def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._wires.add(writer)
+        if self._instrument.unplugged:
+            writer.transport.abort()
         visit = asyncio.create_task(self._visit(reader, writer), name="em30 client")
         self._visits.add(visit)
         visit.add_done_callback(self._visits.discard)
 
+    def _hang_up(self) -> None:
+        for writer in self._wires:
+            writer.transport.abort()
+
     async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if self._occupied:
-                await _say(writer, "ERROR another client is connected")
+                await self._say(writer, "ERROR another client is connected")
                 return
             self._occupied = True
             try:
@@ -130,6 +147,7 @@ class AisemServer:
         except OSError:
             return  # the client is gone
         finally:
+            self._wires.discard(writer)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
@@ -139,7 +157,7 @@ class AisemServer:
         due: asyncio.Queue[None] = asyncio.Queue(MAX_FRAMES_DUE)
         camera = asyncio.create_task(self._deliver(due, writer), name="em30 camera")
         try:
-            await self._obey(_Listener(reader, writer), due, writer)
+            await self._obey(_Listener(reader, writer, self._say), due, writer)
         finally:
             camera.cancel()
             await asyncio.wait([camera])
@@ -156,19 +174,19 @@ class AisemServer:
                     greeting.append(message)
                 case wire.SetPosition(x_um=x_um, y_um=y_um):
                     with contextlib.suppress(SimError):  # POSITION has no answer
-                        self._world.move_stage(x_um, y_um)
+                        self._instrument.move_stage(x_um, y_um)
                 case _ if tuple(greeting) != wire.HANDSHAKE:
-                    await _say(writer, "NG the handshake comes first")
+                    await self._say(writer, "NG the handshake comes first")
                 case wire.Word.GET_INFOR:
-                    await _say(writer, self._parameters())
+                    await self._say(writer, self._parameters())
                 case wire.SetWdMag():
-                    await _say(writer, await self._go(message, due))
+                    await self._say(writer, await self._go(message, due))
 
     async def _go(self, order: wire.SetWdMag, due: asyncio.Queue[None]) -> str:
         if due.full():
             return f"NG {MAX_FRAMES_DUE} frames wait to be taken"
         try:
-            self._world.command(order.wd_um, order.magnification)
+            self._instrument.command(order.wd_um, order.magnification)
             await self._testify()
         except SimError as error:
             return f"NG {error}"
@@ -180,34 +198,48 @@ class AisemServer:
         try:
             while True:
                 await due.get()
-                await self._world.settle()
-                shot = await self._world.expose()
-                if self._keep_frames is not None:
-                    number = self._world.frames
-                    await asyncio.to_thread(keep_frame, self._keep_frames, number, shot)
-                while await asyncio.to_thread(_pair_waits, self._folder):
-                    await self._clock.sleep(LOOK_S)
-                await asyncio.to_thread(write_pair, self._folder, shot)
+                for shot in await self._instrument.frames():
+                    await self._put_down(shot)
         except OSError:
             writer.transport.abort()  # without its folder the instrument is of no use to the client
 
+    async def _put_down(self, shot: Shot) -> None:
+        """Write one pair as soon as the one before was taken."""
+        if self._keep_frames is not None:
+            await asyncio.to_thread(keep_frame, self._keep_frames, shot)
+        while await asyncio.to_thread(_pair_waits, self._folder):
+            await self._clock.sleep(LOOK_S)
+        image, text = await asyncio.to_thread(pair_of, shot)
+        image, text = self._instrument.on_wires(image, text)
+        await asyncio.to_thread(write_pair, self._folder, image, text)
+
     def _parameters(self) -> str:
-        present = wire.Parameters(
-            wd_um=self._world.read_wd_um(), magnification=self._world.magnification
-        )
+        state = self._instrument.read_state()
+        present = wire.Parameters(wd_um=state.wd_um, magnification=round(state.magnification))
         return wire.encode_parameters(present).decode(wire.ENCODING)
 
     async def _testify(self) -> None:
         if self._truth_file is not None:
-            await asyncio.to_thread(write_truth, self._truth_file, self._world.truth())
+            await asyncio.to_thread(write_truth, self._truth_file, self._instrument.truth())
+
+    async def _say(self, writer: asyncio.StreamWriter, text: str) -> None:
+        printable = text.encode(wire.ENCODING, errors="replace")[: wire.MAX_REPLY_BYTES]
+        end = self._instrument.breaks_at(len(printable))
+        writer.write(printable[:end])
+        await writer.drain()
+        if end is not None:
+            writer.transport.abort()
 
 
 class _Listener:
     """Messages out of a stream. What is no command is answered with ERROR and left."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, say: Say
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._say = say
         self._decoder = wire.CommandDecoder()
         self._silent = False
         self._over = False
@@ -223,7 +255,7 @@ class _Listener:
                     return None
                 await self._hear()
             except ProtocolError as error:
-                await _say(self._writer, f"ERROR {error}")
+                await self._say(self._writer, f"ERROR {error}")
 
     async def _hear(self) -> None:
         """Wait for bytes, or notice that a sender in the middle of a message has fallen silent."""
@@ -238,16 +270,10 @@ class _Listener:
         self._decoder.feed(data)
 
 
-async def _say(writer: asyncio.StreamWriter, text: str) -> None:
-    printable = text.encode(wire.ENCODING, errors="replace")[: wire.MAX_REPLY_BYTES]
-    writer.write(printable)
-    await writer.drain()
-
-
-def keep_frame(folder: Path, number: int, shot: Shot) -> None:
+def keep_frame(folder: Path, shot: Shot) -> None:
     """Keep a copy of a delivered frame, for reports. Blocks. Raises `OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{number:06d}.jpg").write_bytes(_jpeg(shot))
+    (folder / f"{shot.number:06d}.jpg").write_bytes(_jpeg(shot))
 
 
 def _jpeg(shot: Shot) -> bytes:
@@ -257,16 +283,21 @@ def _jpeg(shot: Shot) -> bytes:
     return image.tobytes()
 
 
-def write_pair(folder: Path, shot: Shot) -> None:
-    """Write image and text, each whole before it gets its name. Blocks. Raises `OSError`."""
+def pair_of(shot: Shot) -> tuple[bytes, bytes]:
+    """The image file and the text file of a frame. Raises `OSError`."""
     height, width = shot.pixels.shape
     parameters = wire.Parameters(
         wd_um=shot.wd_um,
         magnification=shot.magnification,
         others={"MODEL": "EM-30 (simulated)", "WIDTH": str(width), "HEIGHT": str(height)},
     )
-    _put(folder / IMAGE_NAME, _jpeg(shot))
-    _put(folder / TEXT_NAME, wire.encode_parameters(parameters))
+    return _jpeg(shot), wire.encode_parameters(parameters)
+
+
+def write_pair(folder: Path, image: bytes, text: bytes) -> None:
+    """Write image and text, each whole before it gets its name. Blocks. Raises `OSError`."""
+    _put(folder / IMAGE_NAME, image)
+    _put(folder / TEXT_NAME, text)
 
 
 def _put(path: Path, data: bytes) -> None:
@@ -275,21 +306,25 @@ def _put(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
-def _reason(error: OSError | OverflowError) -> str:
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return getattr(error, "strerror", None) or str(error)
-
-
 def _pair_waits(folder: Path) -> bool:
     return (folder / IMAGE_NAME).exists() or (folder / TEXT_NAME).exists()
 
 
-def _check_folder(folder: Path) -> None:
+def _claim_folder(folder: Path) -> list[Path]:
+    """Make the folder and see that it can be written to; the folders made for it, the inmost first."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".afdaemon-probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
+        _remove_folders(made)
         raise ServeError(f"the drop folder {folder} cannot be used: {error.strerror}") from error
+    return made
+
+
+def _remove_folders(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()

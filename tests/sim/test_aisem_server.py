@@ -14,6 +14,7 @@ import pytest
 from afdaemon.clock import ScaledClock
 from afdaemon.drivers.wire.aisem import decode_parameters
 from afdaemon.sim.errors import ServeError
+from afdaemon.sim.instrument import Instrument
 from afdaemon.sim.links.aisem import MAX_FRAMES_DUE, AisemServer
 from afdaemon.sim.settings import FrameMode, InstrumentSettings
 from afdaemon.sim.world import World
@@ -25,7 +26,7 @@ HANDSHAKE = (b"Connected.", b"COMM.START.", b"READY")
 
 
 @dataclass
-class Instrument:
+class Bench:
     world: World
     server: AisemServer
     folder: Path
@@ -74,16 +75,17 @@ class Client:
 
 
 @pytest.fixture
-async def instrument(tmp_path: Path) -> AsyncIterator[Instrument]:
+async def instrument(tmp_path: Path) -> AsyncIterator[Bench]:
     clock = ScaledClock(50.0)
     world = World(SETTINGS, clock=clock)
     folder, truth_file = tmp_path / "drop", tmp_path / "truth.json"
-    async with AisemServer(world, folder=folder, clock=clock, truth_file=truth_file) as server:
-        yield Instrument(world, server, folder, truth_file)
+    device = Instrument(world, clock=clock)
+    async with AisemServer(device, folder=folder, clock=clock, truth_file=truth_file) as server:
+        yield Bench(world, server, folder, truth_file)
 
 
 @pytest.fixture
-async def stranger(instrument: Instrument) -> AsyncIterator[Client]:
+async def stranger(instrument: Bench) -> AsyncIterator[Client]:
     """A client that has not said its greeting."""
     client = Client(*await asyncio.open_connection(*instrument.server.address))
     yield client
@@ -98,7 +100,7 @@ def client(stranger: Client) -> Client:
 
 
 async def test_a_command_is_acknowledged_and_makes_one_pair(
-    instrument: Instrument, client: Client
+    instrument: Bench, client: Client
 ) -> None:
     assert await client.ask(b"WDMAG,11.2,3000") == b"OK"
     pixels, text = await instrument.pair()
@@ -112,7 +114,7 @@ async def test_a_command_is_acknowledged_and_makes_one_pair(
 
 
 async def test_the_next_pair_waits_until_the_one_before_is_taken(
-    instrument: Instrument, client: Client
+    instrument: Bench, client: Client
 ) -> None:
     assert await client.ask(b"WDMAG,11.2,2000") == b"OK"
     assert await client.ask(b"WDMAG,11.9,2000") == b"OK"
@@ -134,7 +136,7 @@ async def test_the_next_pair_waits_until_the_one_before_is_taken(
     ],
 )
 async def test_messages_may_come_in_any_pieces(
-    instrument: Instrument, stranger: Client, chunks: tuple[bytes, ...]
+    instrument: Bench, stranger: Client, chunks: tuple[bytes, ...]
 ) -> None:
     stranger.send(*chunks)
     assert await stranger.answer() == b"OK"
@@ -149,7 +151,7 @@ async def test_get_infor_tells_wd_and_magnification_in_one_answer(client: Client
     assert got.magnification == 2000
 
 
-async def test_the_wire_never_carries_the_truth(instrument: Instrument, client: Client) -> None:
+async def test_the_wire_never_carries_the_truth(instrument: Bench, client: Client) -> None:
     await client.ask(b"WDMAG,12.4,2000")
     heard = await client.ask(b"GET_INFOR")
     _, text = await instrument.pair()
@@ -162,7 +164,7 @@ async def test_the_wire_never_carries_the_truth(instrument: Instrument, client: 
     "order", [b"WDMAG,60,2000", b"WDMAG,0.1,2000", b"WDMAG,-12,2000", b"WDMAG,12,1"]
 )
 async def test_what_is_out_of_reach_is_refused_and_nothing_moves(
-    instrument: Instrument, client: Client, order: bytes
+    instrument: Bench, client: Client, order: bytes
 ) -> None:
     assert (await client.ask(order)).startswith(b"NG ")
     assert instrument.world.truth().commands == ()
@@ -186,15 +188,13 @@ async def test_a_flood_without_a_command_is_told_and_forgotten(client: Client) -
 
 
 async def test_commands_before_the_handshake_are_refused(
-    instrument: Instrument, stranger: Client
+    instrument: Bench, stranger: Client
 ) -> None:
     assert (await stranger.ask(b"WDMAG,11.2,2000")).startswith(b"NG ")
     assert instrument.world.truth().commands == ()
 
 
-async def test_a_second_client_is_told_and_hung_up_on(
-    instrument: Instrument, client: Client
-) -> None:
+async def test_a_second_client_is_told_and_hung_up_on(instrument: Bench, client: Client) -> None:
     await client.ask(b"GET_INFOR")
     reader, writer = await asyncio.open_connection(*instrument.server.address)
     assert (await reader.read()).startswith(b"ERROR another client")
@@ -203,9 +203,7 @@ async def test_a_second_client_is_told_and_hung_up_on(
     assert await client.ask(b"WDMAG,11.2,2000") == b"OK"
 
 
-async def test_after_finish_the_next_client_is_served(
-    instrument: Instrument, client: Client
-) -> None:
+async def test_after_finish_the_next_client_is_served(instrument: Bench, client: Client) -> None:
     client.send(b"FINISH")
     assert await client.answer() == b""
     reader, writer = await asyncio.open_connection(*instrument.server.address)
@@ -222,7 +220,7 @@ async def test_frames_that_nobody_takes_do_not_pile_up(client: Client) -> None:
     assert answers[-1].startswith(b"NG ")
 
 
-async def test_the_frame_mode_can_be_set(instrument: Instrument, client: Client) -> None:
+async def test_the_frame_mode_can_be_set(instrument: Bench, client: Client) -> None:
     instrument.server.frame_mode = FrameMode.FULL
     await client.ask(b"WDMAG,11.2,2000")
     pixels, _ = await instrument.pair()
@@ -230,7 +228,7 @@ async def test_the_frame_mode_can_be_set(instrument: Instrument, client: Client)
 
 
 async def test_the_truth_file_holds_each_command_before_it_is_acknowledged(
-    instrument: Instrument, client: Client
+    instrument: Bench, client: Client
 ) -> None:
     assert json.loads(instrument.truth_file.read_text())["commands"] == []
     told = {}
@@ -243,23 +241,20 @@ async def test_the_truth_file_holds_each_command_before_it_is_acknowledged(
     assert told["start_wd_um"] == 12_000.0
 
 
-async def test_stopped_it_hangs_up_and_the_port_is_free(
-    instrument: Instrument, client: Client
-) -> None:
+async def test_stopped_it_hangs_up_and_the_port_is_free(instrument: Bench, client: Client) -> None:
     await client.ask(b"GET_INFOR")
     await instrument.server.stop()
     await instrument.server.stop()
     assert await client.answer() == b""
     host, port = instrument.server.address
     clock = ScaledClock(50.0)
-    again = AisemServer(instrument.world, folder=instrument.folder, clock=clock, port=port)
+    device = Instrument(instrument.world, clock=clock)
+    again = AisemServer(device, folder=instrument.folder, clock=clock, port=port)
     async with again:
         assert again.address == (host, port)
 
 
-async def test_a_folder_that_goes_away_ends_the_session(
-    instrument: Instrument, client: Client
-) -> None:
+async def test_a_folder_that_goes_away_ends_the_session(instrument: Bench, client: Client) -> None:
     instrument.folder.rmdir()
     await client.ask(b"WDMAG,11.2,2000")
     with contextlib.suppress(ConnectionResetError):
@@ -267,17 +262,22 @@ async def test_a_folder_that_goes_away_ends_the_session(
     assert client.reader.at_eof() or client.reader.exception() is not None
 
 
-async def test_a_port_in_use_is_one_clear_error(instrument: Instrument, tmp_path: Path) -> None:
+async def test_a_port_in_use_is_one_clear_error(instrument: Bench, tmp_path: Path) -> None:
     _, port = instrument.server.address
-    second = AisemServer(instrument.world, folder=tmp_path, clock=ScaledClock(1.0), port=port)
+    clock = ScaledClock(1.0)
+    device = Instrument(instrument.world, clock=clock)
+    second = AisemServer(device, folder=tmp_path / "drop2", clock=clock, port=port)
     with pytest.raises(ServeError, match=rf"127\.0\.0\.1:{port}: Address already in use"):
         await second.start()
+    assert not (tmp_path / "drop2").exists()
 
 
 async def test_a_folder_that_is_a_file_is_one_clear_error(
-    instrument: Instrument, tmp_path: Path
+    instrument: Bench, tmp_path: Path
 ) -> None:
     plain = tmp_path / "plain"
     plain.write_text("")
+    clock = ScaledClock(1.0)
+    device = Instrument(instrument.world, clock=clock)
     with pytest.raises(ServeError, match="drop folder"):
-        await AisemServer(instrument.world, folder=plain, clock=ScaledClock(1.0)).start()
+        await AisemServer(device, folder=plain, clock=clock).start()

@@ -16,6 +16,7 @@ from afdaemon.drivers.base import Frame, Microscope
 from afdaemon.drivers.errors import CommandRefused, LinkTimeout, NotConnected
 from afdaemon.drivers.registry import open_microscope
 from afdaemon.sim.inprocess import InProcessMicroscope
+from afdaemon.sim.instrument import Instrument
 from afdaemon.sim.links.aisem import AisemServer
 from afdaemon.sim.settings import FrameMode, InstrumentSettings
 from afdaemon.sim.world import World
@@ -42,7 +43,7 @@ class Rig:
 async def aisem(folder: Path) -> AsyncIterator[Rig]:
     clock = ScaledClock(50.0)
     world = World(INSTRUMENT, clock=clock)
-    async with AisemServer(world, folder=folder, clock=clock) as server:
+    async with AisemServer(Instrument(world, clock=clock), folder=folder, clock=clock) as server:
         _, port = server.address
         settings = {"folder": folder, "port": port, "poll_s": 0.002}
         yield Rig(open_microscope("aisem", settings, clock=SystemClock()), world)
@@ -52,7 +53,7 @@ async def aisem(folder: Path) -> AsyncIterator[Rig]:
 async def in_process(folder: Path) -> AsyncIterator[Rig]:
     clock = ScaledClock(50.0)
     world = World(INSTRUMENT, clock=clock)
-    yield Rig(InProcessMicroscope(world, clock=clock), world)
+    yield Rig(InProcessMicroscope(Instrument(world, clock=clock), clock=clock), world)
 
 
 OpenRig = Callable[[Path], AbstractAsyncContextManager[Rig]]

@@ -1,0 +1,23 @@
+"""A TCP port to listen on, or one clear sentence why not."""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from afdaemon.sim.errors import ServeError
+
+Welcome = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
+
+
+async def listen(welcome: Welcome, host: str, port: int) -> asyncio.Server:
+    """Listen on `host`:`port` (0: any free one). Raises `ServeError`."""
+    try:
+        return await asyncio.start_server(welcome, host, port)
+    except (OSError, OverflowError) as error:
+        raise ServeError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
+
+
+def _reason(error: OSError | OverflowError) -> str:
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error)
