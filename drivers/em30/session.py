@@ -15,8 +15,9 @@ from contextlib import suppress
 
 from afdaemon.drivers.base import Clock, Frame, MicroscopeState
 from afdaemon.drivers.em30.dropfolder import DropFolder, OverCap, Pair, Partial
+from afdaemon.drivers.em30.exchange import Exchange
+from afdaemon.drivers.em30.link import ByteLink
 from afdaemon.drivers.em30.settings import AisemSettings
-from afdaemon.drivers.em30.tcp import TcpLink
 from afdaemon.drivers.errors import (
     CommandRefused,
     DriverError,
@@ -37,14 +38,14 @@ class AisemSession:
 
     def __init__(
         self,
-        link: TcpLink,
+        exchange: Exchange,
         folder: DropFolder,
         settings: AisemSettings,
         *,
         clock: Clock,
         tally: Tally,
     ) -> None:
-        self.link = link
+        self._exchange = exchange
         self._folder = folder
         self._settings = settings
         self._clock = clock
@@ -54,23 +55,34 @@ class AisemSession:
         self._owed = 0
         self._last_digest = b""
 
+    @property
+    def link(self) -> ByteLink:
+        """What it runs over."""
+        return self._exchange.link
+
     async def greet(self) -> None:
-        """Say the three words of the handshake.
+        """Say the three words of the handshake; release the link when that fails.
 
         ASSUMED: they are not answered; an answer would be ignored.
         """
-        for word in wire.HANDSHAKE:
-            await self.link.send(wire.encode(word), timeout_s=self._settings.reply_timeout_s)
-            await self._clock.sleep(wire.HANDSHAKE_GAP_S)
-        self.link.check()
+        greeted = False
+        try:
+            for word in wire.HANDSHAKE:
+                await self.link.send(wire.encode(word), timeout_s=self._settings.reply_timeout_s)
+                await self._clock.sleep(wire.HANDSHAKE_GAP_S)
+            self.link.check()
+            greeted = True
+        finally:
+            if not greeted:
+                await self._exchange.close()
 
     async def finish(self) -> None:
-        """Say FINISH, if the link is up, and close it."""
+        """Say FINISH, if the link is up, and release it."""
         if self.link.is_up:
             with suppress(DriverError):
                 farewell = wire.encode(wire.Word.FINISH)
                 await self.link.send(farewell, timeout_s=self._settings.reply_timeout_s)
-        await self.link.close()
+        await self._exchange.close()
 
     # --- state ---
 
@@ -81,7 +93,7 @@ class AisemSession:
         answers is not known, so the last frame or move serves when this one does not.
         """
         try:
-            reply = await self.link.exchange(
+            reply = await self._exchange.ask(
                 wire.encode(wire.Word.GET_INFOR), timeout_s=self._settings.reply_timeout_s
             )
             wire.require_acknowledged(wire.decode_reply(reply), command=wire.Word.GET_INFOR)
@@ -112,7 +124,7 @@ class AisemSession:
             self._owed = max(0, self._owed - 1)
         self._owed += 1
         try:
-            reply = await self.link.exchange(data, timeout_s=self._settings.reply_timeout_s)
+            reply = await self._exchange.ask(data, timeout_s=self._settings.reply_timeout_s)
             wire.require_acknowledged(wire.decode_reply(reply), command=data.decode("ascii"))
         except LinkTimeout:
             # Answers are told apart by their order alone, and a late one would be taken for the

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from afdaemon.clock import SystemClock
-from afdaemon.drivers.em30.aisem import AisemMicroscope
+from afdaemon.drivers.em30.aisem import aisem_microscope
+from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import AisemSettings
 from afdaemon.drivers.wire.aisem import Parameters, SetWdMag, encode_parameters
 
@@ -109,7 +110,7 @@ async def vendor(tmp_path: Path) -> AsyncIterator[Vendor]:
 
 
 @asynccontextmanager
-async def connected(vendor: Vendor, **waits: Any) -> AsyncIterator[AisemMicroscope]:
+async def connected(vendor: Vendor, **waits: Any) -> AsyncIterator[Em30Microscope]:
     settings = AisemSettings(
         folder=vendor.folder,
         port=vendor.port,
@@ -119,7 +120,7 @@ async def connected(vendor: Vendor, **waits: Any) -> AsyncIterator[AisemMicrosco
         reconnect_cap_s=0.02,
         **waits,
     )
-    microscope = AisemMicroscope(settings, clock=SystemClock())
+    microscope = aisem_microscope(settings, clock=SystemClock())
     running = asyncio.create_task(microscope.run())
     await microscope.wait_connected(5.0)
     yield microscope
@@ -130,7 +131,7 @@ async def connected(vendor: Vendor, **waits: Any) -> AsyncIterator[AisemMicrosco
 
 
 @pytest.fixture
-async def microscope(vendor: Vendor) -> AsyncIterator[AisemMicroscope]:
+async def microscope(vendor: Vendor) -> AsyncIterator[Em30Microscope]:
     """Connected to `vendor`, and more patient than any test is long."""
     async with connected(
         vendor, reply_timeout_s=20.0, frame_timeout_s=20.0, ask_again_s=20.0, half_written_s=20.0
@@ -139,7 +140,7 @@ async def microscope(vendor: Vendor) -> AsyncIterator[AisemMicroscope]:
 
 
 @pytest.fixture
-async def hasty(vendor: Vendor) -> AsyncIterator[AisemMicroscope]:
+async def hasty(vendor: Vendor) -> AsyncIterator[Em30Microscope]:
     """Connected to `vendor`, with time-outs short enough to wait for."""
     async with connected(
         vendor, reply_timeout_s=0.2, frame_timeout_s=0.6, ask_again_s=0.2, half_written_s=0.05

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from afdaemon.drivers.em30.aisem import AisemMicroscope
+from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.errors import (
     CommandRefused,
     DriverError,
@@ -48,7 +48,7 @@ def writes(vendor: Vendor, image: bytes | None, text: bytes | None) -> Answer:
 
 
 async def test_a_session_as_it_goes_over_the_wire(
-    vendor: Vendor, microscope: AisemMicroscope
+    vendor: Vendor, microscope: Em30Microscope
 ) -> None:
     state = await microscope.read_state()
     await microscope.move_wd(WD_UM)
@@ -73,7 +73,7 @@ async def test_a_session_as_it_goes_over_the_wire(
 
 async def test_a_pair_from_before_the_command_is_removed_and_counted(
     vendor: Vendor,
-    microscope: AisemMicroscope,
+    microscope: Em30Microscope,
     jpeg: Callable[..., bytes],
     text: Callable[..., bytes],
 ) -> None:
@@ -86,7 +86,7 @@ async def test_a_pair_from_before_the_command_is_removed_and_counted(
 
 async def test_half_written_files_are_waited_for(
     vendor: Vendor,
-    microscope: AisemMicroscope,
+    microscope: Em30Microscope,
     jpeg: Callable[..., bytes],
     text: Callable[..., bytes],
 ) -> None:
@@ -105,7 +105,7 @@ async def test_half_written_files_are_waited_for(
 
 
 async def test_a_text_without_a_last_line_end_is_taken_once_it_stays(
-    vendor: Vendor, microscope: AisemMicroscope, jpeg: Callable[..., bytes]
+    vendor: Vendor, microscope: Em30Microscope, jpeg: Callable[..., bytes]
 ) -> None:
     vendor.script = [writes(vendor, jpeg(1), b"MAG=2000\r\nWD=12345.6 um")]
     await microscope.move_wd(WD_UM)
@@ -125,7 +125,7 @@ async def test_a_text_without_a_last_line_end_is_taken_once_it_stays(
 )
 async def test_a_pair_that_stays_unreadable_is_dropped_and_asked_again(
     vendor: Vendor,
-    hasty: AisemMicroscope,
+    hasty: Em30Microscope,
     jpeg: Callable[..., bytes],
     image: bytes | None,
     words: bytes,
@@ -138,7 +138,7 @@ async def test_a_pair_that_stays_unreadable_is_dropped_and_asked_again(
 
 
 async def test_only_unreadable_pairs_are_a_typed_error(
-    vendor: Vendor, hasty: AisemMicroscope
+    vendor: Vendor, hasty: Em30Microscope
 ) -> None:
     vendor.script = [writes(vendor, b"x", b"y\n")] * 3
     await hasty.move_wd(WD_UM)
@@ -150,7 +150,7 @@ async def test_only_unreadable_pairs_are_a_typed_error(
 @pytest.mark.parametrize(("wd_um", "magnification"), [(12_350.0, 2000), (WD_UM, 5000)])
 async def test_a_pair_out_of_step_is_dropped_and_asked_again(
     vendor: Vendor,
-    microscope: AisemMicroscope,
+    microscope: Em30Microscope,
     jpeg: Callable[..., bytes],
     text: Callable[..., bytes],
     wd_um: float,
@@ -166,7 +166,7 @@ async def test_a_pair_out_of_step_is_dropped_and_asked_again(
 
 async def test_a_late_pair_of_the_command_before_is_not_taken_for_this_ones(
     vendor: Vendor,
-    microscope: AisemMicroscope,
+    microscope: Em30Microscope,
     jpeg: Callable[..., bytes],
     text: Callable[..., bytes],
 ) -> None:
@@ -183,7 +183,7 @@ async def test_a_late_pair_of_the_command_before_is_not_taken_for_this_ones(
 
 async def test_frames_that_never_match_are_stale(
     vendor: Vendor,
-    microscope: AisemMicroscope,
+    microscope: Em30Microscope,
     jpeg: Callable[..., bytes],
     text: Callable[..., bytes],
 ) -> None:
@@ -196,7 +196,7 @@ async def test_frames_that_never_match_are_stale(
 
 async def test_a_frozen_picture_is_dropped_and_asked_again(
     vendor: Vendor,
-    microscope: AisemMicroscope,
+    microscope: Em30Microscope,
     jpeg: Callable[..., bytes],
     text: Callable[..., bytes],
 ) -> None:
@@ -210,7 +210,7 @@ async def test_a_frozen_picture_is_dropped_and_asked_again(
 
 async def test_a_feed_that_stays_frozen_is_stale(
     vendor: Vendor,
-    microscope: AisemMicroscope,
+    microscope: Em30Microscope,
     jpeg: Callable[..., bytes],
     text: Callable[..., bytes],
 ) -> None:
@@ -222,7 +222,7 @@ async def test_a_feed_that_stays_frozen_is_stale(
 
 
 async def test_a_frame_that_never_comes_is_asked_again_and_then_a_time_out(
-    vendor: Vendor, hasty: AisemMicroscope
+    vendor: Vendor, hasty: Em30Microscope
 ) -> None:
     vendor.script = [acknowledged_only]
     await hasty.move_wd(WD_UM)
@@ -236,7 +236,7 @@ async def test_a_frame_that_never_comes_is_asked_again_and_then_a_time_out(
 
 
 async def test_a_file_over_the_cap_is_refused_at_once_and_removed(
-    vendor: Vendor, microscope: AisemMicroscope, jpeg: Callable[..., bytes]
+    vendor: Vendor, microscope: Em30Microscope, jpeg: Callable[..., bytes]
 ) -> None:
     vendor.script = [writes(vendor, jpeg(1), b"A=1\n" * MAX_PARAMETER_BYTES)]
     await microscope.move_wd(WD_UM)
@@ -248,7 +248,7 @@ async def test_a_file_over_the_cap_is_refused_at_once_and_removed(
 
 async def test_a_picture_that_claims_to_be_huge_is_not_decoded(
     vendor: Vendor,
-    microscope: AisemMicroscope,
+    microscope: Em30Microscope,
     jpeg: Callable[..., bytes],
     text: Callable[..., bytes],
 ) -> None:
@@ -262,7 +262,7 @@ async def test_a_picture_that_claims_to_be_huge_is_not_decoded(
 
 
 async def test_a_folder_in_place_of_a_file_is_refused(
-    vendor: Vendor, microscope: AisemMicroscope, text: Callable[..., bytes]
+    vendor: Vendor, microscope: Em30Microscope, text: Callable[..., bytes]
 ) -> None:
     vendor.script = [writes(vendor, None, text(WD_UM))]
     await microscope.move_wd(WD_UM)
@@ -272,7 +272,7 @@ async def test_a_folder_in_place_of_a_file_is_refused(
 
 
 async def test_a_refusal_leaves_the_link_and_the_target(
-    vendor: Vendor, microscope: AisemMicroscope
+    vendor: Vendor, microscope: Em30Microscope
 ) -> None:
     await microscope.move_wd(WD_UM)
     await microscope.grab()
@@ -285,7 +285,7 @@ async def test_a_refusal_leaves_the_link_and_the_target(
 
 @pytest.mark.parametrize("answer", [b"x" * 1025, b"\xff\xff\xff", b"y" * 500_000])
 async def test_an_answer_that_is_none_is_a_protocol_error(
-    vendor: Vendor, microscope: AisemMicroscope, answer: bytes
+    vendor: Vendor, microscope: Em30Microscope, answer: bytes
 ) -> None:
     vendor.script = [lambda _: answer]
     with pytest.raises(ProtocolError):
@@ -296,7 +296,7 @@ async def test_an_answer_that_is_none_is_a_protocol_error(
 
 
 async def test_an_unanswered_move_times_out_and_the_link_is_made_anew(
-    vendor: Vendor, hasty: AisemMicroscope
+    vendor: Vendor, hasty: Em30Microscope
 ) -> None:
     vendor.script = [silent]
     with pytest.raises(LinkTimeout, match=r"did not answer within 0\.2 s"):
@@ -309,7 +309,7 @@ async def test_an_unanswered_move_times_out_and_the_link_is_made_anew(
 
 
 async def test_the_answer_of_a_cancelled_move_is_not_taken_for_the_next_ones(
-    vendor: Vendor, microscope: AisemMicroscope
+    vendor: Vendor, microscope: Em30Microscope
 ) -> None:
     await microscope.read_state()
     vendor.script = [silent, lambda _: b"NG"]
@@ -326,7 +326,7 @@ async def test_the_answer_of_a_cancelled_move_is_not_taken_for_the_next_ones(
 
 @pytest.mark.parametrize("info", [None, b"OK", b"NG", b"MAG=2000\n"])
 async def test_where_get_infor_says_nothing_the_last_frame_does(
-    vendor: Vendor, hasty: AisemMicroscope, info: bytes | None
+    vendor: Vendor, hasty: Em30Microscope, info: bytes | None
 ) -> None:
     await hasty.read_state()
     await hasty.move_wd(WD_UM)
@@ -339,7 +339,7 @@ async def test_where_get_infor_says_nothing_the_last_frame_does(
     ("info", "error"), [(None, LinkTimeout), (b"NG", CommandRefused), (b"OK", ProtocolError)]
 )
 async def test_with_nothing_known_that_is_an_error_and_nothing_moves(
-    vendor: Vendor, hasty: AisemMicroscope, info: bytes | None, error: type[DriverError]
+    vendor: Vendor, hasty: Em30Microscope, info: bytes | None, error: type[DriverError]
 ) -> None:
     vendor.info = info
     for operation in (hasty.read_state(), hasty.grab(), hasty.move_wd(WD_UM)):
@@ -350,7 +350,7 @@ async def test_with_nothing_known_that_is_an_error_and_nothing_moves(
 
 @pytest.mark.parametrize("operation", ["reply", "frame"])
 async def test_a_peer_that_dies_in_mid_operation_is_noticed_at_once(
-    vendor: Vendor, microscope: AisemMicroscope, operation: str
+    vendor: Vendor, microscope: Em30Microscope, operation: str
 ) -> None:
     await microscope.read_state()
     vendor.script = [silent if operation == "reply" else acknowledged_only]
@@ -367,7 +367,7 @@ async def test_a_peer_that_dies_in_mid_operation_is_noticed_at_once(
 
 
 async def test_it_connects_again_and_starts_afresh(
-    vendor: Vendor, microscope: AisemMicroscope
+    vendor: Vendor, microscope: Em30Microscope
 ) -> None:
     await microscope.move_wd(WD_UM)
     port = vendor.port

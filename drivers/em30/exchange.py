@@ -1,0 +1,84 @@
+"""Commands that are answered by a text without delimiters, one after the other, over a byte link.
+
+A reader task collects what comes, so a peer that goes away is noticed at once, also while nobody waits for an answer.
+An answer ends where the sender falls silent. Answers are paired with commands by their order alone, therefore an
+answer that is still owed when the next command comes (the caller was cancelled) is waited for first.
+"""
+
+import asyncio
+import contextlib
+
+from afdaemon.drivers.em30.link import ByteLink
+from afdaemon.drivers.errors import LinkLost, LinkTimeout, ProtocolError
+
+QUIET_S = 0.01
+"""Silence that ends an answer. The known server sends an answer in one piece."""
+
+
+class Exchange:
+    """Asks and answers over `link`; `close` releases it."""
+
+    def __init__(self, link: ByteLink, *, max_reply_bytes: int) -> None:
+        self.link = link
+        self._max_reply_bytes = max_reply_bytes
+        self._held = bytearray()
+        self._arrived = asyncio.Event()
+        self._reply_owed = False
+        self._turn = asyncio.Lock()
+        self._reading = asyncio.create_task(self._read(), name="link reader")
+
+    async def ask(self, data: bytes, *, timeout_s: float) -> bytes:
+        """Send a command and return its answer.
+
+        Raises `LinkLost`, `LinkTimeout` or `ProtocolError`.
+        """
+        async with self._turn:
+            if self._reply_owed:
+                with contextlib.suppress(LinkTimeout):
+                    await self._collect(timeout_s)
+            self._held.clear()
+            self._reply_owed = True
+            await self.link.send(data, timeout_s=timeout_s)
+            return await self._collect(timeout_s)
+
+    async def close(self) -> None:
+        """Release the link. Safe to call twice."""
+        self._reading.cancel()
+        await self.link.close()
+        await asyncio.wait([self._reading])
+
+    async def _collect(self, timeout_s: float) -> bytes:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self._held:
+                    await self._next_bytes()
+        except TimeoutError:
+            self._reply_owed = False
+            raise LinkTimeout(f"the instrument did not answer within {timeout_s:g} s") from None
+        with contextlib.suppress(TimeoutError, LinkLost):
+            while len(self._held) <= self._max_reply_bytes:
+                async with asyncio.timeout(QUIET_S):
+                    await self._next_bytes()
+        self._reply_owed = False
+        if len(self._held) > self._max_reply_bytes:
+            self.link.abort("an answer had no end")
+            raise ProtocolError(f"the answer is longer than {self._max_reply_bytes} bytes")
+        return bytes(self._held)
+
+    async def _next_bytes(self) -> None:
+        self._arrived.clear()
+        self.link.check()
+        await self._arrived.wait()
+
+    async def _read(self) -> None:
+        """Collect until the peer goes away.
+
+        What is beyond the cap is dropped: one byte more tells of it.
+        """
+        with contextlib.suppress(LinkLost):
+            while True:
+                data = await self.link.receive()
+                room = self._max_reply_bytes + 1 - len(self._held)
+                self._held += data[:room]
+                self._arrived.set()
+        self._arrived.set()
