@@ -21,6 +21,7 @@ from afdaemon.sim.errors import OutOfReach
 from afdaemon.sim.imaging import Imager, View
 from afdaemon.sim.lens import Approach
 from afdaemon.sim.optics import Optics, depth_of_focus_um, pixel_um
+from afdaemon.sim.scan import Scanning
 from afdaemon.sim.settings import (
     MAGNIFICATION,
     SCANS,
@@ -173,7 +174,10 @@ class World:
             height_px=scan.height_px,
         )
         defocus_um = wd_um - self._focus_wd_um(0.5 * (start_s + end_s))
-        pixels = await asyncio.to_thread(self.render, view, defocus_um)
+        scanning = Scanning(
+            line_s=scan.frame_time_s / scan.height_px, start_s=self._frames * scan.frame_time_s
+        )
+        pixels = await asyncio.to_thread(self.render, view, defocus_um, scanning)
         self._frames += 1
         return Shot(
             pixels=pixels,
@@ -187,13 +191,17 @@ class World:
             kv=15.0,
         )
 
-    def render(self, view: View, defocus_um: float) -> NDArray[np.uint8]:
+    def render(
+        self, view: View, defocus_um: float, scanning: Scanning | None = None
+    ) -> NDArray[np.uint8]:
         """Grey values of `view`, uint8 (height, width).
 
         Blocks: an exposure calls it in a thread.
         """
         with self._rendering:  # a cancelled exposure leaves its thread at work
-            return self._imager.expose(view, defocus_um=defocus_um, rng=self._noise_rng)
+            return self._imager.expose(
+                view, defocus_um=defocus_um, rng=self._noise_rng, scan=scanning
+            )
 
     # --- what no link carries ---
 

@@ -1,0 +1,157 @@
+"""What the scan does to a frame: lines that miss their place, a specimen that moves, streaks behind what charges. Pure.
+
+x is the fast direction, y the slow one. A displacement is where a line really lies, relative to where it should.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, sparse
+
+from afdaemon.sim.ops import frequencies
+from afdaemon.sim.surface import FloatImage
+
+NORMALS_PER_LINE = 2
+"""One for the line's jitter, one for what it leaves of the charge."""
+
+_VIBRATION_RAD = 0.5
+"""Direction of the vibration, from x towards y. ASSUMED."""
+_UNSEEN_PX = 1e-3
+"""Displacements that stay below are left out."""
+_LOBES = 4
+_STREAK_SHARE = 1 / 8
+"""Length over which a streak fades, as a share of the line. ASSUMED."""
+_CHARGE_LINES = 6.0
+"""Lines over which the charge on the surface changes. ASSUMED."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanFlaws:
+    """Flaws of scan and surroundings, in physical units; the defaults are those of a well-kept instrument. ASSUMED.
+
+    `jitter_nm` is the standard deviation of a line's start, `hum_nm` and `vibration_nm` are amplitudes (the hum along
+    x, the vibration along a direction of its own), `drift_nm_per_s` is the specimen's creep (x, y). `charging` is the
+    signal that a spot which charges fully adds.
+    """
+
+    jitter_nm: float = 0.5
+    hum_nm: float = 1.0
+    hum_hz: float = 50.0
+    vibration_nm: float = 0.5
+    vibration_hz: float = 28.0
+    drift_nm_per_s: tuple[float, float] = (0.5, 0.5)
+    charging: float = 0.25
+
+
+FLAWLESS = ScanFlaws(
+    jitter_nm=0.0, hum_nm=0.0, vibration_nm=0.0, drift_nm_per_s=(0.0, 0.0), charging=0.0
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scanning:
+    """How one frame is scanned: its flaws, a line's time with flyback, and when the frame begins (for the phases)."""
+
+    flaws: ScanFlaws = field(default_factory=ScanFlaws)
+    line_s: float = 178e-6
+    start_s: float = 0.0
+
+
+def displacement_px(
+    scanning: Scanning, jitter: NDArray[np.float32], pixel_nm: float
+) -> NDArray[np.float64]:
+    """Where the lines lie, (H, 2) as (x, y) in pixels, from one standard normal `jitter` a line, (H,).
+
+    Drift counts from the middle of the frame: what it adds up to before then is the view's position.
+    """
+    flaws, lines = scanning.flaws, len(jitter)
+    in_frame_s = (np.arange(lines, dtype=np.float64) + 0.5) * scanning.line_s
+    hum = flaws.hum_nm * _wave(flaws.hum_hz, scanning.start_s, in_frame_s)
+    shake = flaws.vibration_nm * _wave(flaws.vibration_hz, scanning.start_s, in_frame_s)
+    from_middle_s = in_frame_s - 0.5 * lines * scanning.line_s
+    drift_x, drift_y = flaws.drift_nm_per_s
+    x_nm = flaws.jitter_nm * jitter + hum + math.cos(_VIBRATION_RAD) * shake
+    y_nm = math.sin(_VIBRATION_RAD) * shake
+    moved = np.stack([x_nm + drift_x * from_middle_s, y_nm + drift_y * from_middle_s], axis=1)
+    return np.asarray(moved / pixel_nm)
+
+
+def _wave(
+    frequency_hz: float, start_s: float, in_frame_s: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """A sine of the time since the clock began; whole periods before the frame are taken off first."""
+    turns = math.fmod(frequency_hz * start_s, 1.0) + frequency_hz * in_frame_s
+    return np.asarray(np.sin(2.0 * np.pi * turns))
+
+
+def scan_out(
+    spectrum: NDArray[np.complex64],
+    size: tuple[int, int],
+    window: tuple[slice, slice],
+    displacement: NDArray[np.float64] | None,
+) -> FloatImage:
+    """The field of `size` (H, W) that `spectrum` belongs to, read line by line where the lines really lie.
+
+    Only `window` of it is returned, float32. Along a line the shift is a phase, thus exact; between lines it is
+    Lanczos interpolation over eight of them. Without a displacement, or with one that nobody sees, the field as it is.
+    """
+    rows, columns = window
+    if displacement is None or np.abs(displacement).max() < _UNSEEN_PX:
+        return np.asarray(fft.irfft2(spectrum, s=size)[window], dtype=np.float32)
+    lines = fft.ifft(spectrum, axis=0)
+    if np.abs(displacement[:, 1]).max() < _UNSEEN_PX:
+        lines = lines[rows]
+    else:
+        lines = (
+            _between_lines(np.arange(rows.start, rows.stop) + displacement[:, 1], size[0]) @ lines
+        )
+    _, f_x = frequencies(size)
+    turn = (2.0 * np.pi * displacement[:, :1]).astype(np.float32) * f_x
+    phase = np.empty(turn.shape, np.complex64)
+    np.cos(turn, out=phase.real)
+    np.sin(turn, out=phase.imag)
+    phase *= lines
+    return np.asarray(fft.irfft(phase, n=size[1], axis=1)[:, columns], dtype=np.float32)
+
+
+def _between_lines(at: NDArray[np.float64], height: int) -> sparse.csr_array:
+    """Lanczos weights, (len(at), height), that read a field of `height` lines at lines `at`."""
+    first = np.floor(at).astype(np.int64) - _LOBES + 1
+    taps = first[:, None] + np.arange(2 * _LOBES)
+    distance = taps - at[:, None]
+    weights = np.sinc(distance) * np.sinc(distance / _LOBES)
+    weights /= weights.sum(axis=1, keepdims=True)
+    starts = np.arange(len(at) + 1) * 2 * _LOBES
+    columns = np.clip(taps, 0, height - 1).ravel()
+    return sparse.csr_array(
+        (weights.astype(np.float32).ravel(), columns, starts), shape=(len(at), height)
+    )
+
+
+def streaks(charging: FloatImage) -> FloatImage:
+    """What charged spots leave along the line behind them, float32 (H, W): one-sided exponential tails, 0..1."""
+    return _trailing(charging, _STREAK_SHARE * charging.shape[1])
+
+
+def charge(
+    signal: FloatImage, charging: FloatImage, streak: FloatImage, strength: float, z: FloatImage
+) -> None:
+    """Brighten what charges, in place, and draw bright or dark streaks behind it.
+
+    `signal`, `charging` and `streak` are (H, W); `z`, (H,), holds one standard normal a line, of which neighbouring
+    lines share most.
+    """
+    slow = _trailing(z[None, :], _CHARGE_LINES)[0] * np.float32(math.sqrt(2.0 * _CHARGE_LINES))
+    signal += np.float32(strength) * charging
+    signal += (np.float32(strength) * slow)[:, None] * streak
+
+
+def _trailing(values: FloatImage, length: float) -> FloatImage:
+    """Running mean (rows, n) over what came before, with weights that fall by e over `length` samples."""
+    n = values.shape[1]
+    weights = np.exp(-np.arange(n) / length).astype(np.float32)
+    weights /= weights.sum()
+    spectrum = fft.rfft(values, n=2 * n, axis=1) * fft.rfft(weights, n=2 * n)[None, :]
+    return np.asarray(fft.irfft(spectrum, n=2 * n, axis=1)[:, :n], dtype=np.float32)
