@@ -5,6 +5,7 @@ SimError
  ├─ SettingError      a value that the simulated instrument cannot have
  ├─ FaultError        no such fault, or a rule that cannot be
  ├─ OutOfReach        a command that it cannot carry out; nothing moved
+ ├─ ControlError      an order over the control socket that cannot be carried out
  └─ ServeError        its port or its folder cannot be used
 """
 
@@ -36,6 +37,12 @@ class FaultError(SimError):
 
 class OutOfReach(SimError):
     """A command that the instrument cannot carry out. Nothing moved."""
+
+
+class ControlError(SimError):
+    """An order over the control socket that cannot be carried out, or a simulator that does not answer."""
+
+    remedy = "the orders are described in docs/simulator.md"
 
 
 class ServeError(SimError):

@@ -9,10 +9,10 @@ from afdaemon.sim.errors import ServeError
 Welcome = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 
-async def listen(welcome: Welcome, host: str, port: int) -> asyncio.Server:
-    """Listen on `host`:`port` (0: any free one). Raises `ServeError`."""
+async def listen(welcome: Welcome, host: str, port: int, *, limit: int = 2**16) -> asyncio.Server:
+    """Listen on `host`:`port` (0: any free one); a reader holds `limit` bytes. Raises `ServeError`."""
     try:
-        return await asyncio.start_server(welcome, host, port)
+        return await asyncio.start_server(welcome, host, port, limit=limit)
     except (OSError, OverflowError) as error:
         raise ServeError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
 

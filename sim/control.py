@@ -1,0 +1,209 @@
+"""The control socket: faults and truth while the simulator runs. TCP on loopback, one JSON object a line, both ways.
+
+    {"do": "fault", "rule": "frame-missing:0.2"}      in place of the rules of that fault
+    {"do": "clear"}  {"do": "clear", "fault": "reset"}
+    {"do": "faults"}                                  the rules in force, and how often each has struck
+    {"do": "truth"}                                   what only the simulator knows
+    {"do": "unplug"}  {"do": "unplug", "seconds": 2}  for good, or for so long; {"do": "replug"}
+    {"do": "mode", "mode": "full"}                    the frame size
+
+Every line is answered: {"ok": true, ...}, or {"ok": false, "error": sentence}. Nothing that is sent ends the simulator.
+"""
+
+import asyncio
+import contextlib
+import json
+import math
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Self
+
+from afdaemon.sim.errors import ControlError, SimError
+from afdaemon.sim.faults import MEANINGS, Fault, fault_named, parse_rule
+from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.links.listening import listen
+from afdaemon.sim.settings import frame_mode
+
+HOST = "127.0.0.1"
+MAX_LINE_BYTES = 4096
+"""No order is longer; what is cannot grow the buffer."""
+MAX_ANSWER_BYTES = 2**22
+"""The truth with every command that is remembered is a tenth of it."""
+
+Answer = dict[str, Any]
+
+
+class Control:
+    """Carries orders out on `instrument`."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+        self._orders: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
+            "fault": self._fault,
+            "clear": self._clear,
+            "faults": self._faults,
+            "truth": self._truth,
+            "unplug": self._unplug,
+            "replug": self._replug,
+            "mode": self._mode,
+        }
+
+    def answer(self, line: bytes) -> bytes:
+        """The line that answers `line`."""
+        try:
+            told = {"ok": True, **self._carry_out(line)}
+        except SimError as error:
+            told = {"ok": False, "error": str(error)}
+        return json.dumps(told).encode() + b"\n"
+
+    def _carry_out(self, line: bytes) -> Answer:
+        try:
+            order = json.loads(line)
+        except (ValueError, RecursionError):
+            raise ControlError("an order is one JSON object a line") from None
+        do = order.get("do") if isinstance(order, dict) else None
+        if not isinstance(do, str) or do not in self._orders:
+            raise ControlError(f"`do` is one of {', '.join(self._orders)}, not {do!r}")
+        return self._orders[do](order)
+
+    def _fault(self, order: Mapping[str, Any]) -> Answer:
+        self._instrument.plan.set(parse_rule(_text(order, "rule")))
+        return self._faults(order)
+
+    def _clear(self, order: Mapping[str, Any]) -> Answer:
+        named = "fault" in order
+        self._instrument.plan.clear(fault_named(_text(order, "fault")) if named else None)
+        return self._faults(order)
+
+    def _faults(self, order: Mapping[str, Any]) -> Answer:
+        plan = self._instrument.plan
+        return {
+            "rules": [str(rule) for rule in plan.rules],
+            "strikes": {fault: count for fault, count in plan.counts.items() if count},
+            "now_s": self._instrument.since_start_s(),
+        }
+
+    def _truth(self, order: Mapping[str, Any]) -> Answer:
+        return {"truth": asdict(self._instrument.truth())}
+
+    def _unplug(self, order: Mapping[str, Any]) -> Answer:
+        seconds = order.get("seconds", math.inf)
+        allowed = MEANINGS[Fault.UNPLUG].amount
+        if allowed is not None and seconds is not math.inf:
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+                raise ControlError(f"seconds is a number, not {seconds!r}")
+            if not allowed.allowed.holds(seconds):
+                raise ControlError(f"seconds lies in {allowed.allowed}, not {seconds:g}")
+        self._instrument.unplug(seconds)
+        return {}
+
+    def _replug(self, order: Mapping[str, Any]) -> Answer:
+        self._instrument.replug()
+        return {}
+
+    def _mode(self, order: Mapping[str, Any]) -> Answer:
+        self._instrument.world.mode = frame_mode(_text(order, "mode"))
+        return {}
+
+
+class ControlServer:
+    """Listens for orders to `instrument`. `async with` starts and stops it."""
+
+    def __init__(self, instrument: Instrument, *, port: int = 0) -> None:
+        self._control = Control(instrument)
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._visits: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port it listens on."""
+        return HOST, self._port
+
+    async def __aenter__(self) -> Self:
+        self._server = await listen(self._welcome, HOST, self._port, limit=MAX_LINE_BYTES)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+            for visit in self._visits:
+                visit.cancel()
+            await asyncio.gather(*self._visits, return_exceptions=True)
+            await self._server.wait_closed()
+
+    def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visit = asyncio.create_task(self._visit(reader, writer), name="em30 control")
+        self._visits.add(visit)
+        visit.add_done_callback(self._visits.discard)
+
+    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await _next_line(reader):
+                writer.write(self._control.answer(line))
+                await writer.drain()
+        except OSError:
+            return  # the client is gone
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    """The next line; one that is too long comes as a line that means nothing. Empty: there is no more."""
+    try:
+        return await reader.readline()
+    except ValueError:
+        return b"\n"
+
+
+def tell(
+    port: int, order: Mapping[str, Any], *, host: str = HOST, timeout_s: float = 5.0
+) -> Answer:
+    """Give an order to the simulator whose control socket is at `port`, and return its answer.
+
+    Raises `ControlError` when it cannot be reached, does not answer in time or refuses.
+    """
+    line = json.dumps(order).encode() + b"\n"
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s) as wire:
+            wire.sendall(line)
+            with wire.makefile("rb") as lines:
+                answer = lines.readline(MAX_ANSWER_BYTES)
+    except (OSError, OverflowError) as error:
+        raise ControlError(
+            f"no simulator answers on {host}:{port}: {getattr(error, 'strerror', None) or error}",
+            remedy="start one with `afdaemon sim serve --control-port`",
+        ) from error
+    return _understood(answer, f"{host}:{port}")
+
+
+def _understood(answer: bytes, where: str) -> Answer:
+    try:
+        told = json.loads(answer)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict) or "ok" not in told:
+        raise ControlError(
+            f"what answers on {where} is no simulator",
+            remedy="give the port that `afdaemon sim serve` names",
+        )
+    if not told.pop("ok"):
+        raise ControlError(str(told.get("error")))
+    return told
+
+
+def _text(order: Mapping[str, Any], key: str) -> str:
+    value = order.get(key)
+    if not isinstance(value, str):
+        raise ControlError(f"{key} is a text, not {value!r}")
+    return value
