@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.sim.detector import Detector, detect
-from afdaemon.sim.imaging import View, blur_field, sharp_field
+from afdaemon.sim.batch import Exposure, simulate_batch
+from afdaemon.sim.detector import Detector
+from afdaemon.sim.imaging import View, sharp_field
 from afdaemon.sim.optics import Blur
 from afdaemon.sim.specimens.catalogue import TRAINING_SPECIMENS
 from afdaemon.sim.specimens.micrograph import Micrograph, load_micrograph
@@ -94,14 +95,18 @@ def _scene(specimen: Specimen, recipe: Recipe, rng: np.random.Generator) -> Labe
     x_um, y_um = rng.uniform(-1e4, 1e4, 2)
     view = View(x_um=x_um, y_um=y_um, magnification=drawn_at, width_px=320, height_px=240)
     sharp = _vary(sharp_field(specimen, view), rng)
+    exposures = [
+        Exposure(
+            field=0, blur=_random_blur(rng, recipe.max_blur_px), detector=_random_detector(rng)
+        )
+        for _ in range(recipe.frames_per_scene)
+    ]
+    detected = simulate_batch(sharp[None], exposures, seed=int(rng.integers(2**31)), workers=1)
     frames, blurs = [], []
-    for _ in range(recipe.frames_per_scene):
-        blur = _random_blur(rng, recipe.max_blur_px)
-        detector = _random_detector(rng)
-        window = _random_window(blur_field(sharp, blur), recipe.frame_px, rng)
-        frame, smoothing_px = _smoothed(detect(window, detector, rng), rng)
+    for exposure, whole in zip(exposures, detected, strict=True):
+        frame, smoothing_px = _smoothed(_random_window(whole, recipe.frame_px, rng), rng)
         frames.append(_compressed(frame, rng))
-        radius_px = max(blur.radius_px, 2.0 * blur.gaussian_px - 1.0)
+        radius_px = max(exposure.blur.radius_px, 2.0 * exposure.blur.gaussian_px - 1.0)
         blurs.append(np.hypot(radius_px, 2.0 * smoothing_px))
     count = len(frames)
     return LabelledFrames(
@@ -154,11 +159,13 @@ def _random_detector(rng: np.random.Generator) -> Detector:
     )
 
 
-def _random_window(field_: FloatImage, size: int, rng: np.random.Generator) -> FloatImage:
-    """A square of `size` px somewhere in the field, turned and mirrored at random."""
-    top = int(rng.integers(0, field_.shape[0] - size + 1))
-    left = int(rng.integers(0, field_.shape[1] - size + 1))
-    window = field_[top : top + size, left : left + size]
+def _random_window(
+    frame: NDArray[np.uint8], size: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """A square of `size` px somewhere in the frame, turned and mirrored at random."""
+    top = int(rng.integers(0, frame.shape[0] - size + 1))
+    left = int(rng.integers(0, frame.shape[1] - size + 1))
+    window = frame[top : top + size, left : left + size]
     window = np.rot90(window, int(rng.integers(4)))
     return np.ascontiguousarray(window[:, ::-1] if rng.random() < 0.5 else window)
 

@@ -52,7 +52,9 @@ def focus_series(micrographs: Sequence[Path], *, seed: int) -> Iterator[ImagedSe
                 scaled = replace(chosen, pixel_um=chosen.pixel_um * 1000.0 / magnification)
                 yield _imaged(name, scaled, magnification, rng)
             else:
-                yield _imaged(name, TRAINING_SPECIMENS[name](int(rng.integers(2**31))), magnification, rng)
+                yield _imaged(
+                    name, TRAINING_SPECIMENS[name](int(rng.integers(2**31))), magnification, rng
+                )
 
 
 def _imaged(
@@ -69,7 +71,9 @@ def _imaged(
     view = View(x_um=x_um, y_um=y_um, magnification=magnification, width_px=320, height_px=240)
     dof_um = depth_of_focus_um(magnification, alpha)
     offset_um = offsets_dof() * dof_um
-    frames = [imager.expose(view, defocus_um=float(at), rng=rng) for at in offset_um]
+    best_um = -imager.mean_height_um(view)  # what stands above the plane focuses at a shorter WD
+    noise = np.random.Generator(np.random.SFC64(int(rng.integers(2**31))))
+    frames = [imager.expose(view, defocus_um=best_um + float(at), rng=noise) for at in offset_um]
     return ImagedSeries(
         specimen=name,
         magnification=magnification,
