@@ -7,6 +7,7 @@ DriverError
  ├─ ProtocolError    it answered something that no version we know may answer
  ├─ CommandRefused   it understood and said no
  ├─ FrameInvalid     a frame cannot be decoded, or is larger than the cap
+ │   └─ OverCap       it is larger than the cap: waiting does not help
  ├─ FrameStale       frames keep coming that are no evidence (old, frozen, out of step)
  └─ SettingsError    no link of that name, or a setting that the link cannot have
 """
@@ -45,6 +46,10 @@ class CommandRefused(DriverError):
 
 class FrameInvalid(DriverError):
     """A frame that cannot be decoded, or that exceeds a cap."""
+
+
+class OverCap(FrameInvalid):
+    """What came for a frame is larger than any the instrument makes. Waiting does not help."""
 
 
 class FrameStale(DriverError):

@@ -16,7 +16,11 @@ from afdaemon.drivers.errors import SettingsError
 GROUP = "afdaemon.drivers"
 DriverFactory = Callable[[Mapping[str, Any], Clock], Microscope]
 
-_BUILT_IN = {"aisem": ("afdaemon.drivers.em30.aisem", "open_aisem")}
+_BUILT_IN = {
+    "aisem": ("afdaemon.drivers.em30.aisem", "open_aisem"),
+    "stream": ("afdaemon.drivers.em30.stream", "open_stream"),
+    "usb": ("afdaemon.drivers.em30.usb", "open_usb"),
+}
 
 
 def link_names() -> tuple[str, ...]:

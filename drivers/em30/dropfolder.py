@@ -11,26 +11,17 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.drivers.base import MAX_FRAME_SIDE_PX
-from afdaemon.drivers.errors import DriverError, FrameInvalid, NotConnected
+from afdaemon.drivers.errors import DriverError, FrameInvalid, NotConnected, OverCap
 from afdaemon.drivers.wire.aisem import MAX_PARAMETER_BYTES, Parameters, decode_parameters
-from afdaemon.drivers.wire.jpeg import jpeg_size
+from afdaemon.drivers.wire.jpeg import decode_jpeg
 
 IMAGE_NAME = "ResponseImage.jpg"
 TEXT_NAME = "ResponseImage.txt"
 MAX_IMAGE_BYTES = 32 * 1024 * 1024
 """Ten times a noisy full frame at the best quality."""
-
-
-class OverCap(FrameInvalid):
-    """A file that is larger than any the instrument writes, or no file at all.
-
-    Waiting does not help.
-    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +96,7 @@ class DropFolder:
             if not text.endswith(b"\n") and text != last_text:
                 return Partial(why="the text has no end yet", text=text)
             parameters = decode_parameters(text)
-            pixels = decode_image(image)
+            pixels = decode_jpeg(image)
             self.remove()
         except OverCap:
             self.remove()
@@ -125,26 +116,3 @@ def _read(path: Path, cap: int) -> bytes:
     if len(data) > cap:
         raise OverCap(f"{path} is larger than {cap} bytes")
     return data
-
-
-def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """Grey values of a JPEG (its first channel), shape (height, width), uint8, read-only.
-
-    Raises `FrameInvalid`. The size is read from the header, and held against the cap, before
-    anything is decoded.
-    """
-    width, height = jpeg_size(data)
-    if max(width, height) > MAX_FRAME_SIDE_PX:
-        raise OverCap(
-            f"the image has {width} x {height} pixels, more than {MAX_FRAME_SIDE_PX} on a side"
-        )
-    try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise FrameInvalid("the JPEG cannot be decoded") from error
-    if decoded is None or decoded.dtype != np.uint8 or decoded.shape[:2] != (height, width):
-        raise FrameInvalid("the JPEG cannot be decoded")
-    first = decoded if decoded.ndim == 2 else decoded[..., 0]
-    pixels = np.ascontiguousarray(first, dtype=np.uint8)
-    pixels.flags.writeable = False
-    return pixels

@@ -14,7 +14,7 @@ import asyncio
 from contextlib import suppress
 
 from afdaemon.drivers.base import Clock, Frame, MicroscopeState
-from afdaemon.drivers.em30.dropfolder import DropFolder, OverCap, Pair, Partial
+from afdaemon.drivers.em30.dropfolder import DropFolder, Pair, Partial
 from afdaemon.drivers.em30.exchange import Exchange
 from afdaemon.drivers.em30.link import ByteLink
 from afdaemon.drivers.em30.settings import AisemSettings
@@ -24,6 +24,7 @@ from afdaemon.drivers.errors import (
     FrameInvalid,
     FrameStale,
     LinkTimeout,
+    OverCap,
     ProtocolError,
 )
 from afdaemon.drivers.tally import Tally

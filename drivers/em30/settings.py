@@ -60,12 +60,20 @@ class AisemSettings(LinkSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FramedSettings(LinkSettings):
-    """What `stream` and `usb` share. A peer that is idle is asked for a sign of life every `ping_s`."""
+    """What `stream` and `usb` share.
 
+    A frame that has not come after `ask_again_s` is asked for again, and a message is given up whose sender stops in
+    its middle for `cut_off_s`. A peer that says nothing for `ping_s` is asked for a sign of life.
+    """
+
+    ask_again_s: float = 1.5
+    cut_off_s: float = 0.3
     ping_s: float = 2.0
 
     def __post_init__(self) -> None:
         LinkSettings.__post_init__(self)
+        require_positive("ask_again_s", self.ask_again_s)
+        require_positive("cut_off_s", self.cut_off_s)
         require_positive("ping_s", self.ping_s)
 
 

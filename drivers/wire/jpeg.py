@@ -1,16 +1,44 @@
-"""How large a JPEG is and whether all of it is here, told from its bytes without decoding it.
+"""Grey values of the instrument's JPEGs; how large one is and whether all of it is here, told without decoding it.
 
 A decoder takes as much memory as the header asks for, so the header is read first. ITU-T T.81,
 annex B.
 """
 
-from afdaemon.drivers.errors import FrameInvalid
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from afdaemon.drivers.base import MAX_FRAME_SIDE_PX
+from afdaemon.drivers.errors import FrameInvalid, OverCap
 
 _SOI = b"\xff\xd8"
 _EOI = b"\xff\xd9"
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
+
+
+def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """Grey values of a JPEG (its first channel), shape (height, width), uint8, read-only.
+
+    Raises `FrameInvalid`. The size is read from the header, and held against the cap, before
+    anything is decoded.
+    """
+    width, height = jpeg_size(data)
+    if max(width, height) > MAX_FRAME_SIDE_PX:
+        raise OverCap(
+            f"the image has {width} x {height} pixels, more than {MAX_FRAME_SIDE_PX} on a side"
+        )
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise FrameInvalid("the JPEG cannot be decoded") from error
+    if decoded is None or decoded.dtype != np.uint8 or decoded.shape[:2] != (height, width):
+        raise FrameInvalid("the JPEG cannot be decoded")
+    first = decoded if decoded.ndim == 2 else decoded[..., 0]
+    pixels = np.ascontiguousarray(first, dtype=np.uint8)
+    pixels.flags.writeable = False
+    return pixels
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:

@@ -23,6 +23,8 @@ from afdaemon.drivers.base import MAX_FRAME_SIDE_PX
 
 VERSION = 1
 MAX_TEXT_BYTES = 512
+WD_RESOLUTION_UM = 0.1
+"""How far the wires alone may set a WD read back from its command: a bridge's other side has steps of 0.1 um."""
 
 
 class Encoding(IntEnum):
@@ -164,19 +166,20 @@ class BadPayload(ValueError):
 
 
 def payload_of(message: Message) -> tuple[int, bytes]:
-    """(type, payload) of `message`. Raises `ValueError` for a value that the wire cannot carry."""
+    """(type, payload) of `message`. Raises `ValueError` for one that no reader would take."""
     kind = KINDS[type(message)]
     try:
         payload = _pack(message)
-    except struct.error as error:
-        raise ValueError(f"{type(message).__name__} cannot be sent: {error}") from error
-    if len(payload) > longest(kind):
-        raise ValueError(f"a {type(message).__name__} of {len(payload)} bytes is too long")
+        parse(kind, payload)
+    except (struct.error, ValueError) as error:
+        raise ValueError(f"this {type(message).__name__} cannot be sent: {error}") from error
     return kind, payload
 
 
 def parse(kind: int, payload: bytes) -> Message:
     """The message of type `kind`. Raises `BadPayload`."""
+    if len(payload) > longest(kind):
+        raise BadPayload(f"it has {len(payload)} bytes, more than {longest(kind)}")
     try:
         return _PARSERS[kind](payload)
     except (struct.error, UnicodeDecodeError) as error:

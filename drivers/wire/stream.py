@@ -33,6 +33,7 @@ DEFAULT_PORT = 9030
 _HEADER = struct.Struct("<4sBBHII")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CRC.size
+CHECKS_A_BYTE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,11 @@ class Losses:
     cut_off: int = 0
     last: str = ""
 
+    @property
+    def messages(self) -> int:
+        """How many messages were lost."""
+        return self.bad_headers + self.bad_crcs + self.bad_payloads + self.cut_off
+
 
 def encode(message: Message, *, sequence: int) -> bytes:
     """The bytes of `message`. Raises `ValueError` for a value that the wire cannot carry."""
@@ -64,10 +70,15 @@ def encode(message: Message, *, sequence: int) -> bytes:
 
 
 class Decoder:
-    """Messages out of bytes: `feed` them as they come, then take messages until there is none."""
+    """Messages out of bytes: `feed` them as they come, then take messages until there is none.
+
+    A message that turns out damaged is looked through for others, as it may have been cut off. Where bytes are made
+    of such messages, one within the other, that is given up after `CHECKS_A_BYTE` looks at each: time stays linear.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._credit_bytes = 0
         self.losses = Losses()
 
     @property
@@ -78,6 +89,7 @@ class Decoder:
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Append what has arrived."""
         self._buffer += data
+        self._credit_bytes += CHECKS_A_BYTE * len(data)
 
     def next_message(self) -> Received | None:
         """The next whole message, or None until more bytes come."""
@@ -90,13 +102,10 @@ class Decoder:
             end = HEADER_BYTES + length + _CRC.size
             if len(self._buffer) < end:
                 return None
-            payload = bytes(self._buffer[HEADER_BYTES : end - _CRC.size])
-            if _CRC.unpack_from(self._buffer, end - _CRC.size)[0] != zlib.crc32(
-                payload, zlib.crc32(head)
-            ):
-                self._skip("bad_crcs", "a message's CRC is wrong")
+            if not self._is_whole(end):
+                self._skip("bad_crcs", "a message's CRC is wrong", self._pay(end))
                 continue
-            del self._buffer[:end]
+            payload = self._take(end)
             try:
                 return Received(sequence=sequence, message=parse(kind, payload))
             except BadPayload as error:
@@ -105,8 +114,24 @@ class Decoder:
 
     def give_up(self) -> None:
         """The sender has fallen silent in the middle of a message: look for the next one behind its start."""
-        if self._buffer.startswith(MAGIC):
+        if self._buffer:
             self._skip("cut_off", "a message was cut off")
+
+    def _is_whole(self, end: int) -> bool:
+        with memoryview(self._buffer) as view, view[: end - _CRC.size] as covered:
+            told: int = _CRC.unpack_from(view, end - _CRC.size)[0]
+            return told == zlib.crc32(covered)
+
+    def _take(self, end: int) -> bytes:
+        with memoryview(self._buffer) as view, view[HEADER_BYTES : end - _CRC.size] as covered:
+            payload = bytes(covered)
+        del self._buffer[:end]
+        return payload
+
+    def _pay(self, end: int) -> int:
+        """How much of a damaged message of `end` bytes to leave: its magic, or all when too much was looked at."""
+        self._credit_bytes = min(self._credit_bytes, CHECKS_A_BYTE * len(self._buffer)) - end
+        return len(MAGIC) if self._credit_bytes > 0 else end
 
     def _find_magic(self) -> bool:
         """Drop what lies before the next magic, or what of it may have come; whether it has come whole."""
@@ -120,9 +145,9 @@ class Decoder:
             del self._buffer[:at]
         return len(self._buffer) >= len(MAGIC)
 
-    def _skip(self, cause: str, why: str) -> None:
+    def _skip(self, cause: str, why: str, length: int = len(MAGIC)) -> None:
         """Leave the message at hand: the next may begin inside what it claimed."""
-        del self._buffer[: len(MAGIC)]
+        del self._buffer[:length]
         self._count(cause, why)
 
     def _count(self, cause: str, why: str) -> None:

@@ -37,7 +37,7 @@ def test_an_unknown_link_names_those_there_are() -> None:
 
 @pytest.mark.usefixtures("offered")
 def test_a_package_may_offer_a_link_but_not_take_one_over(tmp_path: Path) -> None:
-    assert link_names() == ("aisem", "borrowed", "broken")
+    assert link_names() == ("aisem", "borrowed", "broken", "stream", "usb")
     for link in ("borrowed", "aisem"):
         opened = open_microscope(link, {"folder": tmp_path}, clock=ManualClock())
         assert not opened.connected

@@ -1,0 +1,259 @@
+"""One session on the `stream` messages, over whatever link, and what is known since it began.
+
+Each command names its sequence number in its answer, so a late answer of a command that was cancelled is told apart
+from the next one's. A frame is asked for when it is wanted, and judged by `evidence.objection`; one that is no
+evidence, or came damaged, is dropped, counted by cause and asked for again.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from afdaemon.drivers.base import Clock, Frame, MicroscopeState
+from afdaemon.drivers.em30.conversation import Conversation, Damage, Question
+from afdaemon.drivers.em30.evidence import Cause, Objection, Picture, Wanted, decode, objection
+from afdaemon.drivers.em30.link import ByteLink
+from afdaemon.drivers.em30.settings import FramedSettings
+from afdaemon.drivers.errors import (
+    CommandRefused,
+    DriverError,
+    FrameInvalid,
+    FrameStale,
+    LinkTimeout,
+    ProtocolError,
+)
+from afdaemon.drivers.tally import Tally
+from afdaemon.drivers.wire.messages import (
+    VERSION,
+    Ack,
+    Answer,
+    Bye,
+    FrameData,
+    GetState,
+    Grab,
+    Hello,
+    Move,
+    MoveStage,
+    Refused,
+    State,
+    Welcome,
+)
+
+CLIENT_NAME = "afdaemon"
+
+
+async def open_stream_session(
+    link: ByteLink, settings: FramedSettings, *, clock: Clock, tally: Tally
+) -> "StreamSession":
+    """A session that has been greeted. Raises `DriverError`, and has released `link` then."""
+    session = StreamSession(link, settings, clock=clock, tally=tally)
+    greeted = False
+    try:
+        await session.greet()
+        greeted = True
+    finally:
+        if not greeted:
+            await session.finish()
+    return session
+
+
+class StreamSession:
+    """Commands and frames over one connection; see `open_stream_session`.
+
+    A broken one is thrown away whole: nothing known outlives it.
+    """
+
+    def __init__(
+        self, link: ByteLink, settings: FramedSettings, *, clock: Clock, tally: Tally
+    ) -> None:
+        self.link = link
+        self._settings = settings
+        self._clock = clock
+        self._tally = tally
+        self._talk = Conversation(link, settings, clock=clock, on_stray=self._stray)
+        self._known: MicroscopeState | None = None
+        self._target: Move | None = None
+        self._evidence_from_us = 0
+        self._last_number: int | None = None
+        self._last_digest = b""
+
+    async def greet(self) -> None:
+        """Agree on a version. Raises `ProtocolError` when there is none that both know."""
+        try:
+            answer = await self._talk.ask(Hello(name=CLIENT_NAME))
+        except LinkTimeout as error:
+            if self._talk.damage:
+                raise ProtocolError(
+                    f"what answers does not speak our version of `stream`: {self._talk.damage}",
+                    remedy="check `host` and `port`, and install the same version on both sides",
+                ) from error
+            raise
+        match answer:
+            case Welcome(version=version) if version == VERSION:
+                return
+            case Welcome(version=version):
+                raise ProtocolError(
+                    f"the instrument speaks version {version} of `stream`, this is {VERSION}",
+                    remedy="install the same version on both sides",
+                )
+            case Refused(reason=reason):
+                raise CommandRefused(f"the instrument refused the session: {reason}")
+            case _:
+                raise self._senseless(answer, "HELLO")
+
+    async def finish(self) -> None:
+        """Say BYE, if the link is up, and release it."""
+        if self.link.is_up:
+            with suppress(DriverError):
+                await self._talk.send(Bye(), set())
+        await self._talk.close()
+
+    # --- state and moves ---
+
+    async def read_state(self) -> MicroscopeState:
+        """WD (um), as read back, and magnification."""
+        answer = await self._talk.ask(GetState())
+        match answer:
+            case State(wd_um=wd_um, magnification=magnification):
+                self._known = MicroscopeState(wd_um=wd_um, magnification=magnification)
+                return self._known
+            case Refused(reason=reason):
+                raise CommandRefused(f"the instrument refused to tell its state: {reason}")
+            case _:
+                raise self._senseless(answer, "GET_STATE")
+
+    async def move_wd(self, wd_um: float) -> None:
+        """Command an absolute WD (um) at the present magnification; return once acknowledged."""
+        known = self._known or await self.read_state()
+        target = Move(wd_um=wd_um, magnification=known.magnification)
+        before, self._target = self._target, None
+        try:
+            await self._command(target, f"a move to WD {wd_um:g} um")
+        except (CommandRefused, ProtocolError):
+            self._target = before
+            raise
+        self._target = target
+        self._known = MicroscopeState(wd_um=wd_um, magnification=known.magnification)
+        self._tally.moved()
+
+    async def move_stage(self, x_um: float, y_um: float) -> None:
+        """Command an absolute place (um); return once acknowledged."""
+        await self._command(MoveStage(x_um=x_um, y_um=y_um), f"a move to {x_um:g}, {y_um:g} um")
+
+    async def _command(self, command: Move | MoveStage, what: str) -> None:
+        answer = await self._talk.ask(command)
+        match answer:
+            case Ack():
+                self._hold_back(answer)
+            case Refused(reason=reason):
+                raise CommandRefused(f"the instrument refused {what}: {reason}")
+            case _:
+                raise self._senseless(answer, what)
+
+    def _hold_back(self, ack: Ack) -> None:
+        """What was exposed before this command had settled is no evidence."""
+        self._evidence_from_us = max(self._evidence_from_us, ack.clock_us + ack.settle_us)
+
+    def _stray(self, answer: Answer) -> None:
+        """An answer that nobody waits for any more: the command was cancelled, but carried out."""
+        match answer:
+            case Ack():
+                self._hold_back(answer)
+            case FrameData():
+                self._tally.stale()
+            case _:
+                pass
+
+    def _senseless(self, answer: Answer, what: str) -> ProtocolError:
+        self.link.abort("an answer made no sense")
+        return ProtocolError(f"the instrument answered {what} with {type(answer).__name__}")
+
+    # --- frames ---
+
+    async def grab(self, sequence: int) -> Frame:
+        """A frame that is evidence at the commanded WD; see `Microscope.grab`."""
+        deadline_s = self._clock.now_s() + self._settings.frame_timeout_s
+        last = Objection(cause=Cause.STALE, why="none came")
+        with self._talk.question() as question:
+            for _ in range(self._settings.max_dropped_in_row):
+                came = await self._attempt(question, deadline_s, last, sequence)
+                if isinstance(came, Frame):
+                    return came
+                last = came
+                self._count(last.cause)
+        self._last_number = None  # an instrument that counts anew is believed the next time
+        kind = FrameInvalid if last.cause is Cause.INVALID else FrameStale
+        raise kind(
+            f"{self._settings.max_dropped_in_row} frames in a row were no evidence: {last.why}"
+        )
+
+    async def _attempt(
+        self, question: Question, deadline_s: float, last: Objection, sequence: int
+    ) -> Frame | Objection:
+        frame = await self._ask_frame(question, deadline_s, last)
+        if isinstance(frame, Objection):
+            return frame
+        try:
+            picture = await asyncio.to_thread(decode, frame)
+        except FrameInvalid as error:
+            return Objection(cause=Cause.INVALID, why=str(error))
+        found = objection(frame, picture, self._wanted())
+        self._last_number = max(frame.number, self._last_number or 0)
+        self._last_digest = picture.digest
+        return found or self._use(frame, picture, sequence)
+
+    async def _ask_frame(
+        self, question: Question, deadline_s: float, last: Objection
+    ) -> FrameData | Objection:
+        """What comes for a GRAB, which is repeated when nothing does."""
+        await question.put(Grab())
+        while (left_s := deadline_s - self._clock.now_s()) > 0.0:
+            came = await question.answer(within_s=min(left_s, self._settings.ask_again_s))
+            match came:
+                case FrameData():
+                    return came
+                case Damage(why=why):
+                    return Objection(cause=Cause.INVALID, why=why)
+                case Refused(reason=reason):
+                    raise CommandRefused(f"the instrument refused a frame: {reason}")
+                case None if left_s > self._settings.ask_again_s:
+                    await question.put(Grab())
+                case None:
+                    pass
+                case _:
+                    raise self._senseless(came, "GRAB")
+        raise LinkTimeout(
+            f"no usable frame within {self._settings.frame_timeout_s:g} s: {last.why}"
+        )
+
+    def _wanted(self) -> Wanted:
+        target = self._target
+        return Wanted(
+            wd_um=None if target is None else target.wd_um,
+            magnification=None if target is None else target.magnification,
+            wd_tolerance_um=self._settings.wd_tolerance_um,
+            from_us=self._evidence_from_us,
+            above_number=self._last_number,
+            last_digest=self._last_digest,
+        )
+
+    def _use(self, frame: FrameData, picture: Picture, sequence: int) -> Frame:
+        self._tally.used()
+        self._known = MicroscopeState(wd_um=frame.wd_um, magnification=frame.magnification)
+        return Frame(
+            pixels=picture.pixels,
+            wd_um=frame.wd_um,
+            magnification=frame.magnification,
+            sequence=sequence,
+            received_s=self._clock.now_s(),
+        )
+
+    def _count(self, cause: Cause) -> None:
+        match cause:
+            case Cause.STALE:
+                self._tally.stale()
+            case Cause.FROZEN:
+                self._tally.frozen()
+            case Cause.MISMATCH:
+                self._tally.mismatched()
+            case Cause.INVALID:
+                self._tally.invalid()
