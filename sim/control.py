@@ -15,7 +15,7 @@ import contextlib
 import json
 import math
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +33,17 @@ MAX_ANSWER_BYTES = 2**22
 """The truth with every command that is remembered is a tenth of it."""
 
 Answer = dict[str, Any]
+
+ARGUMENTS = {
+    "fault": ("rule", True),
+    "clear": ("fault", False),
+    "faults": ("", False),
+    "truth": ("", False),
+    "unplug": ("seconds", False),
+    "replug": ("", False),
+    "mode": ("mode", True),
+}
+"""Each order's argument, and whether it has to be given."""
 
 
 class Control:
@@ -185,6 +196,26 @@ def tell(
             remedy="start one with `afdaemon sim serve --control-port`",
         ) from error
     return _understood(answer, f"{host}:{port}")
+
+
+def order_of(do: str, words: Sequence[str] = ()) -> Answer:
+    """The order that a command line says: `fault frame-missing:0.2`, `unplug 2`, `truth`. Raises `ControlError`."""
+    if do not in ARGUMENTS:
+        raise ControlError(f"there is no order {do!r}; there are {', '.join(ARGUMENTS)}")
+    name, needed = ARGUMENTS[do]
+    if len(words) > (name != "") or len(words) < needed:
+        wanted = (
+            f"takes {'' if needed else 'at most '}one word: {name}" if name else "takes no words"
+        )
+        raise ControlError(f"{do} {wanted}; got {' '.join(words) or 'none'}")
+    if not words:
+        return {"do": do}
+    if name != "seconds":
+        return {"do": do, name: words[0]}
+    try:
+        return {"do": do, name: float(words[0])}
+    except ValueError:
+        raise ControlError(f"{name} is a number, not {words[0]!r}") from None
 
 
 def _understood(answer: bytes, where: str) -> Answer:

@@ -1,11 +1,19 @@
-"""The truth on disk, beside the vendor's wire and never on it: for tests, reports and benchmarks."""
+"""The truth in JSON and on disk, beside the vendor's wire and never on it: for tests, reports and benchmarks."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from afdaemon.sim.errors import ServeError
-from afdaemon.sim.world import Truth
+from afdaemon.sim.world import Commanded, Truth
+
+
+def truth_from(document: Mapping[str, Any]) -> Truth:
+    """The truth out of the JSON object that `asdict` made of it."""
+    commands = tuple(Commanded(**command) for command in document["commands"])
+    return Truth(**{**document, "commands": commands})
 
 
 def write_truth(path: Path, truth: Truth) -> None:

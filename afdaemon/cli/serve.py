@@ -96,14 +96,16 @@ async def _with_simulator(
 async def simulator(folder: Path, options: Sequence[str]) -> AsyncIterator[tuple[str, int]]:
     """A simulated EM-30 in a process of its own; its host and port.
 
-    It has a session of its own: Ctrl-C must reach us alone, who still need it to restore the WD.
+    It has a session of its own: Ctrl-C must reach us alone, who still need it to restore the WD. It ends when its stdin
+    does, that is with us, however we end.
 
     Raises:
         UsageError: it does not start; it has said why on stderr.
     """
-    command = [sys.executable, "-m", "afdaemon", "sim", "serve", "--port=0", f"--folder={folder}"]
+    command = [sys.executable, "-m", "afdaemon", "sim", "serve", "--port=0", "--until-eof"]
+    pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *command, *options, stdout=asyncio.subprocess.PIPE, start_new_session=True
+        *command, f"--folder={folder}", *options, stdin=pipe, stdout=pipe, start_new_session=True
     )
     try:
         yield await _address_of(process)
@@ -136,3 +138,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
