@@ -21,9 +21,10 @@ def test_the_same_seed_draws_the_same_scenes() -> None:
 
 
 def test_labels_cover_focus_and_far_away() -> None:
-    blur = np.concatenate([s.blur_px for s in islice(scenes(RECIPE, [], seed=3), 40)])
+    many = Recipe(frames_per_scene=25, frame_px=64)
+    blur = np.concatenate([s.blur_px for s in islice(scenes(many, [], seed=3), 12)])
     assert (blur >= 0.0).all()
-    assert (blur <= RECIPE.max_blur_px).all()
+    assert (blur <= np.hypot(many.max_blur_px, 3.0)).all(), "more than disc and averaging together"
     assert (blur < 2.0).mean() > 0.1
     assert (blur > 20.0).mean() > 0.1
 
