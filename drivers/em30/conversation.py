@@ -148,6 +148,7 @@ class Conversation:
         for task in self._tasks:
             task.cancel()
         await self.link.close()
+        self._wake_all()
         await asyncio.wait(self._tasks)
 
     # --- hearing ---
@@ -160,8 +161,7 @@ class Conversation:
                     if isinstance(received.message, ANSWERS):
                         self._sort(received.message)
                 self._report_damage(silent=silent)
-        for question in self._questions:
-            question.wake()
+        self._wake_all()
 
     async def _take_in(self) -> bool:
         """Hear what comes; False when the sender has stopped in the middle of something."""
@@ -190,6 +190,10 @@ class Conversation:
             self._reported = replace(losses)
             for question in self._questions:
                 question.wake(Damage(losses.last))
+
+    def _wake_all(self) -> None:
+        for question in self._questions:
+            question.wake()
 
     async def _keep_alive(self) -> None:
         """Ask for a sign of life when nothing is heard; `ask` gives the link up where there is none."""

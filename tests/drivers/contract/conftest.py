@@ -1,0 +1,104 @@
+"""The links that the contract is held against. A new one is a function, and a line in `RIGS`."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from afdaemon.clock import ScaledClock, SystemClock
+from afdaemon.drivers.base import Microscope
+from afdaemon.drivers.registry import open_microscope
+from afdaemon.sim.faults import FaultPlan
+from afdaemon.sim.inprocess import InProcessMicroscope
+from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.links.aisem import AisemServer
+from afdaemon.sim.links.stream import StreamServer
+from afdaemon.sim.settings import InstrumentSettings
+from afdaemon.sim.world import World
+
+SPEED = 50.0
+START_WD_UM = 12_000.0
+FOCUS_WD_UM = 11_000.0
+SETTINGS = InstrumentSettings(
+    magnification=2000, seed=5, start_wd_um=START_WD_UM, focus_wd_um=FOCUS_WD_UM
+)
+QUICK = {"reconnect_first_s": 0.02, "reconnect_cap_s": 0.05}
+
+
+@dataclass
+class Rig:
+    microscope: Microscope
+    instrument: Instrument
+
+    @property
+    def world(self) -> World:
+        return self.instrument.world
+
+    @property
+    def commanded_um(self) -> list[float]:
+        return [command.wd_um for command in self.world.truth().commands]
+
+
+OpenMicroscope = Callable[[Instrument, Path], AbstractAsyncContextManager[Microscope]]
+
+
+@asynccontextmanager
+async def aisem(instrument: Instrument, folder: Path) -> AsyncIterator[Microscope]:
+    clock = ScaledClock(SPEED)
+    async with AisemServer(instrument, folder=folder, clock=clock) as server:
+        settings = {"folder": folder, "port": server.address[1], "poll_s": 0.002, **QUICK}
+        yield open_microscope("aisem", settings, clock=SystemClock())
+
+
+@asynccontextmanager
+async def stream(instrument: Instrument, folder: Path) -> AsyncIterator[Microscope]:
+    async with StreamServer(instrument) as server:
+        settings = {"port": server.address[1], **QUICK}
+        yield open_microscope("stream", settings, clock=SystemClock())
+
+
+@asynccontextmanager
+async def in_process(instrument: Instrument, folder: Path) -> AsyncIterator[Microscope]:
+    yield InProcessMicroscope(instrument, clock=ScaledClock(SPEED))
+
+
+RIGS: tuple[OpenMicroscope, ...] = (aisem, stream, in_process)
+
+
+@pytest.fixture(params=RIGS, ids=lambda open_link: open_link.__name__)
+def link(request: pytest.FixtureRequest) -> OpenMicroscope:
+    """Every link in turn."""
+    open_link: OpenMicroscope = request.param
+    return open_link
+
+
+@pytest.fixture
+def plan() -> FaultPlan:
+    """What goes wrong: nothing, until a test says so."""
+    return FaultPlan(seed=SETTINGS.seed)
+
+
+@pytest.fixture
+async def idle(link: OpenMicroscope, plan: FaultPlan, tmp_path: Path) -> AsyncIterator[Rig]:
+    """A microscope that has not been run yet."""
+    clock = ScaledClock(SPEED)
+    instrument = Instrument(World(SETTINGS, clock=clock), plan, clock=clock)
+    async with link(instrument, tmp_path) as microscope:
+        yield Rig(microscope, instrument)
+        await microscope.close()
+
+
+@pytest.fixture
+async def rig(idle: Rig) -> AsyncIterator[Rig]:
+    """A connected microscope."""
+    running = asyncio.create_task(idle.microscope.run())
+    await idle.microscope.wait_connected(5.0)
+    yield idle
+    await idle.microscope.close()
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
