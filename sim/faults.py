@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.sim.errors import FaultError
-from afdaemon.sim.settings import Range
+from afdaemon.sim.spec import Range
 
 
 class Fault(StrEnum):

@@ -111,8 +111,10 @@ async def test_the_truth_tells_what_happened() -> None:
         (1.0, 11_000.0),
         (2.0, 11_500.0),
     ]
-    assert (truth.start_wd_um, truth.focus_wd_um) == (12_000.0, 11_500.0)
-    assert truth.wd_um == pytest.approx(11_500.0, abs=0.1)
+    assert truth.start_wd_um == 12_000.0
+    assert truth.focus_wd_um == pytest.approx(11_500.0, abs=0.1)
+    assert truth.wd_um == pytest.approx(11_500.0, abs=0.3)
+    assert truth.lens_wd_um == pytest.approx(11_500.0, abs=0.1)
     assert truth.dof_um == pytest.approx(2.0 * 127_000.0 / 4000 / 320 / 5e-3)
 
 
