@@ -185,6 +185,8 @@ def allowed(key: str) -> str:
             return "true or false"
         case {"format": "path"}:
             return "a path"
+        case {"type": "object"}:
+            return "a table"
         case _:
             return "a text that is not empty"
 

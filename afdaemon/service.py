@@ -46,8 +46,8 @@ def rules_of(settings: Settings) -> Rules:
 
 def microscope_of(settings: Settings, clock: Clock) -> Microscope:
     """The driver that the settings name, not connected yet."""
-    values = settings.microscope.model_dump(exclude={"link"})
-    return open_microscope(settings.microscope.link, values, clock=clock)
+    microscope = settings.microscope
+    return open_microscope(microscope.link, microscope.of_driver(), clock=clock)
 
 
 def networks_of(settings: Settings) -> Networks:

@@ -4,12 +4,15 @@ A setting is named `section.key` everywhere, with its unit in the name.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from afdaemon.drivers.registry import link_names, setting_names
+from afdaemon.drivers.wire import aisem, stream
 from afdaemon.paths import runtime_dir, state_dir
 
+PORTS = {"aisem": aisem.DEFAULT_PORT, "stream": stream.DEFAULT_PORT}
 WdUm = Annotated[float, Field(ge=100.0, le=200_000.0)]
 Seconds = Annotated[float, Field(ge=0.001, le=3600.0)]
 ScoreValue = Annotated[float, Field(ge=0.0, le=9.0)]
@@ -31,24 +34,59 @@ class Section(BaseModel):
             raise ValueError("neither true nor false")
         return value
 
+    def in_use(self) -> tuple[str, ...]:
+        """The keys that mean something, as the others are set."""
+        return tuple(type(self).model_fields)
+
+
+def _name_links(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(link_names())
+
 
 class MicroscopeSettings(Section):
-    """How to reach the instrument: the link, and the settings of its driver."""
+    """How to reach the instrument: the link, and the settings of its driver. Each link takes only its own."""
 
-    link: Literal["aisem"] = Field(
-        "aisem", description="driver; aisem: the vendor program's socket and drop folder"
+    link: str = Field(
+        "aisem",
+        description="driver: aisem (the vendor program's socket and drop folder), stream (the bridge"
+        " on the vendor's PC), usb (a frame grabber), or one that a package offers",
+        json_schema_extra=_name_links,
     )
-    host: str = Field("127.0.0.1", min_length=1, description="where the vendor program listens")
-    port: int = Field(9025, ge=1, le=65535, description="its TCP port")
-    folder: Path = Field(Path("/var/lib/aisem"), description="drop folder that both programs see")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="aisem, stream: where the other side listens"
+    )
+    port: int = Field(
+        default_factory=lambda known: PORTS.get(known.get("link"), aisem.DEFAULT_PORT),
+        ge=1,
+        le=65535,
+        description="its TCP port; absent: 9025 for aisem, 9030 for stream",
+    )
+    folder: Path = Field(
+        Path("/var/lib/aisem"), description="aisem: drop folder that both programs see"
+    )
+    vendor_id: int = Field(
+        0x1209, ge=0, le=0xFFFF, description="usb: the device's vendor id, as lsusb tells it"
+    )
+    product_id: int = Field(0x0001, ge=0, le=0xFFFF, description="usb: its product id")
+    serial: str = Field(
+        "", description="usb: its serial number, where there are several; empty: the only one"
+    )
     connect_timeout_s: Seconds = Field(2.0, description="longest wait for a connection")
     reply_timeout_s: Seconds = Field(1.0, description="longest wait for the answer to a command")
     frame_timeout_s: Seconds = Field(3.5, description="longest wait for a usable frame")
     ask_again_s: Seconds = Field(
         1.5, description="a frame that has not come by then is asked again"
     )
-    half_written_s: Seconds = Field(0.75, description="a half-written frame is given up after this")
-    poll_s: Seconds = Field(0.02, description="pause between two looks into the drop folder")
+    half_written_s: Seconds = Field(
+        0.75, description="aisem: a half-written frame is given up after this"
+    )
+    poll_s: Seconds = Field(0.02, description="aisem: pause between two looks into the drop folder")
+    cut_off_s: Seconds = Field(
+        0.3, description="stream, usb: a message that stops in its middle is given up after this"
+    )
+    ping_s: Seconds = Field(
+        2.0, description="stream, usb: a peer silent for so long is asked for a sign of life"
+    )
     wd_tolerance_um: float = Field(
         2.0, gt=0.0, le=1000.0, description="how far a WD read back may lie from its command"
     )
@@ -57,6 +95,38 @@ class MicroscopeSettings(Section):
     )
     reconnect_first_s: Seconds = Field(0.25, description="first pause before connecting again")
     reconnect_cap_s: Seconds = Field(3.0, description="longest pause before connecting again")
+    options: dict[str, Any] = Field(
+        {}, description="the settings, as a table, of a link that a package offers"
+    )
+
+    @field_validator("link")
+    @classmethod
+    def _is_there(cls, link: str) -> str:
+        if link not in link_names():
+            raise ValueError("there is no such link")
+        return link
+
+    @model_validator(mode="after")
+    def _of_this_link(self) -> Self:
+        used = self.in_use()
+        for key in sorted(self.model_fields_set):
+            if key not in used:
+                raise ValueError(
+                    f"the link {self.link} has no {key}; besides link, it has {', '.join(used[1:])}"
+                )
+        return self
+
+    def in_use(self) -> tuple[str, ...]:
+        """The keys that mean something for this link."""
+        own = setting_names(self.link)
+        keys = ("options",) if own is None else own
+        return tuple(key for key in type(self).model_fields if key == "link" or key in keys)
+
+    def of_driver(self) -> dict[str, Any]:
+        """What the link's driver is given."""
+        if setting_names(self.link) is None:
+            return dict(self.options)
+        return self.model_dump(include=set(self.in_use()) - {"link"})
 
 
 class LimitSettings(Section):

@@ -7,25 +7,34 @@ over.
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from importlib.metadata import entry_points
 from typing import Any
 
 from afdaemon.drivers.base import Clock, Microscope
+from afdaemon.drivers.em30.settings import AisemSettings, StreamSettings, UsbSettings
 from afdaemon.drivers.errors import SettingsError
 
 GROUP = "afdaemon.drivers"
 DriverFactory = Callable[[Mapping[str, Any], Clock], Microscope]
 
 _BUILT_IN = {
-    "aisem": ("afdaemon.drivers.em30.aisem", "open_aisem"),
-    "stream": ("afdaemon.drivers.em30.stream", "open_stream"),
-    "usb": ("afdaemon.drivers.em30.usb", "open_usb"),
+    "aisem": ("afdaemon.drivers.em30.aisem", "open_aisem", AisemSettings),
+    "stream": ("afdaemon.drivers.em30.stream", "open_stream", StreamSettings),
+    "usb": ("afdaemon.drivers.em30.usb", "open_usb", UsbSettings),
 }
 
 
 def link_names() -> tuple[str, ...]:
     """Every link there is a driver for, sorted."""
     return tuple(sorted({*_BUILT_IN, *entry_points(group=GROUP).names}))
+
+
+def setting_names(link: str) -> tuple[str, ...] | None:
+    """The settings of a built-in `link`; None where a package keeps them to itself."""
+    if link not in _BUILT_IN:
+        return None
+    return tuple(field.name for field in fields(_BUILT_IN[link][2]))
 
 
 def open_microscope(link: str, settings: Mapping[str, Any], *, clock: Clock) -> Microscope:
@@ -38,7 +47,7 @@ def open_microscope(link: str, settings: Mapping[str, Any], *, clock: Clock) -> 
 
 def _factory(link: str) -> DriverFactory:
     if link in _BUILT_IN:
-        module, name = _BUILT_IN[link]
+        module, name, _ = _BUILT_IN[link]
         factory: DriverFactory = getattr(importlib.import_module(module), name)
         return factory
     for entry in entry_points(group=GROUP, name=link):

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import tomllib
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.cli.config import render, toml
+from afdaemon.clock import ManualClock
 from afdaemon.config import fields, load, variable_of
 from afdaemon.control.profile import PaperProfile
-from afdaemon.drivers.em30.settings import AisemSettings
+from afdaemon.drivers import registry
+from afdaemon.drivers.em30.settings import AisemSettings, StreamSettings, UsbSettings
+from afdaemon.drivers.registry import open_microscope, setting_names
 from afdaemon.errors import ConfigError
-from afdaemon.settings import Settings
+from afdaemon.settings import MicroscopeSettings, Settings
 
+LINKS = ("aisem", "stream", "usb")
 EXAMPLE = Path(__file__).parents[1] / "systemd" / "afdaemon.toml"
 
 
@@ -176,27 +181,109 @@ def test_the_schema_is_json_and_forbids_unknown_keys() -> None:
     assert schema["additionalProperties"] is False
 
 
-def test_the_example_loads_and_explains_every_key(tmp_path: Path) -> None:
+def of_link(link: str) -> tuple[str, ...]:
+    return MicroscopeSettings(link=link).in_use()
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_the_example_loads_for_each_link(tmp_path: Path, link: str) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8").replace('# link = "aisem"', f'# link = "{link}"')
+    foreign = set(MicroscopeSettings.model_fields) - set(of_link(link))
+    whole = re.sub(r"(?m)^# (?=(\w+) = )", lambda m: m[0] if m[1] in foreign else "", text)
+    expected = set(fields()) - {f"microscope.{key}" for key in foreign}
+    assert set(load(write(tmp_path, whole), environ={}).given) == expected
+
+
+def test_the_example_explains_every_key() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     load(EXAMPLE, environ={})
-    whole = write(tmp_path, re.sub(r"(?m)^# (?=\w+ = )", "", text))
-    assert set(load(whole, environ={}).given) == set(fields())
     for key in (key.split(".")[1] for key in fields()):
         assert re.search(rf"(?m)^# .{{10,}}\n(?:# )?{key} = ", text), key
 
 
-def test_the_values_that_the_example_suggests_are_the_defaults(tmp_path: Path) -> None:
+def test_the_values_that_the_example_suggests_are_the_defaults() -> None:
     commented = re.findall(r"(?m)^# (\w+ = .*)$", EXAMPLE.read_text(encoding="utf-8"))
     assert commented
-    defaults = {line for line in render(load(environ={})).splitlines() if " = " in line}
     absent = {"site_min_um", "site_max_um", "threads"}
-    assert {line for line in commented if line.split(" = ")[0] not in absent} <= defaults
+    defaults = {
+        key: value
+        for section in Settings().model_dump(mode="json").values()
+        for key, value in section.items()
+    }
+    for key, value in tomllib.loads("\n".join(commented)).items():
+        assert key in absent or value == defaults[key], key
 
 
-def test_the_rooms_take_the_sections_as_they_are() -> None:
-    microscope = Settings().microscope
-    values = microscope.model_dump(exclude={"link"})
-    assert AisemSettings(**values) == AisemSettings(folder=microscope.folder)
+FOREIGN = {
+    "usb": ("port = 9025", r"the link usb has no port; besides link, it has vendor_id,"),
+    "stream": ("folder = 'x'", r"the link stream has no folder; besides link, it has host, port,"),
+    "aisem": ("vendor_id = 1", r"the link aisem has no vendor_id"),
+}
+
+
+@pytest.mark.parametrize("link", FOREIGN)
+def test_a_key_of_another_link_is_refused(tmp_path: Path, link: str) -> None:
+    text, pattern = FOREIGN[link]
+    path = write(tmp_path, f"[microscope]\nlink = '{link}'\n{text}\n")
+    with pytest.raises(ConfigError, match=pattern) as caught:
+        load(path, environ={})
+    assert str(path) in str(caught.value)
+
+
+def test_a_link_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r'"aisem", .*"stream", "usb"'):
+        load(environ={"AFDAEMON_MICROSCOPE__LINK": "serial"})
+
+
+def test_each_link_has_its_own_port() -> None:
+    loaded = load(environ={"AFDAEMON_MICROSCOPE__LINK": "stream"})
+    assert loaded.settings.microscope.port == 9030
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_every_key_of_a_link_is_a_setting_with_the_same_default(tmp_path: Path, link: str) -> None:
+    values = MicroscopeSettings(link=link).of_driver()
+    assert tuple(values) == of_link(link)[1:]
+    assert set(values) == set(setting_names(link) or ())
+    opened = open_microscope(link, values, clock=ManualClock())
+    assert link in opened.name
+
+
+def test_what_is_shown_is_what_the_link_has(tmp_path: Path) -> None:
+    loaded = load(environ={"AFDAEMON_MICROSCOPE__LINK": "usb"})
+    shown = render(loaded)
+    assert "vendor_id = " in shown
+    assert "folder = " not in shown
+    assert load(write(tmp_path, shown), environ={}).settings == loaded.settings
+
+
+def test_a_link_that_a_package_offers_takes_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = EntryPoints([EntryPoint("grabber", "nowhere:open", registry.GROUP)])
+    monkeypatch.setattr(registry, "entry_points", offered.select)
+    path = write(
+        tmp_path, "[microscope]\nlink = 'grabber'\noptions = {device = '/dev/x', gains = [1, 2]}\n"
+    )
+    loaded = load(path, environ={})
+    assert loaded.settings.microscope.of_driver() == {"device": "/dev/x", "gains": [1, 2]}
+    assert load(write(tmp_path, render(loaded)), environ={}).settings == loaded.settings
+    with pytest.raises(ConfigError, match="the link grabber has no port; besides link, it has opt"):
+        load(path, environ={"AFDAEMON_MICROSCOPE__PORT": "1"})
+    with pytest.raises(ConfigError, match="must be a table"):
+        load(environ={"AFDAEMON_MICROSCOPE__OPTIONS": "{}"})
+
+
+@pytest.mark.parametrize(
+    ("link", "kind"), [("stream", StreamSettings), ("usb", UsbSettings), ("aisem", AisemSettings)]
+)
+def test_the_drivers_take_the_section_as_it_is(link: str, kind: type) -> None:
+    values = MicroscopeSettings(link=link).of_driver()
+    own = {"folder": values["folder"]} if link == "aisem" else {}
+    assert kind(**values) == kind(**own)
+
+
+def test_the_profile_takes_its_section_as_it_is() -> None:
     control = Settings().control.model_dump(exclude={"profile", "timeout_s"})
     assert PaperProfile(**control) == PaperProfile()
 

@@ -25,7 +25,7 @@ def check(file: Annotated[Path, typer.Argument(help="TOML file", metavar="FILE")
 def show(
     config: Annotated[Path | None, typer.Option("--config", help="TOML file")] = None,
 ) -> None:
-    """Print every setting as TOML, with the meaning of each and who gave it."""
+    """Print every setting in use as TOML, with the meaning of each and who gave it."""
     from afdaemon.config import load
 
     typer.echo(render(load(config)), nl=False)
@@ -47,7 +47,8 @@ def render(loaded: "Loaded") -> str:
     for name, section in sections().items():
         lines += ["", f"[{name}]"] if lines else [f"[{name}]"]
         values = getattr(loaded.settings, name)
-        for key, field in section.model_fields.items():
+        for key in values.in_use():
+            field = section.model_fields[key]
             given = loaded.given.get(f"{name}.{key}")
             origin = given.origin if given else "default"
             value = getattr(values, key)
@@ -58,5 +59,9 @@ def render(loaded: "Loaded") -> str:
 
 def toml(value: object) -> str:
     """One value in TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(str(k))} = {toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
     plain = value if isinstance(value, bool | int | float) else str(value)
     return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")
