@@ -48,8 +48,9 @@ class Instrument:
         return round(self._clock.now_s() * 1e6)
 
     def settle_us(self) -> int:
-        """How long after a command a frame is evidence."""
-        return round(self.world.settings.settle_s * 1e6)
+        """How long from now until a frame is evidence, when a command has just been given: lens and stage."""
+        stage_s = self.world.stage_busy_until_s - self._clock.now_s()
+        return round(1e6 * max(self.world.settings.settle_s, stage_s))
 
     def read_state(self) -> MicroscopeState:
         """WD (um) as read back, and magnification."""

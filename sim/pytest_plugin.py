@@ -86,7 +86,7 @@ def em30(request: pytest.FixtureRequest) -> Iterator[SimulatedEm30]:
         with running(marker.kwargs if marker is not None else {}) as instrument:
             yield instrument
     except ServeError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @contextmanager

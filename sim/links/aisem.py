@@ -22,7 +22,7 @@ from afdaemon.drivers.errors import ProtocolError
 from afdaemon.drivers.wire import aisem as wire
 from afdaemon.sim.errors import ServeError, SimError
 from afdaemon.sim.instrument import Instrument
-from afdaemon.sim.links.listening import listen
+from afdaemon.sim.links.listening import listen, reset
 from afdaemon.sim.settings import FrameMode
 from afdaemon.sim.witness import write_truth
 from afdaemon.sim.world import Shot
@@ -125,14 +125,14 @@ class AisemServer:
     def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._wires.add(writer)
         if self._instrument.unplugged:
-            writer.transport.abort()
+            reset(writer)
         visit = asyncio.create_task(self._visit(reader, writer), name="em30 client")
         self._visits.add(visit)
         visit.add_done_callback(self._visits.discard)
 
     def _hang_up(self) -> None:
         for writer in self._wires:
-            writer.transport.abort()
+            reset(writer)
 
     async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -228,7 +228,7 @@ class AisemServer:
         writer.write(printable[:end])
         await writer.drain()
         if end is not None:
-            writer.transport.abort()
+            reset(writer)
 
 
 class _Listener:

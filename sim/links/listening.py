@@ -1,7 +1,10 @@
-"""A TCP port to listen on, or one clear sentence why not."""
+"""A TCP port to listen on, or one clear sentence why not; and a connection's sudden end."""
 
 import asyncio
+import contextlib
 import os
+import socket
+import struct
 from collections.abc import Callable
 
 from afdaemon.sim.errors import ServeError
@@ -15,6 +18,14 @@ async def listen(welcome: Welcome, host: str, port: int, *, limit: int = 2**16) 
         return await asyncio.start_server(welcome, host, port, limit=limit)
     except (OSError, OverflowError) as error:
         raise ServeError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Break the connection without a goodbye: the peer is told of a reset."""
+    connection = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):  # it is closed already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 def _reason(error: OSError | OverflowError) -> str:

@@ -11,12 +11,15 @@ import pytest
 
 from afdaemon.clock import ScaledClock, SystemClock
 from afdaemon.drivers.base import Microscope
+from afdaemon.drivers.bridge import em30_bridge
+from afdaemon.drivers.em30.usb import open_usb
 from afdaemon.drivers.registry import open_microscope
 from afdaemon.sim.faults import FaultPlan
 from afdaemon.sim.inprocess import InProcessMicroscope
 from afdaemon.sim.instrument import Instrument
 from afdaemon.sim.links.aisem import AisemServer
 from afdaemon.sim.links.stream import StreamServer
+from afdaemon.sim.links.usb_server import UsbServer
 from afdaemon.sim.settings import InstrumentSettings
 from afdaemon.sim.world import World
 
@@ -26,7 +29,12 @@ FOCUS_WD_UM = 11_000.0
 SETTINGS = InstrumentSettings(
     magnification=2000, seed=5, start_wd_um=START_WD_UM, focus_wd_um=FOCUS_WD_UM
 )
-QUICK = {"reconnect_first_s": 0.02, "reconnect_cap_s": 0.05}
+QUICK = {
+    "reconnect_first_s": 0.02,
+    "reconnect_cap_s": 0.05,
+    "frame_timeout_s": 1.5,
+    "ask_again_s": 0.5,
+}
 
 
 @dataclass
@@ -62,11 +70,29 @@ async def stream(instrument: Instrument, folder: Path) -> AsyncIterator[Microsco
 
 
 @asynccontextmanager
+async def bridge(instrument: Instrument, folder: Path) -> AsyncIterator[Microscope]:
+    """The vendor's software, the bridge beside it, and the stream driver on the other side."""
+    async with AisemServer(instrument, folder=folder, clock=ScaledClock(SPEED)) as server:
+        words = ["--folder", str(folder), "--listen", "127.0.0.1:0"]
+        vendor = f"127.0.0.1:{server.address[1]}"
+        options = em30_bridge.parse_options([*words, "--vendor", vendor])
+        async with em30_bridge.bridging(options) as (address, _):
+            settings = {"port": address.port, **QUICK}
+            yield open_microscope("stream", settings, clock=SystemClock())
+
+
+@asynccontextmanager
+async def usb(instrument: Instrument, folder: Path) -> AsyncIterator[Microscope]:
+    async with UsbServer(instrument, clock=ScaledClock(SPEED)) as server:
+        yield open_usb(QUICK, SystemClock(), backend=server.bus)
+
+
+@asynccontextmanager
 async def in_process(instrument: Instrument, folder: Path) -> AsyncIterator[Microscope]:
     yield InProcessMicroscope(instrument, clock=ScaledClock(SPEED))
 
 
-RIGS: tuple[OpenMicroscope, ...] = (aisem, stream, in_process)
+RIGS: tuple[OpenMicroscope, ...] = (aisem, stream, bridge, usb, in_process)
 
 
 @pytest.fixture(params=RIGS, ids=lambda open_link: open_link.__name__)
