@@ -109,6 +109,7 @@ def check(settings: "DataclassInstance") -> None:
 
 def unknown(key: str, known: Iterable[str]) -> SettingError:
     """The error for a key that does not exist, with the nearest that does."""
-    near = difflib.get_close_matches(key, list(known), n=1)
+    names = list(known)
+    near = [name for name in names if key in name] or difflib.get_close_matches(key, names, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return SettingError(f"there is no setting {key}{hint}")

@@ -37,9 +37,11 @@ class Travel:
 
     def at(self, now_s: float) -> Place:
         """Where it is at `now_s`."""
-        share = 1.0
-        if now_s < self.until_s:
-            share = max(0.0, now_s - self.since_s) / self.takes_s
+        if now_s < self.since_s:
+            return self.from_um
+        if now_s >= self.until_s:
+            return self.to_um
+        share = (now_s - self.since_s) / self.takes_s
         return (
             self.from_um[0] + share * (self.to_um[0] - self.from_um[0]),
             self.from_um[1] + share * (self.to_um[1] - self.from_um[1]),
