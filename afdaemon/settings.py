@@ -94,7 +94,10 @@ class MicroscopeSettings(Section):
         5, ge=1, le=1000, description="so many unusable frames in a row are a failure"
     )
     reconnect_first_s: Seconds = Field(0.25, description="first pause before connecting again")
-    reconnect_cap_s: Seconds = Field(3.0, description="longest pause before connecting again")
+    reconnect_cap_s: Seconds = Field(
+        default_factory=lambda known: 1.0 if known.get("link") == "usb" else 3.0,
+        description="longest pause before connecting again; absent: 3, for usb 1",
+    )
     options: dict[str, Any] = Field(
         {}, description="the settings, as a table, of a link that a package offers"
     )

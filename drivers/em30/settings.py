@@ -93,12 +93,14 @@ class StreamSettings(FramedSettings):
 class UsbSettings(FramedSettings):
     """Which device: its ids, and its serial number where there are several of them (empty: the only one).
 
+    Nothing tells that it has been plugged in: it is looked for once a second.
     ASSUMED: the ids; they are those that pid.codes sets aside for tests.
     """
 
-    vendor_id: int = 0x1209
-    product_id: int = 0x0001
+    vendor_id: int = stream.USB_VENDOR_ID
+    product_id: int = stream.USB_PRODUCT_ID
     serial: str = ""
+    reconnect_cap_s: float = 1.0
 
     def __post_init__(self) -> None:
         FramedSettings.__post_init__(self)

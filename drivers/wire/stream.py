@@ -29,6 +29,8 @@ from afdaemon.drivers.wire.messages import (
 
 MAGIC = b"AF30"
 DEFAULT_PORT = 9030
+USB_VENDOR_ID, USB_PRODUCT_ID = 0x1209, 0x0001
+"""ASSUMED: those that pid.codes sets aside for tests."""
 
 _HEADER = struct.Struct("<4sBBHII")
 _CRC = struct.Struct("<I")

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from afdaemon.sim.errors import SpecimenError
+from afdaemon.sim.specimens.butterfly_wing import ButterflyWing
 from afdaemon.sim.specimens.gold_nanoparticles import GoldNanoparticles
 from afdaemon.sim.specimens.micrograph import load_micrograph
 from afdaemon.sim.specimens.mixture import Mixture
 from afdaemon.sim.specimens.tem_grid import TemGrid
 from afdaemon.sim.specimens.tin_balls import TinBalls
+from afdaemon.sim.specimens.woven_fabric import WovenFabric
 from afdaemon.sim.surface import Specimen
 
 Drawn = Callable[[int], Specimen]
@@ -20,7 +22,10 @@ TRAINING_SPECIMENS: dict[str, Drawn] = {
     "gold_nanoparticles": GoldNanoparticles,
     "mixture": Mixture,
 }
-_UNSEEN_SPECIMENS: dict[str, Drawn] = {}
+_UNSEEN_SPECIMENS: dict[str, Drawn] = {
+    "butterfly_wing": ButterflyWing,
+    "woven_fabric": WovenFabric,
+}
 _BY_NAME = TRAINING_SPECIMENS | _UNSEEN_SPECIMENS
 
 TRAINED = tuple(TRAINING_SPECIMENS)

@@ -3,6 +3,7 @@
 Everything is a hash of lattice coordinates, so that a specimen has no edge and needs no memory.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -69,24 +70,64 @@ def value_noise(
     ix, iy = lattice(stretched, cell_um, 2)
     values = (2.0 * uniform(ix, iy, seed=seed, stream=stream) - 1.0).astype(np.float32)
     scale = patch.step_um / cell_um
-    matrix = np.array(
-        [
-            [scale / aspect, 0.0, stretched.left_um / cell_um - ix[0, 0]],
-            [0.0, scale, patch.top_um / cell_um - iy[0, 0]],
-        ]
-    )
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    size = (patch.width, patch.height)
-    return np.asarray(
-        cv2.warpAffine(values, matrix, size, flags=flags, borderMode=cv2.BORDER_REFLECT),
-        dtype=np.float32,
-    )
+    columns = stretched.left_um / cell_um - ix[0, 0] + scale / aspect * np.arange(patch.width)
+    rows = patch.top_um / cell_um - iy[0, 0] + scale * np.arange(patch.height)
+    return _cubic(np.ascontiguousarray(_cubic(values.T, columns).T), rows)
+
+
+def _cubic(values: FloatImage, at: NDArray[np.float64]) -> FloatImage:
+    """Rows of `values` at the places `at` (n,) between them, by cubic convolution (Keys 1981, a = -0.75): (n, W).
+
+    OpenCV's own knows 32 places between two rows, and a matrix product depends on the machine's threads.
+    """
+    first = np.floor(at).astype(np.int64)
+    total = np.zeros((at.size, values.shape[1]), np.float32)
+    for tap in range(-1, 3):
+        distance = np.abs(at - first - tap)
+        near = (1.25 * distance - 2.25) * distance**2 + 1.0
+        far = ((-0.75 * (distance - 5.0)) * distance - 6.0) * distance + 3.0
+        weights = np.where(distance < 1.0, near, far).astype(np.float32)
+        term = values[first + tap]
+        term *= weights[:, None]
+        total += term
+    return total
+
+
+def noise_at(
+    x: NDArray[np.floating],
+    y: NDArray[np.floating],
+    *,
+    seed: int,
+    stream: int,
+) -> FloatImage:
+    """Smooth noise at places of their own, in cells (lattice points at whole numbers), float32, about -1..1.
+
+    For coordinates that follow a fibre or a ridge. `x` and `y` are of one shape.
+    """
+    i, j = np.floor(x), np.floor(y)
+    u, v = ((at - low).astype(np.float32) for at, low in ((x, i), (y, j)))
+    u, v = (t * t * (3.0 - 2.0 * t) for t in (u, v))
+    i0, j0 = int(i.min()), int(j.min())
+    ix, iy = np.meshgrid(np.arange(i0, int(i.max()) + 2), np.arange(j0, int(j.max()) + 2))
+    values = (2.0 * uniform(ix, iy, seed=seed, stream=stream) - 1.0).astype(np.float32)
+    at = (j - j0).astype(np.int32) * np.int32(ix.shape[1]) + (i - i0).astype(np.int32)
+    flat = values.ravel()
+    above = flat[at] * (1.0 - u) + flat[at + 1] * u
+    at += np.int32(ix.shape[1])
+    below = flat[at] * (1.0 - u) + flat[at + 1] * u
+    return np.asarray(above + v * (below - above), dtype=np.float32)
 
 
 def octaves(patch: Patch, smallest_px: float, largest_px: float) -> list[tuple[int, float]]:
     """Octaves (k, cell 2^k um) whose cells measure between `smallest_px` and `largest_px` drawing pixels."""
     lo = int(np.ceil(np.log2(smallest_px * patch.step_um)))
     hi = int(np.floor(np.log2(largest_px * patch.step_um)))
+    return [(k, 2.0**k) for k in range(hi, lo - 1, -1)]
+
+
+def octaves_um(smallest_um: float, largest_um: float) -> list[tuple[int, float]]:
+    """Octaves (k, cell 2^k um) from `largest_um` down to `smallest_um`, both kept."""
+    lo, hi = int(np.ceil(np.log2(smallest_um))), int(np.floor(np.log2(largest_um)))
     return [(k, 2.0**k) for k in range(hi, lo - 1, -1)]
 
 
@@ -98,16 +139,31 @@ def scatter(
     stream: int,
     share: float,
     radii: tuple[float, float],
+    density: Callable[[Patch], FloatImage] | None = None,
 ) -> Particles:
-    """At most one particle a cell, in a `share` of the cells, its radius uniform in `radii` (in cells)."""
-    ix, iy = (grid.ravel() for grid in lattice(patch, cell_um, 1))
-    draws = [uniform(ix, iy, seed=seed, stream=8 * stream + i) for i in range(6)]
-    keep = draws[0] < share
-    dx, dy, dr, u, v = (draw[keep] for draw in draws[1:])
+    """At most one particle a cell, in a `share` of the cells, its radius uniform in `radii` (in cells, below 1).
+
+    `density` draws by how much the share of the cells of a patch is multiplied, a pixel a cell.
+    """
+    ix, iy = lattice(patch, cell_um, 2)
+    occupied = np.full(ix.shape, share)
+    if density is not None:
+        occupied *= density(
+            Patch(
+                left_um=(ix[0, 0] + 0.5) * cell_um,
+                top_um=(iy[0, 0] + 0.5) * cell_um,
+                step_um=cell_um,
+                width=ix.shape[1],
+                height=ix.shape[0],
+            )
+        )
+    keep = uniform(ix, iy, seed=seed, stream=8 * stream) < occupied
+    ix, iy = ix[keep], iy[keep]
+    dx, dy, dr, u, v = (uniform(ix, iy, seed=seed, stream=8 * stream + i) for i in range(1, 6))
     per_px = cell_um / patch.step_um
     return Particles(
-        x=(ix[keep] + dx) * per_px - patch.left_um / patch.step_um,
-        y=(iy[keep] + dy) * per_px - patch.top_um / patch.step_um,
+        x=(ix + dx) * per_px - patch.left_um / patch.step_um,
+        y=(iy + dy) * per_px - patch.top_um / patch.step_um,
         r=(radii[0] + (radii[1] - radii[0]) * dr) * per_px,
         u=u,
         v=v,
@@ -143,3 +199,36 @@ def relief(
     for k, cell_um in scales:
         total += value_noise(patch, cell_um, seed=seed, stream=stream_of(stream, k), aspect=aspect)
     return np.asarray(total / max(1.0, float(np.sqrt(len(scales)))), dtype=np.float32)
+
+
+def rough(
+    patch: Patch,
+    slope: float,
+    cells_um: tuple[float, float],
+    *,
+    seed: int,
+    stream: int,
+    aspect: float = 1.0,
+) -> FloatImage:
+    """Self-similar relief in um: cells of `cells_um` that are as high as `slope` times their width."""
+    total = np.zeros((patch.height, patch.width), np.float32)
+    finest_um = FINEST_PX * patch.step_um
+    for k, cell_um in octaves_um(*cells_um):
+        if cell_um >= finest_um:
+            total += np.float32(slope * cell_um) * value_noise(
+                patch, cell_um, seed=seed, stream=stream_of(stream, k), aspect=aspect
+            )
+    return total
+
+
+def axes_um(patch: Patch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places of the columns, (1, width), and of the rows, (height, 1), in um."""
+    x = patch.left_um + patch.step_um * np.arange(patch.width)
+    y = patch.top_um + patch.step_um * np.arange(patch.height)
+    return x[None, :], y[:, None]
+
+
+def smoothstep(low: float, high: float, values: FloatImage) -> FloatImage:
+    """0 up to `low`, 1 from `high` on, smooth between."""
+    t = np.clip((values - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t), dtype=np.float32)

@@ -1,0 +1,102 @@
+"""The `usb` link's instrument side: the stream's conversation in a simulated USB device."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from afdaemon.drivers.base import Clock
+from afdaemon.drivers.wire.stream import USB_PRODUCT_ID, USB_VENDOR_ID
+from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.links.stream import StreamInstrument
+from afdaemon.sim.links.usb import SimulatedUsb
+from afdaemon.sim.links.usb_device import Attachment, SimulatedUsbDevice
+from afdaemon.sim.settings import FrameMode
+
+BACK_S = 0.1
+"""How long, on the instrument's clock, a device is away at least that has been pulled or has reset itself."""
+
+
+class UsbServer:
+    """One instrument behind a USB device. `async with` plugs it in, and out at the end.
+
+    `bus` is what pyusb is given as its backend. The cable follows the instrument: unplugged, it is out, and in again
+    afterwards. `device` may be moved by hand instead: what is pulled there stays out until it is plugged in there.
+    """
+
+    def __init__(self, instrument: Instrument, *, clock: Clock, serial: str = "EM30-0001") -> None:
+        self.device = SimulatedUsbDevice(
+            self._converse, vendor_id=USB_VENDOR_ID, product_id=USB_PRODUCT_ID, serial=serial
+        )
+        self.bus = SimulatedUsb(self.device)
+        self._instrument = instrument
+        self._clock = clock
+        self._pulled = asyncio.Event()
+        self._hand: asyncio.Task[None] | None = None
+
+    @property
+    def frame_mode(self) -> FrameMode:
+        """How frames are scanned; may be set at any time."""
+        return self._instrument.world.mode
+
+    @frame_mode.setter
+    def frame_mode(self, mode: FrameMode) -> None:
+        self._instrument.world.mode = mode
+
+    async def __aenter__(self) -> Self:
+        await self.device.__aenter__()
+        self._hand = asyncio.create_task(self._put_back(), name="usb cable")
+        self._instrument.on_unplug(self.pull)
+        if self._instrument.unplugged:
+            self.pull()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._hand is not None:
+            self._hand.cancel()
+            await asyncio.wait([self._hand])
+        await self.device.__aexit__(kind, error, traceback)
+
+    def pull(self) -> None:
+        """Pull the cable; it comes back when the instrument is not unplugged any more."""
+        self.device.unplug()
+        self._pulled.set()
+
+    async def _put_back(self) -> None:
+        while True:
+            await self._pulled.wait()
+            self._pulled.clear()
+            await self._clock.sleep(BACK_S)
+            while self._instrument.unplugged:
+                await self._clock.sleep(BACK_S)
+            self.device.plug_in()
+
+    async def _converse(self, attachment: Attachment) -> None:
+        """One client after the other: a device does not learn that a program has ended without BYE."""
+        wire = _UsbWire(attachment, self)
+        while True:
+            await StreamInstrument(self._instrument, wire).serve()
+
+
+class _UsbWire:
+    """Implements `afdaemon.sim.links.stream.Wire`; there is no hanging up but to be unplugged."""
+
+    def __init__(self, attachment: Attachment, server: UsbServer) -> None:
+        self._attachment = attachment
+        self._server = server
+
+    async def receive(self) -> bytes:
+        """What the host has sent."""
+        return await self._attachment.receive()
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it; returns when the host has it."""
+        await self._attachment.send(data)
+
+    def reset(self) -> None:
+        """Be off the bus for a moment, as a device that starts anew."""
+        self._server.pull()
