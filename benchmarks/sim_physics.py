@@ -1,0 +1,41 @@
+"""Is the simulated EM-30 physics? Each figure is measured in its frames or over its wires and held against theory.
+
+python benchmarks/sim_physics.py [--quick] [--seed N] [--json FILE] [--markdown FILE]
+"""
+
+import sys
+import time
+
+import sim_physics_focus
+import sim_physics_mtf
+import sim_physics_noise
+import sim_physics_speed
+from reporting import Bar, close, parse, publish
+
+SECTIONS = (
+    sim_physics_speed,
+    sim_physics_mtf,
+    sim_physics_focus,
+    sim_physics_noise,
+)
+
+
+def main() -> int:
+    arguments = parse(__doc__, quick="fewer rounds and repetitions in each section")
+    lines: list[str] = []
+    bars: list[Bar] = []
+    rows: list[dict[str, object]] = []
+    for section in SECTIONS:
+        began_s = time.perf_counter()
+        found = section.measure(arguments.seed, arguments.quick)
+        print("\n".join([*found[0], ""]), flush=True)
+        print(f"({section.__name__}: {time.perf_counter() - began_s:.1f} s)\n", file=sys.stderr)
+        lines += [*found[0], ""]
+        bars += found[1]
+        rows += found[2]
+    publish(arguments, "benchmarks/sim_physics.py", "\n".join(lines).rstrip(), bars, rows)
+    return close(bars)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
