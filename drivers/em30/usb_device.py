@@ -22,6 +22,7 @@ BUFFER_BYTES = 64 * 1024
 MAX_STALLS_IN_ROW = 8
 DRAIN_READS = 256
 VENDOR_SPECIFIC_CLASS = 0xFF
+UDEV_RULE = "systemd/60-afdaemon-em30.rules"
 
 _SLICE_MS = round(SLICE_S * 1000)
 
@@ -224,7 +225,7 @@ def _cannot_open(name: str, error: usb.core.USBError) -> NotConnected:
     if error.errno == errno.EACCES:
         return NotConnected(
             f"{name} may not be opened by this user",
-            remedy="install the udev rule systemd/60-afdaemon-em30.rules and plug it in again",
+            remedy=f"install the udev rule {UDEV_RULE} and plug it in again",
         )
     if error.errno == errno.EBUSY:
         return NotConnected(
