@@ -6,6 +6,7 @@
     {"do": "truth"}                                   what only the simulator knows
     {"do": "unplug"}  {"do": "unplug", "seconds": 2}  for good, or for so long; {"do": "replug"}
     {"do": "mode", "mode": "full"}                    the frame size
+    {"do": "set", "key": "detector.brightness", "value": 0.8}     of the settings, those of `CHANGEABLE`
 
 Every line is answered: {"ok": true, ...}, or {"ok": false, "error": sentence}. Nothing that is sent ends the simulator.
 """
@@ -16,15 +17,17 @@ import json
 import math
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Self
 
+from afdaemon.sim.conditions import keys
 from afdaemon.sim.errors import ControlError, SimError
-from afdaemon.sim.faults import MEANINGS, Fault, fault_named, parse_rule
+from afdaemon.sim.faults import MEANINGS, Fault, fault_named, nearest, parse_rule
 from afdaemon.sim.instrument import Instrument
 from afdaemon.sim.links.listening import listen
 from afdaemon.sim.settings import frame_mode
+from afdaemon.sim.spec import unknown
 
 HOST = "127.0.0.1"
 MAX_LINE_BYTES = 4096
@@ -42,8 +45,12 @@ ARGUMENTS = {
     "unplug": ("seconds", False),
     "replug": ("", False),
     "mode": ("mode", True),
+    "set": ("KEY=VALUE", True),
 }
 """Each order's argument, and whether it has to be given."""
+
+CHANGEABLE = ("detector", "scan", "stage", "settle_s", "wd_noise_um", "wd_quantum_um")
+"""Settings, and groups of them, that the world reads afresh for each frame or move."""
 
 
 class Control:
@@ -59,6 +66,7 @@ class Control:
             "unplug": self._unplug,
             "replug": self._replug,
             "mode": self._mode,
+            "set": self._set,
         }
 
     def answer(self, line: bytes) -> bytes:
@@ -118,11 +126,29 @@ class Control:
         self._instrument.world.mode = frame_mode(_text(order, "mode"))
         return {}
 
+    def _set(self, order: Mapping[str, Any]) -> Answer:
+        world = self._instrument.world
+        key, value = _text(order, "key"), order.get("value")
+        group, _, name = key.rpartition(".")
+        spec = {each.name: each.spec for each in keys()}.get(key)
+        if spec is None:
+            raise unknown(key, (each.name for each in keys()))
+        if group not in CHANGEABLE and key not in CHANGEABLE:
+            raise ControlError(
+                f"{key} cannot be changed while it runs; {', '.join(CHANGEABLE)} can"
+            )
+        changed: dict[str, Any] = {name: spec.read(key, value)}
+        if group:
+            changed = {group: replace(getattr(world.settings, group), **changed)}
+        world.settings = replace(world.settings, **changed)
+        return {key: spec.read(key, value)}
+
 
 class ControlServer:
     """Listens for orders to `instrument`. `async with` starts and stops it."""
 
     def __init__(self, instrument: Instrument, *, port: int = 0) -> None:
+        self.instrument = instrument
         self._control = Control(instrument)
         self._port = port
         self._server: asyncio.Server | None = None
@@ -201,7 +227,7 @@ def tell(
 def order_of(do: str, words: Sequence[str] = ()) -> Answer:
     """The order that a command line says: `fault frame-missing:0.2`, `unplug 2`, `truth`. Raises `ControlError`."""
     if do not in ARGUMENTS:
-        raise ControlError(f"there is no order {do!r}; there are {', '.join(ARGUMENTS)}")
+        raise ControlError(f"there is no order {do!r}{nearest(do, ARGUMENTS)}")
     name, needed = ARGUMENTS[do]
     if len(words) > (name != "") or len(words) < needed:
         wanted = (
@@ -210,6 +236,9 @@ def order_of(do: str, words: Sequence[str] = ()) -> Answer:
         raise ControlError(f"{do} {wanted}; got {' '.join(words) or 'none'}")
     if not words:
         return {"do": do}
+    if do == "set":
+        key, _, value = words[0].partition("=")
+        return {"do": do, "key": key, "value": value}
     if name != "seconds":
         return {"do": do, name: words[0]}
     try:

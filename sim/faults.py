@@ -165,7 +165,7 @@ def fault_named(name: str) -> Fault:
     try:
         return Fault(name)
     except ValueError:
-        raise FaultError(f"there is no fault {name!r}{_nearest(name, list(Fault))}") from None
+        raise FaultError(f"there is no fault {name!r}{nearest(name, list(Fault))}") from None
 
 
 def parse_rule(text: str) -> FaultRule:
@@ -177,7 +177,7 @@ def parse_rule(text: str) -> FaultRule:
     for pair in pairs:
         key, _, value = pair.partition("=")
         if key not in _KEYS:
-            raise FaultError(f"a fault has no {key!r}{_nearest(key, _KEYS)}")
+            raise FaultError(f"a fault has no {key!r}{nearest(key, _KEYS)}")
         if key == "times":
             times = _whole(value)
         else:
@@ -291,7 +291,8 @@ def _whole(text: str) -> int:
         raise FaultError(f"times is a whole number from 1, not {text!r}") from None
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or the list of what there is."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"

@@ -137,6 +137,32 @@ def test_serve_with_a_simulator_answers_and_ends_with_it(folder: Path, untrained
         socket.create_connection((address[1], int(address[2])), timeout=1.0)
 
 
+STARTER = """
+import asyncio, sys
+from pathlib import Path
+from afdaemon.cli.serve import simulator
+
+async def main():
+    async with simulator(Path(sys.argv[1]), []) as (host, port):
+        print(port, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def test_a_simulator_ends_with_whoever_started_it_however_that_ends(folder: Path) -> None:
+    command = [sys.executable, "-c", STARTER, str(folder / "drop")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        port = int(starter.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port), timeout=ENDS_S) as client:
+            starter.kill()
+            assert client.recv(1) == b""
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=1.0)
+
+
 def test_a_simulator_that_cannot_start_is_a_sentence(folder: Path) -> None:
     with serve("--config", config(folder), "--sim", "--sim-option", "specimen=cheese") as process:
         _, err = process.communicate(timeout=ENDS_S)

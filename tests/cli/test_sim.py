@@ -8,14 +8,19 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from afdaemon.cli import sim
 from afdaemon.cli.runner import run_app
+from afdaemon.drivers.wire.messages import Hello, Welcome
+from afdaemon.drivers.wire.stream import Decoder, encode
+from afdaemon.sim.conditions import keys
 
 PROGRAM = (
     "import sys; from afdaemon.cli import sim; from afdaemon.cli.runner import run_app;"
@@ -66,9 +71,96 @@ def test_without_a_folder_it_makes_one_and_takes_it_away() -> None:
     assert not folder.exists()
 
 
+def test_it_speaks_stream_too_and_is_told_what_goes_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "em30.toml"
+    config.write_text(
+        "specimen = 'tem_grid'\nfaults = ['blank:0.5']\n"
+        "[column]\nkv = 5\ndrift_um_per_min = 7\n[detector]\ngamma = 2\n"
+    )
+    options = ("--config", str(config), "--set", "column.kv=10", "--set=detector.gamma=1.5")
+    more = ("--link=stream", "--seed=9", "--fault=frame-missing:0.2", "--control-port=0")
+    with serving(*options, *more) as (process, line):
+        found = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+) link stream\n", line)
+        assert found is not None
+        assert process.stdout is not None
+        control = re.fullmatch(r"control on 127\.0\.0\.1:(\d+)\n", process.stdout.readline())
+        assert control is not None
+
+        def told(*words: str) -> dict[str, Any]:
+            args = ["tell", *words, "--port", control[1]]
+            assert run_app(sim.app, program="afdaemon sim", args=args) == 0
+            answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+            return answer
+
+        truth = told("truth")["truth"]
+        assert (truth["seed"], truth["specimen"], truth["kv"]) == (9, "tem_grid", 10.0)
+        assert told("faults")["rules"] == ["frame-missing:0.2", "blank:0.5"]
+        assert told("fault", "reset,times=1")["rules"][1] == "reset,times=1"
+        assert told("clear")["rules"] == []
+        with socket.create_connection(("127.0.0.1", int(found[1])), timeout=5.0) as client:
+            client.sendall(encode(Hello(), sequence=1))
+            decoder = Decoder()
+            decoder.feed(client.recv(1024))
+            received = decoder.next_message()
+            assert received is not None
+            assert isinstance(received.message, Welcome)
+            told("unplug", "60")
+            with pytest.raises(ConnectionResetError):
+                client.recv(1024)
+        told("replug")
+        assert run_app(sim.app, program="x", args=["tell", "fault", "x", "--port", control[1]]) == 2
+        assert "there is no fault 'x'" in capsys.readouterr().err
+
+
+def test_with_until_eof_it_ends_when_its_stdin_does() -> None:
+    command = [sys.executable, "-c", PROGRAM, "serve", "--port=0", "--until-eof"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().rpartition("folder ")[2].strip())
+        process.stdin.write("it may say what it likes\n")
+        process.stdin.flush()
+        assert folder.is_dir()
+        process.stdin.close()
+        assert process.wait(10.0) == 0
+    assert not folder.exists()
+
+
+def test_its_settings_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(sim.app, program="afdaemon sim", args=["settings"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) == len(keys())
+    assert any(line.startswith("column.kv = 15") and "1 to 30 kV" in line for line in listed)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, in which everything temporary would be."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        (["--fault", "frame-mising"], "did you mean frame-missing?"),
+        (["--fault", "frame-missing:1.5"], "lies in 0 to 1, not 1.5"),
+        (["--fault", "wd-late,amount=-1"], "amount of wd-late lies in 0 to 600"),
+        (["--link", "usb"], "the link is aisem or stream, not 'usb'"),
+        (["--link", "stream", "--folder", "drop"], "--folder belongs to the link aisem"),
+        (["--set", "column.kvv=1"], "did you mean column.kv?"),
+        (["--set", "column.kv=31"], "column.kv must lie in 1 to 30 kV, not 31"),
+        (["--set", "seed"], "'seed' is not of the form KEY=VALUE"),
+        (["--condition", "fair"], "ideal or good or poor, not 'fair'"),
+        (["--config", "absent.toml"], "absent.toml cannot be read"),
+        (["--control-port", "70000"], "cannot listen on 127.0.0.1:70000"),
+        (["--folder", "made/for/it", "--truth", "/no/where/truth.json"], "/no/where/truth.json"),
+        (["--folder", "made/for/it", "--truth", "truth.json", "--port=70000"], ":70000"),
         (["--specimen", "cheese"], "'cheese'"),
         (["--specimen", "image:/no/such.tif"], "/no/such.tif"),
         (["--magnification", "0"], "magnification must lie in 20 to 150000, not 0"),
@@ -85,19 +177,47 @@ def test_without_a_folder_it_makes_one_and_takes_it_away() -> None:
         (["--colour", "red"], "--colour"),
     ],
 )
-def test_bad_options_are_one_sentence_and_exit_2(
-    capsys: pytest.CaptureFixture[str], options: list[str], complaint: str
+def test_bad_options_are_one_sentence_and_exit_2_and_nothing_is_left(
+    capsys: pytest.CaptureFixture[str], options: list[str], complaint: str, scratch: Path
 ) -> None:
     assert run_app(sim.app, program="afdaemon sim", args=["serve", "--port", "0", *options]) == 2
     told = capsys.readouterr().err
     assert complaint in told
     assert told.count("\n") == 1
     assert "Traceback" not in told
+    assert list(scratch.iterdir()) == []
 
 
-def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("specimen = ", "is not a TOML file"),
+        ("colum = 3", "colum"),
+        ("faults = 'blank'", "faults in em30.toml is a list of texts"),
+        ("faults = ['blanc']", "did you mean blank?"),
+        ("column = 5", "column is a table"),
+        ("magnification = true", "magnification"),
+    ],
+)
+def test_a_bad_file_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], text: str, complaint: str, scratch: Path
+) -> None:
+    (scratch / "em30.toml").write_text(text)
+    options = ["serve", "--port", "0", "--config", "em30.toml"]
+    assert run_app(sim.app, program="afdaemon sim", args=options) == 2
+    told = capsys.readouterr().err
+    assert complaint in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [["--folder=drop", "--truth=truth.json"], ["--link=stream"]])
+def test_a_port_in_use_is_one_sentence_and_nothing_is_left(
+    capsys: pytest.CaptureFixture[str], options: list[str], scratch: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert run_app(sim.app, program="afdaemon sim", args=["serve", "--port", port]) == 2
+        args = ["serve", "--port", port, "--control-port=0", *options]
+        assert run_app(sim.app, program="afdaemon sim", args=args) == 2
+    assert list(scratch.iterdir()) == []
     told = capsys.readouterr().err
     assert f"cannot listen on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}" in told
