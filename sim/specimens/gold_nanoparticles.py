@@ -48,7 +48,7 @@ class GoldNanoparticles:
     def _ground(self, patch: Patch, unseen: int, supply: FloatImage) -> FloatImage:
         """Carbon under islands of so many sizes as are too small to be seen one by one."""
         fine = speckle(patch, seed=self.seed, stream=24, largest_px=6.0)
-        soft = relief(patch, seed=self.seed, stream=21, largest_px=60.0)
+        soft = relief(patch, seed=self.seed, stream=21, largest_px=60.0, smallest_px=6.0)
         bare = np.ones_like(fine)
         for covered in _COVERED[:unseen]:
             bare *= 1.0 - np.clip(covered * (1.0 + supply), 0.0, 0.95)
@@ -80,7 +80,7 @@ class GoldNanoparticles:
         cover = np.clip(inside_px + 0.5, 0.0, 1.0)
         tone = np.mod(7.3 * found.tone, 1.0)
         rim = np.exp(-np.maximum(inside, 0.0) / 0.035)
-        skin = relief(patch, seed=self.seed, stream=60 + number, largest_px=30.0)
+        skin = relief(patch, seed=self.seed, stream=60 + number, largest_px=30.0, smallest_px=6.0)
         gold = _GOLD + 0.22 * (tone - 0.5) + 0.2 * rim + 0.03 * skin
         canvas.secondary += cover * (gold - canvas.secondary)
         canvas.backscatter += cover * (0.85 - canvas.backscatter)

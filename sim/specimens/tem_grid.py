@@ -13,7 +13,6 @@ from afdaemon.sim.specimens.texture import (
     relief,
     rough,
     scatter,
-    smoothstep,
     speckle,
     stream_of,
     uniform,
@@ -45,7 +44,7 @@ class TemGrid:
         """What lies in `patch`."""
         inside_um, side = self._bars(patch)
         fine = speckle(patch, seed=self.seed, stream=12, largest_px=12.0)
-        soft = relief(patch, seed=self.seed, stream=17, largest_px=90.0)
+        soft = relief(patch, seed=self.seed, stream=17, largest_px=90.0, smallest_px=6.0)
         canvas = self._film(patch, fine, soft)
         # The walls hide the sky from what lies at their foot.
         canvas.secondary *= 1.0 - 0.55 * np.exp(np.minimum(inside_um, 0.0) / np.float32(7.0))
@@ -56,7 +55,7 @@ class TemGrid:
         return canvas.surface()
 
     def _bars(self, patch: Patch) -> tuple[FloatImage, FloatImage]:
-        """Distance into the bars from their edge in um (negative in the mesh), and how far the edge looks to the detector."""
+        """Distance into the bars from their edge in um (negative in the mesh), and how far it looks to the detector."""
         x, y = (
             np.mod(axis + 0.5 * self.pitch_um, self.pitch_um) - 0.5 * self.pitch_um
             for axis in axes_um(patch)

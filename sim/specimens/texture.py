@@ -58,8 +58,10 @@ def value_noise(
 ) -> FloatImage:
     """Smooth noise of zero mean with cells of `cell_um`, float32 (height, width), about -1..1.
 
-    `aspect` above 1 stretches the cells along x (rolling marks).
+    `aspect` above 1 stretches the cells along x (rolling marks). Cells below a drawing pixel average to nothing.
     """
+    if cell_um < patch.step_um:
+        return np.zeros((patch.height, patch.width), np.float32)
     stretched = Patch(
         left_um=patch.left_um / aspect,
         top_um=patch.top_um,
@@ -191,13 +193,13 @@ def speckle(patch: Patch, *, seed: int, stream: int, largest_px: float = 24.0) -
 
 
 def relief(
-    patch: Patch, *, seed: int, stream: int, largest_px: float, aspect: float = 1.0
+    patch: Patch, *, seed: int, stream: int, largest_px: float, smallest_px: float = FINEST_PX
 ) -> FloatImage:
     """Smooth self-similar texture, about -1..1."""
     total = np.zeros((patch.height, patch.width), np.float32)
-    scales = octaves(patch, FINEST_PX, largest_px)
+    scales = octaves(patch, smallest_px, largest_px)
     for k, cell_um in scales:
-        total += value_noise(patch, cell_um, seed=seed, stream=stream_of(stream, k), aspect=aspect)
+        total += value_noise(patch, cell_um, seed=seed, stream=stream_of(stream, k))
     return np.asarray(total / max(1.0, float(np.sqrt(len(scales)))), dtype=np.float32)
 
 
@@ -223,9 +225,9 @@ def rough(
 
 def axes_um(patch: Patch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Places of the columns, (1, width), and of the rows, (height, 1), in um."""
-    x = patch.left_um + patch.step_um * np.arange(patch.width)
-    y = patch.top_um + patch.step_um * np.arange(patch.height)
-    return x[None, :], y[:, None]
+    x = patch.left_um + patch.step_um * np.arange(patch.width, dtype=np.float64)
+    y = patch.top_um + patch.step_um * np.arange(patch.height, dtype=np.float64)
+    return np.asarray(x[None, :], np.float64), np.asarray(y[:, None], np.float64)
 
 
 def smoothstep(low: float, high: float, values: FloatImage) -> FloatImage:

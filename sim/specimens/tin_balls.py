@@ -86,13 +86,15 @@ class TinBalls:
         density = self._density(patch)
         for k in unseen:
             bare *= 1.0 - np.float32(_share(k) * _COVERED_A_SHARE) * density
-        carbon = _GROUND + 0.03 * relief(patch, seed=self.seed, stream=1, largest_px=200.0)
+        carbon = _GROUND + 0.03 * relief(
+            patch, seed=self.seed, stream=1, largest_px=200.0, smallest_px=6.0
+        )
         grain = (0.05 + 0.1 * (1.0 - bare)) * fine
         return np.asarray(bare * carbon + (1.0 - bare) * _TIN + grain, dtype=np.float32)
 
     def _skin(self, patch: Patch, fine: FloatImage) -> FloatImage:
         """What a large ball's surface looks like: fine grain, and the grooves between its crystals."""
-        soft = relief(patch, seed=self.seed, stream=8, largest_px=90.0)
+        soft = relief(patch, seed=self.seed, stream=8, largest_px=90.0, smallest_px=6.0)
         groove = np.exp(-((value_noise(patch, 2.3, seed=self.seed, stream=9) / 0.02) ** 2))
         return np.asarray(0.05 * fine + 0.03 * soft - 0.08 * groove, dtype=np.float32)
 
