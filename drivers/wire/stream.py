@@ -7,8 +7,9 @@ The messages themselves are in `afdaemon.drivers.wire.messages`. One on the wire
 
     magic "AF30" | version u8 | type u8 | flags u16 | length u32 | sequence u32 | header CRC-32 | payload | CRC-32
 
-The header's CRC covers the 16 bytes before it, so that a damaged length is never believed; the last CRC covers header
-and payload. `flags` is 0 and ignored. `sequence` counts the sender's messages; an answer names the sequence that it
+The header's CRC covers the 16 bytes before it, so that a damaged length is never believed. The last CRC is that of
+everything before it; it vouches for the payload alone, since a CRC over data and their own CRC does not depend on the
+data. `flags` is 0 and ignored. `sequence` counts the sender's messages; an answer names the sequence that it
 answers. A reader that meets garbage, a damaged message or one that was cut off goes on at the next magic and counts
 what it lost; no bytes make it raise, and none make it hold more than one message of `MAX_PAYLOAD_BYTES`.
 """
@@ -36,6 +37,7 @@ _HEADER = struct.Struct("<4sBBHII")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CRC.size
 CHECKS_A_BYTE = 8
+NO_MESSAGE = "bytes came that are no message"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Received:
 
 @dataclass(slots=True)
 class Losses:
-    """What a decoder could not use: stray bytes, and messages by cause. `last` says the last one in words."""
+    """What a decoder could not use: stray bytes, and messages by cause; `last` tells of the last one in words."""
 
     garbage_bytes: int = 0
     bad_headers: int = 0
@@ -143,7 +145,7 @@ class Decoder:
             at = len(self._buffer) - keep
         if at:
             self.losses.garbage_bytes += at
-            self.losses.last = "bytes came that are no message"
+            self.losses.last = self.losses.last or NO_MESSAGE
             del self._buffer[:at]
         return len(self._buffer) >= len(MAGIC)
 
