@@ -18,7 +18,7 @@ from afdaemon.drivers.em30.link import ByteLink
 from afdaemon.drivers.em30.settings import FramedSettings
 from afdaemon.drivers.errors import DriverError, LinkLost, LinkTimeout, ProtocolError
 from afdaemon.drivers.wire.messages import Answer, Message, Ping
-from afdaemon.drivers.wire.stream import Decoder, Losses, encode
+from afdaemon.drivers.wire.stream import NO_MESSAGE, Decoder, Losses, encode
 
 ANSWERS = get_args(Answer)
 
@@ -186,10 +186,11 @@ class Conversation:
     def _report_damage(self, *, silent: bool) -> None:
         """Tell of a lost message at once, of other bytes only when nothing follows: they may be the rest of one."""
         losses = self._decoder.losses
-        if losses.messages > self._reported.messages or (silent and self._unreported_garbage):
+        lost = losses.messages > self._reported.messages
+        if lost or (silent and self._unreported_garbage):
             self._reported = replace(losses)
             for question in self._questions:
-                question.wake(Damage(losses.last))
+                question.wake(Damage(losses.last if lost else NO_MESSAGE))
 
     def _wake_all(self) -> None:
         for question in self._questions:
