@@ -6,6 +6,7 @@ python benchmarks/sim_physics.py [--quick] [--seed N] [--json FILE] [--markdown 
 import sys
 import time
 
+import sim_physics_column
 import sim_physics_focus
 import sim_physics_mtf
 import sim_physics_noise
@@ -17,6 +18,7 @@ SECTIONS = (
     sim_physics_mtf,
     sim_physics_focus,
     sim_physics_noise,
+    sim_physics_column,
 )
 
 

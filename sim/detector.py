@@ -2,8 +2,9 @@
 
 Counting noise is a Poisson law made from standard normals by its Cornish-Fisher expansion, one normal for each pixel.
 It is several times faster than drawing Poisson numbers, and what is drawn does not depend on the signal: a last-bit
-difference on another processor changes one pixel by one count at most, where a sampler that accepts and rejects would
-fall out of step with its random stream and change all pixels after it.
+difference on another processor changes a pixel by one grey level at most, where a sampler that accepts and rejects
+would fall out of step with its random stream and change all pixels after it. Counts are not rounded to whole electrons,
+for the same reason.
 """
 
 from collections.abc import Sequence
