@@ -57,12 +57,11 @@ async def test_the_truth_is_told_whole(server: ControlServer) -> None:
 
 async def test_the_plug_is_pulled_and_put_back(server: ControlServer) -> None:
     instrument = server.instrument
-    await tell(server, "unplug", "2.5")
-    assert instrument.unplugged
-    await tell(server, "replug")
-    assert not instrument.unplugged
-    await tell(server, "unplug")
-    assert instrument.unplugged
+    seen = []
+    for words in (("unplug", "2.5"), ("replug",), ("unplug",)):
+        await tell(server, *words)
+        seen.append(instrument.unplugged)
+    assert seen == [True, False, True]
 
 
 async def test_the_frame_size_and_settings_are_changed(server: ControlServer) -> None:
