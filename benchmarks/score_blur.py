@@ -18,7 +18,7 @@ from reporting import Bar, close, parse, publish
 from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
 from afdaemon.models.scorer import FocusScorer, load_scorer
 from afdaemon.sim.dataset import find_micrographs
-from afdaemon.sim.specimens.catalogue import SPECIMENS, open_specimen
+from afdaemon.sim.specimens.catalogue import TRAINED, UNSEEN, open_specimen
 from afdaemon.sim.surface import Patch
 
 SIGMAS_PX = (0, 1, 2, 4, 8, 16)
@@ -44,7 +44,7 @@ def pictures(folder: Path | None, seed: int) -> dict[str, GreyPixels]:
             for path in find_micrographs(folder)
         }
     patch = Patch(left_um=0.0, top_um=0.0, step_um=0.13, width=1280, height=960)
-    drawn = {name: open_specimen(name, seed=seed).draw(patch).secondary for name in SPECIMENS}
+    drawn = {name: open_specimen(name, seed=seed).draw(patch).secondary for name in TRAINED + UNSEEN}
     drawn["tin_balls, another"] = open_specimen("tin_balls", seed=seed + 1).draw(patch).secondary
     return {
         name: np.clip(255.0 * values, 0, 255).astype(np.uint8) for name, values in drawn.items()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afdaemon.cli import sim_pictures
 from afdaemon.sim.errors import SettingError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from afdaemon.sim.links.stream import StreamServer
 
 app = typer.Typer(help="The simulated EM-30.")
+app.command()(sim_pictures.snapshot)
+app.command()(sim_pictures.gallery)
 
 
 @app.callback()

@@ -57,11 +57,11 @@ class GoldNanoparticles:
 
     def _wear(self, canvas: Canvas, patch: Patch) -> None:
         """Scratches of the polish, pits of the carbon, and flakes of gold."""
-        for number, (cell_um, depth) in enumerate(((2.0, 0.05), (7.0, 0.09), (40.0, 0.1))):
+        for number, (cell_um, depth) in enumerate(((2.0, 0.04), (7.0, 0.06), (40.0, 0.07))):
             marks = value_noise(patch, cell_um, seed=self.seed, stream=70 + number, aspect=50.0)
             width = np.float32(max(0.05, 0.7 * patch.step_um / cell_um))
             canvas.secondary -= depth * np.exp(-(((marks - 0.25) / width) ** 2))
-        pits, flakes = (1.0, 64.0), (0.25, 32.0)
+        pits, flakes = (1.0, 16.0), (0.25, 32.0)
         strew(canvas, patch, pits, seed=self.seed, stream=29, share=0.03, yields=(0.08, 0.1))
         strew(canvas, patch, flakes, seed=self.seed, stream=28, share=0.06, yields=(0.66, 0.9))
 

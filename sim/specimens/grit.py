@@ -32,25 +32,33 @@ def strew(
             radii=(0.06, 0.3),
         )
         hide_sky(canvas, grains, reach=1.6)
-        for where in spots(grains, canvas.shape, 1.3):
+        for where in spots(grains, canvas.shape, 1.2):
             r_px, u, v = (where.of(values) for values in (grains.r, grains.u, grains.v))
-            rho = np.sqrt(where.dx * where.dx + where.dy * where.dy)
-            outline = _outline(where.dx, where.dy, u, v)
-            cover = np.clip((outline - rho) * r_px + 0.5, 0.0, 1.0)
-            facing = np.sqrt(np.clip(1.0 - (rho / outline) ** 2, 0.0, 1.0))
-            relief = 0.07 / (facing + 0.25) + np.float32(0.07) * (where.dx - where.dy)
-            secondary = yields[0] - 0.12 + 0.2 * u + relief
-            canvas.blend(where, cover, secondary, yields[1] + 0.0 * secondary)
+            out, lit = _facets(where.dx, where.dy, u, v)
+            cover = np.clip((1.0 - out) * 0.75 * r_px + 0.5, 0.0, 1.0)
+            flank = np.clip((out - (0.3 + 0.3 * u)) * r_px * 0.5 + 0.5, 0.0, 1.0)
+            edge = np.exp(-(((1.0 - out) * r_px / (0.6 + 0.08 * r_px)) ** 2))
+            worn = 0.05 * np.sin(9.0 * where.dx + 20.0 * u) * np.sin(8.0 * where.dy + 30.0 * v)
+            secondary = yields[0] - 0.1 + 0.2 * v + 0.13 * flank * lit + 0.14 * edge + worn
+            canvas.blend(where, cover, secondary, yields[1] + 0.03 * lit)
             below = canvas.height_um[where.at]
-            canvas.raise_to(where, cover, below + r_px * np.float32(patch.step_um) * facing)
+            height = np.clip(2.0 * (1.0 - out), 0.0, 1.0) * r_px * np.float32(patch.step_um)
+            canvas.raise_to(where, cover, below + height)
 
 
-def _outline(dx: FloatImage, dy: FloatImage, u: FloatImage, v: FloatImage) -> FloatImage:
-    """Radius of a lumpy grain towards each spot: a circle with two and three bumps."""
-    rho2 = dx * dx + dy * dy + np.float32(1e-6)
-    cos2, sin2 = (dx * dx - dy * dy) / rho2, 2.0 * dx * dy / rho2
-    rho3 = rho2 * np.sqrt(rho2)
-    cos3 = dx * (dx * dx - 3.0 * dy * dy) / rho3
-    turn = np.float32(2.0 * np.pi) * v
-    twofold = cos2 * np.cos(turn) + sin2 * np.sin(turn)
-    return np.asarray(0.85 + 0.22 * u * twofold + 0.12 * (1.0 - u) * cos3, dtype=np.float32)
+def _facets(
+    dx: FloatImage, dy: FloatImage, u: FloatImage, v: FloatImage
+) -> tuple[FloatImage, FloatImage]:
+    """A broken grain of five flanks: how far out each spot is (1 at the outline), how far it faces the detector."""
+    out = np.zeros_like(dx + dy)
+    lit = np.zeros_like(out)
+    for number in range(5):
+        angle = np.float32(2.0 * np.pi) * (
+            v + 0.2 * number + 0.16 * np.mod(u * (7 + 6 * number), 1.0)
+        )
+        reach = 0.55 + 0.4 * np.mod(v * (11 + 5 * number) + u, 1.0)
+        cos, sin = np.cos(angle), np.sin(angle)
+        towards = (dx * cos + dy * sin) / reach
+        np.copyto(lit, np.broadcast_to(cos - sin, out.shape), where=towards > out)
+        np.maximum(out, towards, out=out)
+    return out, lit

@@ -100,6 +100,15 @@ class Canvas:
         self.backscatter = np.array(backscatter, dtype=np.float32)
         self.height_um = np.zeros_like(self.secondary)
 
+    @classmethod
+    def of(cls, surface: Surface) -> "Canvas":
+        """A copy of a surface, to be painted over."""
+        known = surface.backscatter
+        canvas = cls(surface.secondary, surface.secondary if known is None else known)
+        if surface.height_um is not None:
+            canvas.height_um = surface.height_um.copy()
+        return canvas
+
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width)."""
@@ -108,7 +117,9 @@ class Canvas:
     def surface(self) -> Surface:
         """What has been painted."""
         return Surface(
-            secondary=self.secondary, backscatter=self.backscatter, height_um=self.height_um
+            secondary=np.maximum(self.secondary, np.float32(0.02)),
+            backscatter=np.maximum(self.backscatter, np.float32(0.02)),
+            height_um=self.height_um,
         )
 
     def blend(self, where: Spots, cover: Floats, secondary: Floats, backscatter: Floats) -> None:

@@ -6,14 +6,14 @@ import pytest
 from afdaemon.sim.detector import Detector, detect
 from afdaemon.sim.imaging import Imager, View, crop, sharp_field
 from afdaemon.sim.optics import Optics, depth_of_focus_um
-from afdaemon.sim.specimens.catalogue import SPECIMENS, open_specimen
+from afdaemon.sim.specimens.catalogue import TRAINED, UNSEEN, open_specimen
 
 
 def view_at(magnification: float, x_um: float = 10.0) -> View:
     return View(x_um=x_um, y_um=-3.0, magnification=magnification, width_px=320, height_px=240)
 
 
-@pytest.mark.parametrize("name", SPECIMENS)
+@pytest.mark.parametrize("name", TRAINED + UNSEEN)
 @pytest.mark.parametrize("magnification", [500.0, 5_000.0, 20_000.0])
 def test_every_specimen_has_detail_at_every_magnification(name: str, magnification: float) -> None:
     field = crop(sharp_field(open_specimen(name, seed=5), view_at(magnification)), view_at(1.0))
@@ -23,7 +23,7 @@ def test_every_specimen_has_detail_at_every_magnification(name: str, magnificati
     assert np.percentile(neighbours, 95) > 0.05, "nothing is sharp to the pixel"
 
 
-@pytest.mark.parametrize("name", SPECIMENS)
+@pytest.mark.parametrize("name", TRAINED + UNSEEN)
 def test_the_same_seed_gives_the_same_bytes_and_another_place_others(name: str) -> None:
     def frame(seed: int, x_um: float) -> bytes:
         imager = Imager(open_specimen(name, seed=seed), Optics(), Detector())
@@ -35,7 +35,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_place_others(name: str) 
     assert frame(1, 0.0) != frame(1, 900.0)
 
 
-@pytest.mark.parametrize("name", SPECIMENS)
+@pytest.mark.parametrize("name", TRAINED + UNSEEN)
 def test_a_place_is_the_same_at_twice_the_magnification(name: str) -> None:
     """The middle of the wide field, enlarged, is the narrow field."""
     specimen = open_specimen(name, seed=2)

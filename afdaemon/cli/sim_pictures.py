@@ -1,0 +1,121 @@
+"""`afdaemon sim snapshot` and `afdaemon sim gallery`: pictures as the simulated instrument records them."""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from afdaemon.errors import UsageError
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+_LARGEST_SHEET_BYTES = 1_000_000
+_OTHER_PLACE = "give another place with --out"
+
+
+def snapshot(
+    *,
+    out: Annotated[Path, typer.Option(help="PNG or JPEG file; its truth goes beside it as .json")],
+    specimen: Annotated[
+        str | None, typer.Option(help="a specimen's name or image:PATH; default: tin_balls")
+    ] = None,
+    magnification: Annotated[int | None, typer.Option(help="20 to 150000; default: 2000")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="all that is random follows from it; default: 0")
+    ] = None,
+    defocus_dof: Annotated[
+        float, typer.Option(help="so many depths of focus beyond the best WD")
+    ] = 0.0,
+    mode: Annotated[
+        str | None, typer.Option(help="fast (320 x 240) or full (640 x 480); default: fast")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, a setting of the instrument; may be repeated"),
+    ] = None,
+) -> None:
+    """Take one frame of a simulated instrument; write it and its truth."""
+    _check_suffix(out, SUFFIXES)
+    _check_number(defocus_dof)
+    from afdaemon.cli.sim_settings import gather
+    from afdaemon.sim.snapshot import take
+
+    options = {"specimen": specimen, "magnification": magnification, "seed": seed, "mode": mode}
+    settings, _ = gather(None, set_ or [], options)
+    (shot,) = take(settings, [defocus_dof])
+    told = json.dumps(shot.as_json(), indent=2) + "\n"
+    _write_all({out: _encoded(out, shot.pixels), out.with_suffix(".json"): told.encode()})
+    typer.echo(
+        f"{out}: {shot.truth.specimen} at {shot.truth.magnification}x,"
+        f" {shot.defocus_dof:+.2f} DoF, score {shot.truth.score:.2f}"
+    )
+
+
+def gallery(
+    *,
+    out: Annotated[Path, typer.Option(help="PNG file")] = Path("gallery.png"),
+    seed: Annotated[int, typer.Option(help="all that is random follows from it")] = 0,
+    specimen: Annotated[
+        list[str] | None, typer.Option(help="a specimen's name or image:PATH; may be repeated")
+    ] = None,
+    magnification: Annotated[
+        list[int] | None, typer.Option(help="20 to 150000; may be repeated")
+    ] = None,
+    defocus_dof: Annotated[
+        list[float] | None, typer.Option(help="in depths of focus; may be repeated")
+    ] = None,
+) -> None:
+    """Draw a contact sheet: specimens x magnifications x defocus."""
+    _check_suffix(out, (".png",))
+    for offset in defocus_dof or ():
+        _check_number(offset)
+    from afdaemon.sim.gallery import Gallery, draw, encode
+
+    usual = Gallery()
+    shown = Gallery(
+        specimens=tuple(specimen or usual.specimens),
+        magnifications=tuple(magnification or usual.magnifications),
+        defocus_dof=tuple(defocus_dof or usual.defocus_dof),
+        seed=seed,
+    )
+    sheet = draw(shown)
+    _write_all({out: encode(sheet, limit_bytes=_LARGEST_SHEET_BYTES)})
+    typer.echo(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} pixels")
+
+
+def _check_suffix(out: Path, allowed: tuple[str, ...]) -> None:
+    if out.suffix.lower() not in allowed:
+        raise UsageError(
+            f"{out} does not end in {' or '.join(allowed)}", remedy="name the kind by the suffix"
+        )
+
+
+def _check_number(defocus_dof: float) -> None:
+    if not math.isfinite(defocus_dof):
+        raise UsageError(f"the defocus must be a number of depths of focus, not {defocus_dof}")
+
+
+def _encoded(out: Path, pixels: object) -> bytes:
+    import cv2
+    import numpy as np
+
+    return cv2.imencode(out.suffix.lower(), np.asarray(pixels, np.uint8))[1].tobytes()
+
+
+def _write_all(files: dict[Path, bytes]) -> None:
+    """Write all files, or none."""
+    written: list[Path] = []
+    try:
+        for path, content in files.items():
+            part = path.with_name(f".{path.name}.part")
+            written.append(part)
+            part.write_bytes(content)
+        for path in files:
+            path.with_name(f".{path.name}.part").replace(path)
+    except OSError as error:
+        for part in written:
+            part.unlink(missing_ok=True)
+        raise UsageError(
+            f"{next(iter(files))} cannot be written: {error.strerror}", remedy=_OTHER_PLACE
+        ) from error
