@@ -1,0 +1,37 @@
+"""The same seed and the same orders give the same frames, whatever link they go over and however long it takes."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from afdaemon.clock import ManualClock
+from afdaemon.drivers.wire.jpeg import decode_jpeg
+from afdaemon.sim.links.aisem import JPEG_QUALITY
+from afdaemon.sim.world import World
+
+Rig = Any  # the class stands in conftest.py, which is not importable
+
+WALK_UM = (11_400.0, 11_150.0, 10_980.0, 11_003.3)
+
+
+def as_sent(pixels: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """What the link leaves of a frame: the vendor's files are JPEG."""
+    if "aisem" not in name:
+        return pixels
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    return decode_jpeg(cv2.imencode(".jpg", pixels, quality)[1].tobytes())
+
+
+async def test_every_link_delivers_the_frames_of_the_seed(rig: Rig) -> None:
+    world = World(rig.world.settings, clock=ManualClock())
+    for wd_um in WALK_UM:
+        world.command(wd_um, world.magnification)
+        await world.settle()
+        expected = await world.expose()
+        await rig.microscope.move_wd(wd_um)
+        await rig.microscope.read_state()
+        frame = await rig.microscope.grab()
+        assert np.array_equal(frame.pixels, as_sent(expected.pixels, rig.microscope.name))
+        assert abs(frame.wd_um - expected.wd_um) < 0.06
