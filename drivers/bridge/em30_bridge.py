@@ -10,6 +10,7 @@ It runs on the vendor's PC: one file, Python 3.9 or newer, nothing to install.
 What it promises: a MOVE is acknowledged only after the vendor's software has answered, is never repeated by the bridge
 itself, and is refused with the reason where it was not carried out. Where nobody can know (the vendor's software fell
 silent, or its link broke under the command) the bridge hangs up on the daemon, which then knows that it does not know.
+While the vendor's software is away the daemon is refused, with the reason.
 A frame belongs to the last command: what lay in the folder before, or shows another WD, is never handed on. The JPEG
 goes through as it is.
 
@@ -43,7 +44,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, NamedTuple, NoReturn, Union, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Sequence
 
 __version__ = "1.0.0"
 
@@ -54,8 +55,8 @@ class Trouble(Exception):
     """A request that was not carried out, and why: the daemon is told."""
 
 
-class Unsure(Exception):
-    """A command that may or may not have been carried out: the daemon is hung up on."""
+class Broken(Exception):
+    """The vendor's link broke under a request, which may or may not have been carried out: the daemon is hung up on."""
 
 
 class BadInput(Exception):
@@ -541,6 +542,9 @@ HALF_WRITTEN_S = 0.75
 POLL_S = 0.02
 MAX_DROPPED = 5
 MAX_OWED = 16
+MAX_EARLIER = 16
+READBACK_UM = 2.1
+"""How far a frame's WD may lie from its order's. ASSUMED."""
 RECONNECT_FIRST_S, RECONNECT_CAP_S, GOOD_AFTER_S = 0.25, 3.0, 5.0
 STAGE_TIME_US = 5_000_000
 """How long a stage move takes at most: nothing tells of its end. ASSUMED: the known client waits 4 to 5 s."""
@@ -569,18 +573,18 @@ class VendorLine(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer has gone."""
-        said = on_one_line(self._held.decode(VENDOR_ENCODING, errors="replace"))
-        self._end("it closed the connection" + (f": {said}" if said else ""))
+        said = refusal(bytes(self._held))
+        self._end(f"it closed the connection: {said}" if said else "it closed the connection")
 
     def send(self, data: bytes) -> None:
-        """Send a command to which a reply is awaited, or none. Raises `Trouble` when the line is over."""
+        """Send a command to which a reply is awaited, or none. Raises `Broken` when the line is over."""
         if self.over.is_set() or self._transport is None:
-            raise Trouble(f"the link to the vendor's software is down: {self.why_over}")
+            raise Broken(f"the link to the vendor's software broke: {self.why_over}")
         self._held.clear()
         self._transport.write(data)
 
     async def reply(self, timeout_s: float) -> bytes | None:
-        """What the vendor's software says now; None where it says nothing. Raises `Unsure` when the line breaks."""
+        """What the vendor's software says now; None where it says nothing. Raises `Broken` when the line breaks."""
         await self._more_within(timeout_s)
         while 0 < len(self._held) <= MAX_REPLY_BYTES and await self._more_within(QUIET_S):
             pass
@@ -588,9 +592,9 @@ class VendorLine(asyncio.Protocol):
         self._held.clear()
         if len(reply) > MAX_REPLY_BYTES:
             self.abort("a reply had no end")
-        elif reply or not self.over.is_set():
-            return reply or None
-        raise Unsure(f"the link to the vendor's software broke: {self.why_over}")
+        if self.over.is_set():  # what was heard may be half a reply
+            raise Broken(f"the link to the vendor's software broke: {self.why_over}")
+        return reply or None
 
     async def _more_within(self, timeout_s: float) -> bool:
         if self.over.is_set():
@@ -639,18 +643,24 @@ class Shot(NamedTuple):
 
 
 class Session:
-    """Commands and frames over one line. A broken one is thrown away whole: nothing known outlives it.
+    """Commands and frames over one line.
+
+    A broken one is thrown away whole: nothing outlives it but `earlier`, the places commanded before, whose frames may
+    still come.
 
     Every WDMAG makes exactly one pair, in order, after the column has settled. So the session keeps the orders that it
     is owed a pair of: a move leaves one, `grab` takes it, or repeats the command when none is owed.
     """
 
-    def __init__(self, line: VendorLine, folder: DropFolder, options: Options) -> None:
+    def __init__(
+        self, line: VendorLine, folder: DropFolder, options: Options, earlier: deque[Place]
+    ) -> None:
         self.line = line
         self._folder = folder
         self._options = options
         self._target: Place | None = None
         self._known: Place | None = None
+        self._earlier = earlier
         self._owed: deque[Order] = deque(maxlen=MAX_OWED)
         self._evidence_us = 0  # a frame counts when its order was acknowledged no earlier
         self._infor_late = False
@@ -662,13 +672,10 @@ class Session:
             await asyncio.sleep(HANDSHAKE_GAP_S)
 
     async def present(self) -> Place:
-        """Where the instrument stands: by GET_INFOR, or as last known. Raises `Trouble`."""
+        """Where the instrument stands: by GET_INFOR, or as last known. Raises `Trouble`, `Broken`."""
         if not self._infor_late:
             self.line.send(b"GET_INFOR")
-            try:
-                reply = await self.line.reply(INFOR_TIMEOUT_S)
-            except Unsure as error:  # nothing was commanded
-                raise Trouble(str(error)) from error
+            reply = await self.line.reply(INFOR_TIMEOUT_S)
             self._infor_late = reply is None
             with contextlib.suppress(ValueError):
                 self._known = read_parameters(reply or b"")
@@ -679,7 +686,7 @@ class Session:
         return self._known
 
     async def move(self, wd_um: float, magnification: float) -> int:
-        """Go there (magnification 0: as it is); the clock at the acknowledgement. Raises `Trouble`, `Unsure`."""
+        """Go there (magnification 0: as it is); the clock at the acknowledgement. Raises `Trouble`, `Broken`."""
         if not magnification:
             magnification = (self._known or await self.present()).magnification
         self._evidence_us = await self._command(Place(wd_um, round(magnification)))
@@ -693,7 +700,7 @@ class Session:
         return clock_us
 
     async def grab(self, wanted: Wanted) -> Shot:
-        """The pair that is owed, or one more at the present place. Raises `Trouble`, `Unsure`."""
+        """The pair that is owed, or one more at the present place. Raises `Trouble`, `Broken`."""
         while wanted() and now_us() < self._evidence_us:  # noqa: ASYNC110 - both come with time alone
             await asyncio.sleep(POLL_S)
         until_s = now_s() + self._options.frame_timeout_s
@@ -714,11 +721,12 @@ class Session:
         data = wdmag(place)
         if await asyncio.to_thread(self._folder.clear) and self._owed:
             self._owed.popleft()
+        self._earlier.append(place)
         self.line.send(data)
         reply = await self._reply_to_wdmag()
         if reply is None:  # a late answer would be taken for that of the next command
             self.line.abort("a command was not answered in time")
-            raise Unsure(
+            raise Broken(
                 f"the vendor's software did not answer {data.decode()} within {REPLY_TIMEOUT_S:g} s"
             )
         refused = refusal(reply)
@@ -768,7 +776,7 @@ class Session:
 
     def _check(self, until_s: float, wanted: Wanted, problem: str) -> None:
         if self.line.over.is_set():
-            raise Trouble(f"the link to the vendor's software broke: {self.line.why_over}")
+            raise Broken(f"the link to the vendor's software broke: {self.line.why_over}")
         if not wanted():
             raise Trouble("nobody waits for the frame any more")
         if now_s() >= until_s:
@@ -781,21 +789,27 @@ class Session:
             self._owed.popleft()
 
     def _judge(self, pair: Pair) -> Shot | None:
-        """The shot, if the pair belongs to the last command. It, and what was owed before it, is owed no more."""
+        """The shot, unless the pair belongs to an older command. It, and what was owed before it, is owed no more.
+
+        A pair that belongs to no command at all is handed on: the daemon decides what is evidence.
+        """
         end_us = now_us()
         orders = list(self._owed)
-        mine = next((n for n, order in enumerate(orders) if self._shows(pair.place, order)), None)
-        for _ in range(min(len(orders), 1 if mine is None else mine + 1)):
+        mine = next((n for n, order in enumerate(orders) if is_at(pair.place, order.place)), None)
+        older = mine is None and any(is_at(pair.place, place) for place in self._earlier)
+        mine = mine or 0
+        for _ in orders[: mine + 1]:
             self._owed.popleft()
-        if mine is None or orders[mine].ack_us < self._evidence_us:
+        if older or not orders or orders[mine].ack_us < self._evidence_us:
             return None
         self._known = pair.place
         return Shot(pair, orders[mine].ack_us, end_us)
 
-    def _shows(self, seen: Place, order: Order) -> bool:
-        tolerance_um = self._options.tolerance_um + WD_RESOLUTION_UM
-        same_wd = abs(seen.wd_um - order.place.wd_um) <= tolerance_um
-        return same_wd and seen.magnification == order.place.magnification
+
+def is_at(seen: Place, ordered: Place) -> bool:
+    """Whether a frame may have been taken by this order."""
+    same_wd = abs(seen.wd_um - ordered.wd_um) <= READBACK_UM
+    return same_wd and seen.magnification == ordered.magnification
 
 
 class Vendor:
@@ -805,8 +819,10 @@ class Vendor:
         self._folder = folder
         self._options = options
         self._session: Session | None = None
+        self._earlier: deque[Place] = deque(maxlen=MAX_EARLIER)
         self._why_down = "it has not been reached yet"
         self._turn = asyncio.Lock()
+        self.on_lost: Callable[[str], None] = log.debug
 
     async def keep_connected(self) -> None:
         """Connect, and connect again whenever the line ends, until cancelled."""
@@ -821,6 +837,7 @@ class Vendor:
                 log.info("connected to the vendor's software at %s", self._options.vendor)
                 await self._session.line.over.wait()
                 self._complain(self._session.line.why_over)
+                self.on_lost(self.problem())
             if now_s() - began_s >= GOOD_AFTER_S:
                 delay_s = RECONNECT_FIRST_S
             await asyncio.sleep(delay_s)
@@ -832,7 +849,7 @@ class Vendor:
         vendor = self._options.vendor
         opening = loop.create_connection(VendorLine, vendor.host, vendor.port)
         _, line = await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
-        session = Session(line, self._folder, self._options)
+        session = Session(line, self._folder, self._options, self._earlier)
         try:
             await session.greet()
         except asyncio.CancelledError:
@@ -840,15 +857,21 @@ class Vendor:
             raise
         return session
 
+    def problem(self) -> str:
+        """Why nothing can be asked of it now; nothing where it can."""
+        if self._session is not None and not self._session.line.over.is_set():
+            return ""
+        return f"the vendor's software at {self._options.vendor} is not connected: {self._why_down}"
+
     def session(self) -> Session:
         """The session, up. Raises `Trouble` at once where it is down."""
-        if self._session is None or self._session.line.over.is_set():
-            address = self._options.vendor
-            raise Trouble(f"the vendor's software at {address} is not connected: {self._why_down}")
+        problem = self.problem()
+        if self._session is None or problem:
+            raise Trouble(problem)
         return self._session
 
     async def answer(self, request: Message, wanted: Wanted) -> Answer:
-        """Carry out a request when its turn comes, if it is still `wanted` then. Raises `Trouble`, `Unsure`."""
+        """Carry out a request when its turn comes, if it is still `wanted` then. Raises `Trouble`, `Broken`."""
         self.session()
         async with self._turn:
             if not wanted():
@@ -876,7 +899,7 @@ class Vendor:
 
 Answer = Union[int, Shot, Place]
 """The clock at an acknowledgement, a frame, or the state."""
-CONNECT_ERRORS = (OSError, Trouble, asyncio.TimeoutError)
+CONNECT_ERRORS = (OSError, Broken, asyncio.TimeoutError)
 
 
 # --- the daemon ---
@@ -988,7 +1011,6 @@ class Visit:
         if lowest <= VERSION <= highest:
             problem = self._server.seat(self)
         if problem:
-            log.warning("%s is refused: %s", self.peer, problem)
             await self._refuse(hello, problem)
             self.leave()
             return
@@ -1013,8 +1035,8 @@ class Visit:
         except Trouble as trouble:
             log.info("%s of %s is refused: %s", request.kind.name, self.peer, trouble)
             await self._refuse(self._busy_with or request, str(trouble))
-        except Unsure as unsure:
-            self.hang_up(f"{request.kind.name} may or may not have been carried out: {unsure}")
+        except Broken as broken:
+            self.hang_up(f"{request.kind.name} may or may not have been carried out: {broken}")
         else:
             await self._send(self._server.message_of(answer, self._busy_with or request))
 
@@ -1044,8 +1066,10 @@ class DaemonServer:
         self._seated: Visit | None = None
         self._visits: set[Visit] = set()
         self._tasks: set[asyncio.Future[None]] = set()
-        self._server: asyncio.AbstractServer | None = None
+        self._server: asyncio.Server | None = None
         self._frames = 0
+        self._refused = ""
+        vendor.on_lost = self._vendor_lost
 
     async def start(self) -> Address:
         """Listen; where. Raises `BadInput`."""
@@ -1069,13 +1093,22 @@ class DaemonServer:
 
     def seat(self, visit: Visit) -> str:
         """Why `visit` cannot be served now; nothing where it can."""
-        other = self._seated
-        if other is not None and other is not visit and not other.gone:
+        problem, other = self.vendor.problem(), self._seated
+        if not problem and other is not None and other is not visit and not other.gone:
             if other.silent_s <= SILENT_S:
-                return f"another client is connected: {other.peer}"
-            other.hang_up(f"it was silent for {other.silent_s:.0f} s; {visit.peer} takes its place")
-        self._seated = visit
-        return ""
+                problem = f"another client is connected: {other.peer}"
+            else:
+                other.hang_up(f"silent for {other.silent_s:.0f} s; {visit.peer} takes its place")
+        if problem and problem != self._refused:  # a daemon tries again and again: one line will do
+            log.warning("%s is refused: %s", visit.peer, problem)
+        self._refused = problem
+        self._seated = self._seated if problem else visit
+        return problem
+
+    def _vendor_lost(self, problem: str) -> None:
+        """Without an instrument behind it the link is worth nothing, and the daemon should know at once."""
+        if self._seated is not None and not self._seated.gone:
+            self._seated.hang_up(problem)
 
     def message_of(self, answer: Answer, request: Message) -> Message:
         """The message that carries an answer."""
@@ -1173,7 +1206,6 @@ class Options(NamedTuple):
     vendor: Address
     allow: tuple[Network, ...]
     frame_timeout_s: float = 3.0
-    tolerance_um: float = 2.0
     log: Path | None = None
     check: bool = False
 
@@ -1207,7 +1239,6 @@ def make_parser() -> Parser:
         metavar="S",
         help="wait for a frame (%(default)s)",
     )
-    add("--tolerance", type=float, default=2.0, metavar="UM", help="of a frame's WD (%(default)s)")
     add("--log", type=Path, metavar="FILE", help="log to this file too; it is rotated")
     add("--check", action="store_true", help="look at folder, port and vendor's software, and end")
     version = f"em30_bridge {__version__}, stream version {VERSION}"
@@ -1225,7 +1256,6 @@ def parse_options(words: Sequence[str]) -> Options:
         vendor=parse_address(given.vendor, "--vendor", lowest_port=1),
         allow=parse_networks(given.allow, listen),
         frame_timeout_s=in_range(given.frame_timeout, "--frame-timeout", 0.1, 600.0, "s"),
-        tolerance_um=in_range(given.tolerance, "--tolerance", 0.0, 1000.0, "um"),
         log=given.log,
         check=given.check,
     )
@@ -1281,33 +1311,41 @@ def start_log(path: Path | None) -> None:
     log.setLevel(logging.INFO)
 
 
-async def serve(options: Options) -> None:
-    """Run until told to stop. Raises `BadInput`."""
+@contextlib.asynccontextmanager
+async def bridging(options: Options) -> AsyncIterator[tuple[Address, asyncio.Future[None]]]:
+    """The bridge at work: where it listens, and what keeps the vendor's link up. Raises `BadInput`."""
     vendor = Vendor(DropFolder(options.folder), options)
     server = DaemonServer(vendor, options)
     address = await server.start()
     log.info("listening on %s, folder %s", address, options.folder)
-    stop = asyncio.ensure_future(told_to_stop().wait())
     keeper = asyncio.ensure_future(vendor.keep_connected())
     try:
-        await asyncio.wait({stop, keeper}, return_when=asyncio.FIRST_COMPLETED)
-        if keeper.done():
-            keeper.result()
+        yield address, keeper
     finally:
-        stop.cancel()
         keeper.cancel()
         await server.stop()
         await vendor.finish()
+        await asyncio.gather(keeper, return_exceptions=True)
         log.info("ended")
 
 
-def told_to_stop() -> asyncio.Event:
-    """Set by SIGINT and SIGTERM. Windows has no such handlers: there Ctrl-C cancels the program."""
+async def serve(options: Options) -> None:
+    """Run until told to stop. Raises `BadInput`."""
+    async with bridging(options) as (_, keeper):
+        stop = asyncio.ensure_future(told_to_stop())
+        await asyncio.wait({stop, keeper}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if keeper.done():
+            keeper.result()
+
+
+async def told_to_stop() -> None:
+    """Return at SIGINT or SIGTERM. Windows has no such handlers: there Ctrl-C cancels the program."""
     stop = asyncio.Event()
     with contextlib.suppress(NotImplementedError):
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+    await stop.wait()
 
 
 async def check(options: Options) -> bool:

@@ -212,19 +212,22 @@ async def test_a_move_without_end_of_reply_is_not_acknowledged(
         await daemon.ask(FIRST)
 
 
-async def test_while_the_vendors_software_is_down_requests_are_refused_at_once(
-    vendor: Vendor, bridge: Bridge, daemon: Daemon
+async def test_while_the_vendors_software_is_away_the_daemon_is_refused_at_once(
+    vendor: Vendor, bridge: Bridge, daemon: Daemon, kit: Kit
 ) -> None:
     await vendor.stop()
-    await bridge.says("is not connected")
-    for request in (FIRST, Grab(), GetState(), MoveStage(x_um=1.0, y_um=1.0)):
-        async with asyncio.timeout(1.0):
-            answer = await daemon.ask(request)
+    with pytest.raises(kit.hung_up):
+        await daemon.hear()
+    async with asyncio.timeout(1.0), kit.visit(bridge.port) as refused:
+        answer = await refused.ask(Hello(name="a test"))
         assert isinstance(answer, Refused)
         assert f"127.0.0.1:{vendor.port} is not connected" in answer.reason
+        with pytest.raises(kit.hung_up):
+            await refused.hear()
     await vendor.start()
     await bridge.says("connected to the vendor", times=2)
-    assert isinstance(await daemon.ask(GetState()), State)
+    async with kit.connect(bridge.port) as again:
+        assert isinstance(await again.ask(GetState()), State)
     assert vendor.orders == []
 
 
@@ -283,12 +286,27 @@ async def test_the_pair_of_an_older_command_is_passed_over(
     assert len(vendor.orders) == 2
 
 
-async def test_a_pair_of_no_command_is_replaced(vendor: Vendor, daemon: Daemon, kit: Kit) -> None:
-    for text in (kit.text(9_000.0), kit.text(WD_UM, 3000)):
-        vendor.script = [writes(vendor, kit.jpeg(1), text)]
+async def test_a_late_pair_of_a_session_before_is_passed_over(
+    vendor: Vendor, bridge: Bridge, daemon: Daemon, kit: Kit
+) -> None:
+    vendor.script = [acknowledged_only, acknowledged_only]
+    await daemon.ask(Move(wd_um=11_000.0))
+    vendor.hang_up()
+    await bridge.says("connected to the vendor", times=2)
+    async with kit.connect(bridge.port) as again:
+        await again.ask(FIRST)
+        vendor.put(kit.jpeg(1), kit.text(11_000.0))
+        assert (await frame(again)).wd_um == WD_UM
+
+
+async def test_a_pair_of_no_command_is_for_the_daemon_to_judge(
+    vendor: Vendor, daemon: Daemon, kit: Kit
+) -> None:
+    for place in ((9_000.0, 2000), (WD_UM, 3000)):
+        vendor.script = [writes(vendor, kit.jpeg(1), kit.text(*place))]
         await daemon.ask(FIRST)
         got = await frame(daemon)
-        assert (got.wd_um, got.magnification) == (WD_UM, 2000.0)
+        assert (got.wd_um, got.magnification) == place
 
 
 async def test_a_pair_is_taken_when_it_is_whole(vendor: Vendor, daemon: Daemon, kit: Kit) -> None:

@@ -41,6 +41,7 @@ QUICK = {
 class Rig:
     microscope: Microscope
     instrument: Instrument
+    link: str
 
     @property
     def world(self) -> World:
@@ -114,7 +115,7 @@ async def idle(link: OpenMicroscope, plan: FaultPlan, tmp_path: Path) -> AsyncIt
     clock = ScaledClock(SPEED)
     instrument = Instrument(World(SETTINGS, clock=clock), plan, clock=clock)
     async with link(instrument, tmp_path) as microscope:
-        yield Rig(microscope, instrument)
+        yield Rig(microscope, instrument, link.__name__)
         await microscope.close()
 
 

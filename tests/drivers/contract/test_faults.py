@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +95,12 @@ def assert_true(frame: Frame, wd_um: float, exposed: list[Exposed], *, damaged: 
 @pytest.mark.parametrize("probability", [1.0, 0.4])
 @pytest.mark.parametrize("fault", Fault)
 async def test_a_fault_is_survived_or_told(
-    rig: Rig, plan: FaultPlan, fault: Fault, probability: float, exposed: list[Exposed]
+    rig: Rig,
+    link: Callable[..., object],
+    plan: FaultPlan,
+    fault: Fault,
+    probability: float,
+    exposed: list[Exposed],
 ) -> None:
     # A JPEG has no checksum: one with some other bytes may well be decoded, and nobody can tell.
     jpeg = fault is Fault.FRAME_CORRUPT and rig.link in ("aisem", "bridge")
