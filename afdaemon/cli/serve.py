@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SIM_START_S = 60.0
 """Longest wait for the simulator; drawing a specimen takes a few seconds."""
 SIM_STOP_S = 5.0
+AISEM = "aisem"
+"""The simulator's link unless its option says otherwise."""
 
 
 def serve(
@@ -61,6 +63,12 @@ def sim_arguments(options: Sequence[str]) -> list[str]:
     return arguments
 
 
+def link_of(arguments: Sequence[str]) -> str:
+    """The link that `afdaemon sim serve` serves with these `arguments`."""
+    links = [text.removeprefix("--link=") for text in arguments if text.startswith("--link=")]
+    return links[-1] if links else AISEM
+
+
 async def _serve(loaded: "Loaded", endpoints: Sequence[str], insecure: bool) -> None:
     from afdaemon import logs, service
 
@@ -81,12 +89,15 @@ async def _with_simulator(
     from afdaemon.config import load
 
     given = load(config).given
+    link = link_of(options)
     async with simulator(scratch / "aisem", options) as (host, port):
         flags: dict[str, object] = {
+            "microscope.link": link,
             "microscope.host": host,
             "microscope.port": port,
-            "microscope.folder": scratch / "aisem",
         }
+        if link == AISEM:
+            flags["microscope.folder"] = scratch / "aisem"
         if "journal.path" not in given:
             flags["journal.path"] = scratch / "journal"
         await _serve(load(config, flags=flags), endpoints, insecure)
@@ -103,9 +114,11 @@ async def simulator(folder: Path, options: Sequence[str]) -> AsyncIterator[tuple
         UsageError: it does not start; it has said why on stderr.
     """
     command = [sys.executable, "-m", "afdaemon", "sim", "serve", "--port=0", "--until-eof"]
+    if link_of(options) == AISEM:
+        command.append(f"--folder={folder}")
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *command, f"--folder={folder}", *options, stdin=pipe, stdout=pipe, start_new_session=True
+        *command, *options, stdin=pipe, stdout=pipe, start_new_session=True
     )
     try:
         yield await _address_of(process)

@@ -110,8 +110,12 @@ def untrained(folder: Path) -> str:
     return f"[models]\ndevice = 'cpu'\nthreads = 1\naenet = '{aenet}'\nacnet = '{acnet}'\n"
 
 
-def test_serve_with_a_simulator_answers_and_ends_with_it(folder: Path, untrained: str) -> None:
-    options = ["specimen=tem_grid", "start_wd_um=12000", f"truth={folder / 'truth.json'}"]
+@pytest.mark.parametrize("link", ["aisem", "stream"])
+def test_serve_with_a_simulator_answers_and_ends_with_it(
+    folder: Path, untrained: str, link: str
+) -> None:
+    options = ["specimen=tem_grid", "start_wd_um=12000", f"link={link}"]
+    options += [f"truth={folder / 'truth.json'}"] if link == "aisem" else []
     wanted = [word for option in options for word in ("--sim-option", option)]
     with serve("--config", config(folder, untrained), "--sim", *wanted) as process:
         try:
@@ -131,7 +135,7 @@ def test_serve_with_a_simulator_answers_and_ends_with_it(folder: Path, untrained
             _, rest = process.communicate(timeout=ENDS_S)
     assert process.returncode == 0
     assert "Traceback" not in "".join(log) + rest
-    address = re.search(r"aisem, ([\d.]+):(\d+)", "".join(log))
+    address = re.search(rf"{link}, ([\d.]+):(\d+)", "".join(log))
     assert address is not None
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((address[1], int(address[2])), timeout=1.0)
