@@ -23,6 +23,8 @@ _UNSEEN_PX = 1e-3
 _LOBES = 4
 _STREAK_SHARE = 1 / 8
 """Length over which a streak fades, as a share of the line. ASSUMED."""
+_STREAK_STRENGTH = 0.4
+"""Standard deviation of a streak, as a share of the signal that the charging spot itself adds. ASSUMED."""
 _CHARGE_LINES = 6.0
 """Lines over which the charge on the surface changes. ASSUMED."""
 
@@ -42,7 +44,7 @@ class ScanFlaws:
     vibration_nm: float = 0.5
     vibration_hz: float = 28.0
     drift_nm_per_s: tuple[float, float] = (0.5, 0.5)
-    charging: float = 0.25
+    charging: float = 0.15
 
 
 FLAWLESS = ScanFlaws(
@@ -143,7 +145,9 @@ def charge(
     `signal`, `charging` and `streak` are (H, W); `z`, (H,), holds one standard normal a line, of which neighbouring
     lines share most.
     """
-    slow = _trailing(z[None, :], _CHARGE_LINES)[0] * np.float32(math.sqrt(2.0 * _CHARGE_LINES))
+    slow = _trailing(z[None, :], _CHARGE_LINES)[0] * np.float32(
+        _STREAK_STRENGTH * math.sqrt(2.0 * _CHARGE_LINES)
+    )
     signal += np.float32(strength) * charging
     signal += (np.float32(strength) * slow)[:, None] * streak
 
