@@ -23,11 +23,20 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "entry_points", OFFERED.select)
 
 
-def test_the_built_in_link_is_there(tmp_path: Path) -> None:
-    assert "aisem" in link_names()
-    microscope = open_microscope("aisem", {"folder": str(tmp_path)}, clock=ManualClock())
+@pytest.mark.parametrize(
+    ("link", "settings", "name"),
+    [
+        ("aisem", {"folder": "."}, "em30 (aisem, 127.0.0.1:9025)"),
+        ("stream", {}, "em30 (stream, 127.0.0.1:9030)"),
+        ("stream", {"host": "vendor-pc", "port": 1}, "em30 (stream, vendor-pc:1)"),
+        ("usb", {}, "em30 (usb"),
+    ],
+)
+def test_the_built_in_links_are_there(link: str, settings: dict[str, object], name: str) -> None:
+    assert link in link_names()
+    microscope = open_microscope(link, settings, clock=ManualClock())
     assert isinstance(microscope, Microscope)
-    assert microscope.name == "em30 (aisem, 127.0.0.1:9025)"
+    assert microscope.name.startswith(name)
 
 
 def test_an_unknown_link_names_those_there_are() -> None:
@@ -46,19 +55,31 @@ def test_a_package_may_offer_a_link_but_not_take_one_over(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("settings", "complaint"),
+    ("link", "settings", "complaint"),
     [
-        ({}, "the setting folder is missing"),
-        ({"folder": ".", "prot": 1}, "no setting prot; did you mean port?"),
-        ({"folder": ".", "port": 0}, "port is a whole number in 1 to 65535, not 0"),
-        ({"folder": ".", "port": True}, "port is a whole number"),
-        ({"folder": ".", "reply_timeout_s": float("nan")}, "finite number above 0, not nan"),
-        ({"folder": ".", "wd_tolerance_um": "2"}, "finite number above 0, not '2'"),
-        ({"folder": ".", "max_dropped_in_row": 0}, "whole number in 1 to 1000"),
-        ({"folder": ".", "host": ""}, "host is empty"),
+        ("stream", {"folder": "."}, "there is no setting folder"),
+        ("stream", {"port": 70_000}, "port is a whole number in 1 to 65535"),
+        ("stream", {"ping_s": 0}, "ping_s is a finite number above 0"),
+        ("stream", {"host": ""}, "host is empty"),
+        ("usb", {"vendor_id": 65536}, "vendor_id is a whole number in 0 to 65535"),
+        ("usb", {"host": "x"}, "there is no setting host"),
+        ("aisem", {}, "the setting folder is missing"),
+        ("aisem", {"folder": ".", "prot": 1}, "no setting prot; did you mean port?"),
+        ("aisem", {"folder": ".", "port": 0}, "port is a whole number in 1 to 65535, not 0"),
+        ("aisem", {"folder": ".", "port": True}, "port is a whole number"),
+        (
+            "aisem",
+            {"folder": ".", "reply_timeout_s": float("nan")},
+            "finite number above 0, not nan",
+        ),
+        ("aisem", {"folder": ".", "wd_tolerance_um": "2"}, "finite number above 0, not '2'"),
+        ("aisem", {"folder": ".", "max_dropped_in_row": 0}, "whole number in 1 to 1000"),
+        ("aisem", {"folder": ".", "host": ""}, "host is empty"),
     ],
 )
-def test_a_wrong_setting_is_told_by_name(settings: dict[str, object], complaint: str) -> None:
+def test_a_wrong_setting_is_told_by_name(
+    link: str, settings: dict[str, object], complaint: str
+) -> None:
     with pytest.raises(SettingsError) as caught:
-        open_microscope("aisem", settings, clock=ManualClock())
+        open_microscope(link, settings, clock=ManualClock())
     assert complaint in str(caught.value)

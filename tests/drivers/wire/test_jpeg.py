@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.drivers.errors import FrameInvalid
-from afdaemon.drivers.wire.jpeg import jpeg_size
+from afdaemon.drivers.wire.jpeg import decode_jpeg, jpeg_size
 
 
 def a_jpeg(width: int, height: int, *, channels: int = 1, progressive: bool = False) -> bytes:
@@ -44,3 +44,22 @@ def test_any_mutation_gives_a_size_or_a_typed_error(junk: bytes, at: int, remove
         return
     assert 1 <= width <= 65_535
     assert 1 <= height <= 65_535
+
+
+def test_the_first_channel_is_read_and_cannot_be_written() -> None:
+    image = np.zeros((24, 32, 3), np.uint8)
+    image[..., 0] = 200
+    done, data = cv2.imencode(".jpg", image)
+    assert done
+    pixels = decode_jpeg(data.tobytes())
+    assert pixels.shape == (24, 32)
+    assert abs(float(pixels.mean()) - 200.0) < 5.0
+    assert not pixels.flags.writeable
+
+
+@pytest.mark.parametrize("at", [20, 100, 300])
+def test_a_jpeg_that_is_not_whole_is_invalid(at: int) -> None:
+    done, data = cv2.imencode(".jpg", np.zeros((24, 32), np.uint8))
+    assert done
+    with pytest.raises(FrameInvalid):
+        decode_jpeg(data.tobytes()[:at])
