@@ -196,7 +196,7 @@ class ScanSettings:
 class StageSettings:
     """Stage and the specimen's tilt on it."""
 
-    speed_um_per_s: float = number(2_000.0, 1.0, 100_000.0, "um/s", "speed of a move")
+    speed_um_per_s: float = number(2_000.0, 10.0, 100_000.0, "um/s", "speed of a move")
     least_s: float = number(0.3, 0.0, 60.0, "s", "the shortest move takes as long")
     tilt_deg: float = number(0.0, 0.0, 70.0, "degrees", "how steeply the specimen rises")
     tilt_azimuth_deg: float = number(
