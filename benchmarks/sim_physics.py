@@ -11,6 +11,7 @@ import sim_physics_focus
 import sim_physics_mtf
 import sim_physics_noise
 import sim_physics_speed
+import sim_physics_wires
 from reporting import Bar, close, parse, publish
 
 SECTIONS = (
@@ -19,6 +20,7 @@ SECTIONS = (
     sim_physics_focus,
     sim_physics_noise,
     sim_physics_column,
+    sim_physics_wires,
 )
 
 
