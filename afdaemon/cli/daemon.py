@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from afdaemon import __version__
-from afdaemon.cli import api, config, demo, score, serve, sim, train
+from afdaemon.cli import api, bridge, config, demo, score, serve, sim, train
 from afdaemon.cli.runner import run_app
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(sim.app, name="sim")
 app.add_typer(api.app, name="api")
 app.command("score")(score.score)
+app.command("bridge")(bridge.bridge)
 app.command("demo")(demo.demo)
 
 

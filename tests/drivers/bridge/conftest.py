@@ -6,11 +6,10 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
 
 import cv2
 import numpy as np
@@ -100,11 +99,12 @@ async def running(
     python: str = sys.executable,
     port: int = 0,
     constants: Mapping[str, float] | None = None,
+    options: Sequence[str] = (),
 ) -> AsyncIterator[Bridge]:
     """A bridge that listens; it is gone when the context ends."""
     program = ("-c", LAUNCH, str(PROGRAM), json.dumps(constants)) if constants else (str(PROGRAM),)
     where = ("--folder", str(folder), "--vendor", f"127.0.0.1:{vendor_port}")
-    words = (*ALONE, *program, *where, "--listen", f"127.0.0.1:{port}")
+    words = (*ALONE, *program, *where, "--listen", f"127.0.0.1:{port}", *options)
     process = await asyncio.create_subprocess_exec(python, *words, stderr=subprocess.PIPE)
     bridge = Bridge(process)
     bridge.reading = asyncio.create_task(bridge.read())
@@ -147,12 +147,13 @@ class Daemon:
                 self._decoder.feed(data)
         return received.message
 
-    async def ask(self, message: Message) -> Message:
+    async def ask(self, message: Message) -> Answer:
         """The answer to `message`; answers to others are passed over."""
         sequence = self.send(message)
         while True:
             answer = await self.hear()
-            if isinstance(answer, get_args(Answer)) and answer.answers == sequence:
+            if getattr(answer, "answers", None) == sequence:
+                assert isinstance(answer, Answer)
                 return answer
 
     async def close(self) -> None:
