@@ -170,5 +170,5 @@ def _window_um(beside_um: FloatImage, rib_phase: FloatImage, rib_um: float) -> F
 
 
 def _shown(period_px: float) -> float:
-    """How far a pattern of that period can be drawn: 0 below 2.5 drawing pixels, 1 from 6 on."""
-    return float(np.clip((period_px - 2.5) / 3.5, 0.0, 1.0))
+    """How far a pattern of that period can be drawn: 0 up to 5 drawing pixels, 1 from 10 on."""
+    return float(np.clip((period_px - 5.0) / 5.0, 0.0, 1.0))

@@ -17,7 +17,7 @@ _COVERED = (0.2, 0.3, 0.4, 0.5)
 """Share of the ground that the islands of each size cover."""
 
 _SMALLEST_ISLAND_PX = 3.5
-_CARBON, _GOLD = 0.15, 0.5
+_CARBON, _GOLD = 0.13, 0.52
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class GoldNanoparticles:
             marks = value_noise(patch, cell_um, seed=self.seed, stream=70 + number, aspect=50.0)
             width = np.float32(max(0.05, 0.7 * patch.step_um / cell_um))
             canvas.secondary -= depth * np.exp(-(((marks - 0.25) / width) ** 2))
-        pits, flakes = (1.0, 16.0), (0.25, 32.0)
+        pits, flakes = (1.0, 8.0), (0.25, 32.0)
         strew(canvas, patch, pits, seed=self.seed, stream=29, share=0.03, yields=(0.08, 0.1))
         strew(canvas, patch, flakes, seed=self.seed, stream=28, share=0.06, yields=(0.66, 0.9))
 
@@ -81,7 +81,7 @@ class GoldNanoparticles:
         tone = np.mod(7.3 * found.tone, 1.0)
         rim = np.exp(-np.maximum(inside, 0.0) / 0.035)
         skin = relief(patch, seed=self.seed, stream=60 + number, largest_px=30.0, smallest_px=6.0)
-        gold = _GOLD + 0.22 * (tone - 0.5) + 0.2 * rim + 0.03 * skin
+        gold = _GOLD + 0.28 * (tone - 0.5) + 0.22 * rim + 0.03 * skin
         canvas.secondary += cover * (gold - canvas.secondary)
         canvas.backscatter += cover * (0.85 - canvas.backscatter)
         height = np.float32(0.4 * cell_um) * np.sqrt(np.clip(inside / 0.3, 0.0, 1.0))

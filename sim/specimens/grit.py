@@ -18,8 +18,12 @@ def strew(
     stream: int,
     share: float,
     yields: tuple[float, float],
+    mask: FloatImage | None = None,
 ) -> None:
-    """Lay irregular grains on `canvas`, at most one a cell of `cells_um`, of (secondary, backscatter) `yields`."""
+    """Lay irregular grains on `canvas`, at most one a cell of `cells_um`, of (secondary, backscatter) `yields`.
+
+    With `mask` they only lie where it is 1, and are too shallow to shade what is beside them.
+    """
     for k, cell_um in octaves_um(*cells_um)[::-1]:
         if cell_um < _SMALLEST_CELL_PX * patch.step_um:
             continue
@@ -31,11 +35,14 @@ def strew(
             share=share,
             radii=(0.06, 0.3),
         )
-        hide_sky(canvas, grains, reach=1.6)
+        if mask is None:
+            hide_sky(canvas, grains, reach=1.6)
         for where in spots(grains, canvas.shape, 1.2):
             r_px, u, v = (where.of(values) for values in (grains.r, grains.u, grains.v))
             out, lit = _facets(where.dx, where.dy, u, v)
             cover = np.clip((1.0 - out) * 0.75 * r_px + 0.5, 0.0, 1.0)
+            if mask is not None:
+                cover = cover * mask[where.at]
             flank = np.clip((out - (0.3 + 0.3 * u)) * r_px * 0.5 + 0.5, 0.0, 1.0)
             edge = np.exp(-(((1.0 - out) * r_px / (0.6 + 0.08 * r_px)) ** 2))
             worn = 0.05 * np.sin(9.0 * where.dx + 20.0 * u) * np.sin(8.0 * where.dy + 30.0 * v)

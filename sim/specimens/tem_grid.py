@@ -48,10 +48,20 @@ class TemGrid:
         canvas = self._film(patch, fine, soft)
         # The walls hide the sky from what lies at their foot.
         canvas.secondary *= 1.0 - 0.55 * np.exp(np.minimum(inside_um, 0.0) / np.float32(7.0))
-        grit = (2.0**-6, 4.0)
+        grit, pits = (2.0**-6, 4.0), (2.0**-6, 2.0)
         strew(canvas, patch, grit, seed=self.seed, stream=18, share=0.12, yields=(0.5, 0.3))
-        self._lay_copper(canvas, patch, inside_um, side, 0.07 * fine + 0.025 * soft)
-        strew(canvas, patch, grit, seed=self.seed, stream=19, share=0.05, yields=(0.66, 0.4))
+        copper = self._lay_copper(canvas, patch, inside_um, side, 0.1 * fine + 0.025 * soft)
+        strew(
+            canvas,
+            patch,
+            pits,
+            seed=self.seed,
+            stream=22,
+            share=0.09,
+            yields=(0.3, 0.5),
+            mask=copper,
+        )
+        strew(canvas, patch, grit, seed=self.seed, stream=19, share=0.07, yields=(0.7, 0.4))
         return canvas.surface()
 
     def _bars(self, patch: Patch) -> tuple[FloatImage, FloatImage]:
@@ -79,8 +89,8 @@ class TemGrid:
         inside_um: FloatImage,
         side: FloatImage,
         texture: FloatImage,
-    ) -> None:
-        """Rolled copper: long marks, grains, and shoulders that shine."""
+    ) -> FloatImage:
+        """Rolled copper: long marks, grains, and shoulders that shine; returns where it is (1)."""
         cover = np.clip(inside_um / np.float32(patch.step_um) + 0.5, 0.0, 1.0)
         rolled = rough(patch, 1.0, (4.0, 4.0), seed=self.seed, stream=11, aspect=9.0) / 4.0
         marks = value_noise(patch, 1.7, seed=self.seed, stream=20, aspect=40.0)
@@ -93,7 +103,7 @@ class TemGrid:
                 groove += np.exp(-((wall / np.float32(0.06)) ** 2))
         shoulder = np.exp(np.minimum(-inside_um, 0.0) / np.float32(3.0))
         lip = np.exp((inside_um - np.float32(0.5)) ** 2 / np.float32(-0.5))
-        copper = _COPPER + 0.06 * rolled + texture - 0.06 * scratch - 0.08 * groove
+        copper = _COPPER + 0.06 * rolled + texture - 0.1 * scratch - 0.13 * groove
         copper += 0.14 * (grain.tone - 0.5) + 0.13 * lip + (0.03 + 0.13 * side) * shoulder
         t = np.clip(inside_um / 5.0, 0.0, 1.0)
         height = np.float32(self.thickness_um) * (0.4 + 0.6 * np.sqrt(1.0 - (1.0 - t) ** 2))
@@ -105,6 +115,7 @@ class TemGrid:
             (canvas.height_um, height),
         ):
             image[everywhere] += cover * (value - image)
+        return cover
 
     def _film(self, patch: Patch, fine: FloatImage, soft: FloatImage) -> Canvas:
         """Film with round holes, torn and rolled up in places, and the tape under it."""

@@ -87,7 +87,7 @@ class WovenFabric:
         canvas = self._shaded(patch, yarn, fibres)
         grit = (2.0**-4, 16.0)
         strew(canvas, patch, grit, seed=self.seed, stream=9, share=0.03, yields=(0.62, 0.35))
-        charging = np.clip(0.25 + 0.3 * wander, 0.0, 1.0)
+        charging = np.clip(0.05 + 0.1 * wander, 0.0, 1.0)
         return replace(canvas.surface(), charging=np.asarray(charging, np.float32))
 
     def _shaded(self, patch: Patch, yarn: _Yarn, fibres: _Fibres) -> Canvas:
