@@ -6,6 +6,7 @@ python benchmarks/sim_physics.py [--quick] [--seed N] [--json FILE] [--markdown 
 import sys
 import time
 
+import sim_physics_bridge
 import sim_physics_column
 import sim_physics_focus
 import sim_physics_mtf
@@ -21,6 +22,7 @@ SECTIONS = (
     sim_physics_noise,
     sim_physics_column,
     sim_physics_wires,
+    sim_physics_bridge,
 )
 
 
