@@ -28,7 +28,6 @@ SPEED = 200.0
 DRIVER = {"reconnect_first_s": 0.01, "reconnect_cap_s": 0.02, "connect_timeout_s": 5.0}
 """The wait between two looks for the device is shortened: what is measured is what comes on top of it."""
 MOVES_A_CYCLE = 3
-WARM_CYCLES = 50
 FRAME_BYTES = 77_000
 COMMAND_BYTES = 200
 GIVEN_UP_S = 30.0
@@ -56,7 +55,10 @@ class Witness(Instrument):
 
 @dataclass
 class Holdings:
-    """What the process holds at one moment."""
+    """What the process holds at one moment.
+
+    Each new thread may take a heap of its own from the allocator, up to a number of them: memory is flat only later on.
+    """
 
     threads: int
     handles: int
@@ -93,7 +95,7 @@ async def replug(seed: int, cycles: int) -> Replugged:
             await microscope.wait_connected(GIVEN_UP_S)
             for cycle in range(cycles):
                 await _cycle(microscope, server, witness, rng, result)
-                if cycle == min(WARM_CYCLES, cycles // 2):
+                if cycle == cycles // 2:
                     result.early = holdings()
             result.late = holdings()
         result.handles_left = server.bus.open_handles
