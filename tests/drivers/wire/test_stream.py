@@ -30,6 +30,7 @@ from afdaemon.drivers.wire.messages import (
     Refused,
     State,
     Welcome,
+    payload_of,
 )
 from afdaemon.drivers.wire.stream import HEADER_BYTES, MAGIC, Decoder, Received, encode
 
@@ -243,7 +244,7 @@ def test_a_long_text_is_cut_at_a_letter() -> None:
     assert received.message.reason == "밖" * (MAX_TEXT_BYTES // 3)
 
 
-UNSENDABLE = {
+UNSENDABLE: dict[str, Message] = {
     "no number": Move(wd_um=float("nan")),
     "infinite": MoveStage(x_um=float("inf"), y_um=0.0),
     "no magnification": State(answers=1, wd_um=1.0, magnification=0.0),
@@ -374,8 +375,8 @@ SENSELESS = {
     "ping with words": (Ping, b"x"),
     "reason that is no text": (Refused, b"\0\0\0\0\xff"),
     "frame without a head": (FrameData, b"\0" * 20),
-    "frame with a byte too few": (FrameData, stream.payload_of(A_FRAME)[1][:-1]),
-    "frame with a byte too many": (FrameData, stream.payload_of(A_FRAME)[1] + b"x"),
+    "frame with a byte too few": (FrameData, payload_of(A_FRAME)[1][:-1]),
+    "frame with a byte too many": (FrameData, payload_of(A_FRAME)[1] + b"x"),
 }
 
 
@@ -403,7 +404,7 @@ def work(monkeypatch: pytest.MonkeyPatch, data: bytes) -> int:
         return crc32(data, start)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream.zlib, "crc32", counted)
+        patch.setattr(zlib, "crc32", counted)
         heard_to_the_end(Decoder(), data)
     return done
 
