@@ -964,11 +964,7 @@ class Visit:
             if request is None or self.gone:
                 return
             self._busy_with = request
-            try:
-                await self._carry_out(request)
-            finally:
-                self._busy_with = None
-                self._active_s = now_s()
+            await self._carry_out(request)
 
     def hang_up(self, cause: str) -> None:
         """Leave this client now."""
@@ -1034,11 +1030,17 @@ class Visit:
             answer = await self._server.vendor.answer(request, lambda: self._waits_for(request))
         except Trouble as trouble:
             log.info("%s of %s is refused: %s", request.kind.name, self.peer, trouble)
-            await self._refuse(self._busy_with or request, str(trouble))
+            await self._refuse(self._done_with(request), str(trouble))
         except Broken as broken:
             self.hang_up(f"{request.kind.name} may or may not have been carried out: {broken}")
         else:
-            await self._send(self._server.message_of(answer, self._busy_with or request))
+            await self._send(self._server.message_of(answer, self._done_with(request)))
+
+    def _done_with(self, request: Message) -> Message:
+        """What the answer answers. Said before it is sent: the client may ask the next thing at once."""
+        latest, self._busy_with = self._busy_with or request, None
+        self._active_s = now_s()
+        return latest
 
     async def _refuse(self, request: Message, reason: str) -> None:
         await self._send(Message(Kind.REFUSED, (request.sequence,), text_bytes(reason)))

@@ -1,0 +1,164 @@
+"""The bridge and those who connect to it: one daemon at a time, and whoever else comes."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from afdaemon.drivers.wire.messages import (
+    Ack,
+    Bye,
+    FrameData,
+    GetState,
+    Grab,
+    Hello,
+    Move,
+    Ping,
+    Pong,
+    Refused,
+    State,
+    Welcome,
+)
+from afdaemon.drivers.wire.stream import encode
+
+# The classes stand in conftest.py, which is not importable.
+Bridge = Any
+Daemon = Any
+Kit = Any
+Vendor = Any
+
+WD_UM = 12_345.6
+FIRST = Move(wd_um=WD_UM)
+
+
+def silent(wd_um: float, magnification: int) -> None:
+    return None
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(8.0):
+        while not holds():  # noqa: ASYNC110 - the other side is a folder and a wire
+            await asyncio.sleep(0.002)
+
+
+async def frame(daemon: Daemon) -> FrameData:
+    answer = await daemon.ask(Grab())
+    assert isinstance(answer, FrameData), answer
+    return answer
+
+
+async def test_while_the_vendors_software_is_away_the_daemon_is_refused_at_once(
+    vendor: Vendor, bridge: Bridge, daemon: Daemon, kit: Kit
+) -> None:
+    await vendor.stop()
+    with pytest.raises(kit.hung_up):
+        await daemon.hear()
+    async with asyncio.timeout(1.0), kit.visit(bridge.port) as refused:
+        answer = await refused.ask(Hello(name="a test"))
+        assert isinstance(answer, Refused)
+        assert f"127.0.0.1:{vendor.port} is not connected" in answer.reason
+        with pytest.raises(kit.hung_up):
+            await refused.hear()
+    await vendor.start()
+    await bridge.says("connected to the vendor", times=2)
+    async with kit.connect(bridge.port) as again:
+        assert isinstance(await again.ask(GetState()), State)
+    assert vendor.orders == []
+
+
+async def test_a_daemon_may_leave_and_come_back_and_the_vendors_session_stays(
+    vendor: Vendor, bridge: Bridge, kit: Kit
+) -> None:
+    async with kit.connect(bridge.port) as first:
+        assert isinstance(await first.ask(FIRST), Ack)
+    async with kit.connect(bridge.port) as second:
+        assert (await frame(second)).wd_um == WD_UM
+        second.send(Bye())
+        with pytest.raises(kit.hung_up):
+            await second.hear()
+    assert vendor.heard.count(b"READY") == 1
+    assert len(vendor.orders) == 1
+
+
+async def test_a_second_client_is_refused_and_the_first_is_not_disturbed(
+    bridge: Bridge, daemon: Daemon, kit: Kit
+) -> None:
+    async with kit.visit(bridge.port) as second:
+        answer = await second.ask(Hello(name="another"))
+        assert isinstance(answer, Refused)
+        assert "another client" in answer.reason
+        with pytest.raises(kit.hung_up):
+            await second.hear()
+    assert isinstance(await daemon.ask(FIRST), Ack)
+
+
+@pytest.mark.parametrize("constants", [{"SILENT_S": 0.2}])
+async def test_a_silent_client_gives_way(bridge: Bridge, daemon: Daemon, kit: Kit) -> None:
+    await asyncio.sleep(0.3)
+    async with kit.connect(bridge.port) as second:
+        assert isinstance(await second.ask(GetState()), State)
+        with pytest.raises(kit.hung_up):
+            await daemon.hear()
+
+
+async def test_hello_comes_first_and_speaks_a_version_that_is_known(
+    vendor: Vendor, bridge: Bridge, kit: Kit
+) -> None:
+    async with kit.visit(bridge.port) as stranger:
+        assert isinstance(await stranger.ask(FIRST), Refused)
+        answer = await stranger.ask(Hello(lowest=7, highest=9))
+        assert isinstance(answer, Refused)
+        assert "version" in answer.reason
+    assert vendor.orders == []
+    async with kit.connect(bridge.port) as daemon:
+        assert isinstance(await daemon.ask(Hello(lowest=0, highest=9)), Welcome)
+
+
+@pytest.mark.parametrize("constants", [{"CUT_OFF_S": 0.05}])
+async def test_garbage_is_passed_over_and_half_a_message_given_up(
+    vendor: Vendor, bridge: Bridge, daemon: Daemon
+) -> None:
+    whole = encode(FIRST, sequence=77)
+    daemon.writer.write(b"GET / HTTP/1.1\r\n\r\n" + whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert isinstance(await daemon.ask(Ping()), Pong)
+    daemon.writer.write(whole[:-6])
+    await asyncio.sleep(0.1)
+    assert isinstance(await daemon.ask(Ping()), Pong)
+    assert vendor.orders == []
+    await bridge.says("no message")
+
+
+@pytest.mark.parametrize("constants", [{"REPLY_TIMEOUT_S": 0.1, "RECONNECT_FIRST_S": 0.02}])
+async def test_requests_of_a_client_that_has_gone_are_not_begun(
+    vendor: Vendor, bridge: Bridge, kit: Kit
+) -> None:
+    vendor.script = [silent]
+    async with kit.connect(bridge.port) as daemon:
+        for wd_um in (11_000.0, 12_000.0, 13_000.0):
+            daemon.send(Move(wd_um=wd_um, magnification=2000.0))
+        await until(lambda: len(vendor.orders) == 1)
+    await until(lambda: vendor.heard.count(b"READY") == 2)
+    assert vendor.orders == [b"WDMAG,11,2000"]
+
+
+@pytest.mark.parametrize("constants", [{"REPLY_TIMEOUT_S": 0.2}])
+async def test_more_requests_than_anybody_needs_are_refused(vendor: Vendor, daemon: Daemon) -> None:
+    vendor.script = [silent]
+    last = [daemon.send(FIRST) for _ in range(30)][-1]
+    while True:
+        answer = await daemon.hear()
+        assert isinstance(answer, Refused)
+        if answer.answers == last:
+            break
+    assert "wait already" in answer.reason
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_told_to_end_it_says_finish(
+    vendor: Vendor, bridge: Bridge, daemon: Daemon, number: signal.Signals
+) -> None:
+    assert await bridge.end(number) == 0
+    await until(lambda: vendor.heard[-1:] == [b"FINISH"])
+    assert not any("Traceback" in line for line in bridge.lines)
