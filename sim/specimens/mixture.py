@@ -8,7 +8,7 @@ import numpy as np
 from afdaemon.sim.specimens.texture import Particles, octaves, relief, scatter, speckle, stream_of
 from afdaemon.sim.surface import FloatImage, Patch, Surface
 
-_SMALLEST_LEAF_PX = 14.0
+_SMALLEST_LEAF_PX, _LARGEST_LEAF_PX = 14.0, 432.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Mixture:
         draw = np.random.default_rng(self.seed).random(8)
         rough, fine, leaf = draw[0], draw[1], draw[2]
         image = 0.5 + 0.2 * rough * relief(patch, seed=self.seed, stream=31, largest_px=250.0)
-        for k, cell_um in octaves(patch, _SMALLEST_LEAF_PX, 0.6 * patch.width):
+        for k, cell_um in octaves(patch, _SMALLEST_LEAF_PX, _LARGEST_LEAF_PX):
             leaves = scatter(
                 patch,
                 cell_um,
@@ -33,7 +33,7 @@ class Mixture:
             )
             _paint_leaves(image, leaves, elongation=1.0 + 3.0 * draw[3])
         image += 0.12 * fine * speckle(patch, seed=self.seed, stream=33)
-        return Surface(secondary=np.clip(image, 0.0, 1.2))
+        return Surface(secondary=np.asarray(np.clip(image, 0.0, 1.2), np.float32))
 
 
 def _paint_leaves(image: FloatImage, leaves: Particles, elongation: float) -> None:

@@ -71,4 +71,4 @@ class Soiled:
             value_noise(patch, cell_um, seed=self.seed, stream=95 + number)
             for number, cell_um in enumerate(_PATCH_UM)
         )
-        return smoothstep(0.1, 0.6, 0.6 * near + 0.6 * wide)
+        return smoothstep(0.25, 0.75, 0.6 * near + 0.6 * wide)

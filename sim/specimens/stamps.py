@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from afdaemon.sim.specimens.texture import Particles
 from afdaemon.sim.surface import FloatImage, Surface
 
-_LARGEST_BATCHED_PX = 24.0
-"""Windows of a larger radius are painted one by one, as slices."""
+_SIDES_PX = (4, 6, 8, 10, 12, 16, 20, 28, 38, 52)
+_LARGEST_BATCHED_PX = 25.0
+"""Sides of the windows that are painted in batches; those of a larger radius are painted one by one, as slices."""
 
-_AREA_A_BATCH = 2**19
+_AREA_A_BATCH = 2**20
 
 Floats = NDArray[np.floating]
 
@@ -47,13 +48,13 @@ def spots(particles: Particles, shape: tuple[int, int], reach: float) -> Iterato
     order, extent = order[seen], extent[seen]
     small = int(np.searchsorted(extent, _LARGEST_BATCHED_PX))
     start = 0
-    while start < small:
-        side = 2 * int(np.ceil(extent[min(start + 32, small - 1)])) + 2
-        within = int(np.searchsorted(extent[:small], side / 2 - 1, side="right"))
-        stop = min(max(within, start + 1), start + max(1, _AREA_A_BATCH // side**2))
-        side = 2 * int(np.ceil(extent[stop - 1])) + 2
-        yield _batch(particles, order[start:stop], shape, reach, side)
-        start = stop
+    for side in _SIDES_PX:
+        # Which particles share a batch follows from their size, so that it does not matter what else is in the image.
+        end = int(np.searchsorted(extent[:small], side / 2 - 1))
+        while start < end:
+            stop = min(end, start + _AREA_A_BATCH // side**2)
+            yield _batch(particles, order[start:stop], shape, reach, side)
+            start = stop
     for number in order[small:]:
         yield _window(particles, int(number), shape, reach)
 

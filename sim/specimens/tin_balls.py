@@ -96,7 +96,7 @@ class TinBalls:
         """What a large ball's surface looks like: fine grain, and the grooves between its crystals."""
         soft = relief(patch, seed=self.seed, stream=8, largest_px=90.0, smallest_px=6.0)
         groove = np.exp(-((value_noise(patch, 2.3, seed=self.seed, stream=9) / 0.02) ** 2))
-        return np.asarray(0.05 * fine + 0.03 * soft - 0.08 * groove, dtype=np.float32)
+        return np.asarray(0.06 * fine + 0.04 * soft - 0.08 * groove, dtype=np.float32)
 
 
 def _share(k: int) -> float:
