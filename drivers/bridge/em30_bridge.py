@@ -182,8 +182,8 @@ def encode(message: Message) -> bytes:
         raise ValueError(f"no reader would take this {message.kind.name}")
     sequence = message.sequence & 0xFFFFFFFF
     head = HEADER.pack(MAGIC, VERSION, message.kind, 0, len(payload), sequence)
-    head += CRC.pack(zlib.crc32(head))
-    return b"".join((head, payload, CRC.pack(zlib.crc32(payload, zlib.crc32(head)))))
+    check = zlib.crc32(head)
+    return b"".join((head, CRC.pack(check), payload, CRC.pack(zlib.crc32(payload, check))))
 
 
 def parse(kind: Kind, payload: bytes, sequence: int) -> Message | None:
@@ -258,7 +258,7 @@ class Decoder:
                 return None
             payload = bytes(self._buffer[HEADER_BYTES : end - CRC.size])
             told = CRC.unpack_from(self._buffer, end - CRC.size)[0]
-            if told != zlib.crc32(payload, zlib.crc32(head)):
+            if told != zlib.crc32(payload, zlib.crc32(head[: HEADER.size])):
                 self._skip()
                 continue
             del self._buffer[:end]

@@ -7,8 +7,8 @@ The messages themselves are in `afdaemon.drivers.wire.messages`. One on the wire
 
     magic "AF30" | version u8 | type u8 | flags u16 | length u32 | sequence u32 | header CRC-32 | payload | CRC-32
 
-The header's CRC covers the 16 bytes before it, so that a damaged length is never believed. The last CRC is that of
-everything before it; it vouches for the payload alone, since a CRC over data and their own CRC does not depend on the
+The header's CRC covers the 16 bytes before it, so that a damaged length is never believed. The last CRC covers those
+16 bytes and the payload; the header's CRC is left out, for a CRC over data and their own CRC does not depend on the
 data. `flags` is 0 and ignored. `sequence` counts the sender's messages; an answer names the sequence that it
 answers. A reader that meets garbage, a damaged message or one that was cut off goes on at the next magic and counts
 what it lost; no bytes make it raise, and none make it hold more than one message of `MAX_PAYLOAD_BYTES`.
@@ -69,8 +69,8 @@ def encode(message: Message, *, sequence: int) -> bytes:
     """The bytes of `message`. Raises `ValueError` for a value that the wire cannot carry."""
     kind, payload = payload_of(message)
     head = _HEADER.pack(MAGIC, VERSION, kind, 0, len(payload), sequence & 0xFFFFFFFF)
-    head += _CRC.pack(zlib.crc32(head))
-    return b"".join((head, payload, _CRC.pack(zlib.crc32(payload, zlib.crc32(head)))))
+    check = zlib.crc32(head)
+    return b"".join((head, _CRC.pack(check), payload, _CRC.pack(zlib.crc32(payload, check))))
 
 
 class Decoder:
@@ -122,9 +122,10 @@ class Decoder:
             self._skip("cut_off", "a message was cut off")
 
     def _is_whole(self, end: int) -> bool:
-        with memoryview(self._buffer) as view, view[: end - _CRC.size] as covered:
+        with memoryview(self._buffer) as view, view[HEADER_BYTES : end - _CRC.size] as payload:
+            header_crc: int = _CRC.unpack_from(view, _HEADER.size)[0]
             told: int = _CRC.unpack_from(view, end - _CRC.size)[0]
-            return told == zlib.crc32(covered)
+            return told == zlib.crc32(payload, header_crc)
 
     def _take(self, end: int) -> bytes:
         with memoryview(self._buffer) as view, view[HEADER_BYTES : end - _CRC.size] as covered:

@@ -55,54 +55,54 @@ GOLDEN: dict[str, tuple[Message, int, str]] = {
     "hello": (
         Hello(name="afdaemon"),
         1,
-        "41463330 01 01 0000 0a000000 01000000 f3e73527 010161666461656d6f6e 84a88aee",
+        "41463330 01 01 0000 0a000000 01000000 f3e73527 010161666461656d6f6e 8638a0be",
     ),
     "welcome": (
         Welcome(answers=1, name="EM-30"),
         1,
-        "41463330 01 02 0000 0a000000 01000000 f281d7be 0100000001454d2d3330 aa166fee",
+        "41463330 01 02 0000 0a000000 01000000 f281d7be 0100000001454d2d3330 4b045bc5",
     ),
     "get_state": (
         GetState(),
         2,
-        "41463330 01 03 0000 00000000 02000000 14ed2cfc 1cdf4421",
+        "41463330 01 03 0000 00000000 02000000 14ed2cfc 14ed2cfc",
     ),
     "state": (
         State(answers=2, wd_um=12345.6, magnification=2000.0),
         2,
         "41463330 01 04 0000 14000000 02000000 46c7e62d "
         "02000000cdcccccccc1cc8400000000000409f40 "
-        "ea970a08",
+        "0b4723f3",
     ),
     "move": (
         Move(wd_um=12345.6, magnification=2000.0),
         3,
-        "41463330 01 05 0000 10000000 03000000 19719ed0 cdcccccccc1cc8400000000000409f40 cbb0d06e",
+        "41463330 01 05 0000 10000000 03000000 19719ed0 cdcccccccc1cc8400000000000409f40 7fc5ff8e",
     ),
     "move_as_is": (
         Move(wd_um=12345.6),
         4,
-        "41463330 01 05 0000 10000000 04000000 a049494d cdcccccccc1cc8400000000000000000 4eea4f9e",
+        "41463330 01 05 0000 10000000 04000000 a049494d cdcccccccc1cc8400000000000000000 6939249f",
     ),
     "stage": (
         MoveStage(x_um=19000.0, y_um=-0.5),
         5,
-        "41463330 01 06 0000 10000000 05000000 c448176c 00000000008ed240000000000000e0bf 968494aa",
+        "41463330 01 06 0000 10000000 05000000 c448176c 00000000008ed240000000000000e0bf 34410c7d",
     ),
     "ack": (
         Ack(answers=3, clock_us=1_000_000, settle_us=150_000),
         3,
-        "41463330 01 07 0000 10000000 03000000 d8c8f288 0300000040420f0000000000f0490200 46a14aa2",
+        "41463330 01 07 0000 10000000 03000000 d8c8f288 0300000040420f0000000000f0490200 70e27d9f",
     ),
     "refused": (
         Refused(answers=4, reason="범위 밖"),
         4,
-        "41463330 01 08 0000 0e000000 04000000 be27ecef 04000000ebb294ec9c8420ebb096 7fe0036e",
+        "41463330 01 08 0000 0e000000 04000000 be27ecef 04000000ebb294ec9c8420ebb096 86fcc20c",
     ),
     "grab": (
         Grab(),
         9,
-        "41463330 01 09 0000 00000000 09000000 913282c9 1cdf4421",
+        "41463330 01 09 0000 00000000 09000000 913282c9 913282c9",
     ),
     "frame": (
         A_FRAME,
@@ -110,22 +110,22 @@ GOLDEN: dict[str, tuple[Message, int, str]] = {
         "41463330 01 0a 0000 4a000000 05000000 0d35eba2 "
         "09000000030000000200020008000000000000409f40cdcccccccc1cc8400000000000ce68400000"
         "0000000079400000000000002e4040420f000000000020e90f0000000000007f80ff "
-        "8f16d0cc",
+        "f414ec69",
     ),
     "ping": (
         Ping(),
         0xFFFFFFFF,
-        "41463330 01 0b 0000 00000000 ffffffff 39e45d32 1cdf4421",
+        "41463330 01 0b 0000 00000000 ffffffff 39e45d32 39e45d32",
     ),
     "pong": (
         Pong(answers=0xFFFFFFFF),
         6,
-        "41463330 01 0c 0000 04000000 06000000 7f80fc64 ffffffff 8aff99bb",
+        "41463330 01 0c 0000 04000000 06000000 7f80fc64 ffffffff 455f40df",
     ),
     "bye": (
         Bye(),
         11,
-        "41463330 01 0d 0000 00000000 0b000000 988952d3 1cdf4421",
+        "41463330 01 0d 0000 00000000 0b000000 988952d3 988952d3",
     ),
 }
 """Byte by byte: magic, version, type, flags, length, sequence, header CRC | payload | CRC."""
@@ -336,8 +336,9 @@ def with_header(kind: int, payload: bytes, **values: int) -> bytes:
     """A message whose CRCs are right, whatever else is not."""
     length = values.get("length", len(payload))
     head = struct.pack("<4sBBHII", MAGIC, values.get("version", 1), kind, 0, length, 1)
-    head += struct.pack("<I", zlib.crc32(head))
-    return head + payload + struct.pack("<I", zlib.crc32(payload, zlib.crc32(head)))
+    check = zlib.crc32(head)
+    last = struct.pack("<I", zlib.crc32(payload, check))
+    return head + struct.pack("<I", check) + payload + last
 
 
 @pytest.mark.parametrize(
@@ -388,6 +389,15 @@ def test_a_payload_that_makes_no_sense_is_left_and_counted(case: str) -> None:
     found = heard(decoder, [with_header(KINDS[kind], payload) + following])
     assert [one.message for one in found] == [Bye()]
     assert decoder.losses.bad_payloads == 1
+
+
+def test_a_header_does_not_go_with_another_messages_payload() -> None:
+    first, second = (
+        encode(State(answers=n, wd_um=1.0, magnification=2.0), sequence=n) for n in (1, 2)
+    )
+    decoder = Decoder()
+    assert heard(decoder, [first[:HEADER_BYTES] + second[HEADER_BYTES:]]) == []
+    assert decoder.losses.bad_crcs == 1
 
 
 # --- time and memory ---
