@@ -105,7 +105,7 @@ class Stage:
             "keep-frames": place / "frames",
         }
         options = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
-        with _running("simulator", ["sim", "serve", *options], place) as process:
+        with _running("simulator", ["sim", "serve", "--until-eof", *options], place) as process:
             self._wait(process, "simulator", lambda: client.status().microscope.connected)
             yield Instrument(folder=place)
         self._wait(None, "daemon", lambda: not client.status().microscope.connected)
@@ -139,10 +139,13 @@ def open_stage(*, speed: float = 1.0, clock: Clock | None = None) -> Iterator[St
 
 @contextmanager
 def _running(name: str, arguments: list[str], folder: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    """One of our own commands in a process of its own, ended politely with the block."""
+    """One of our own commands in a process of its own, ended politely with the block.
+
+    Its stdin is a pipe that nobody writes to: a simulator that looks at it ends with us, however we end.
+    """
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command with checked arguments
-            [*_COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [*_COMMAND, *arguments], stdin=subprocess.PIPE, stdout=log, stderr=log
         )
         try:
             yield process
@@ -153,6 +156,8 @@ def _running(name: str, arguments: list[str], folder: Path) -> "Iterator[subproc
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 def _last_words(name: str, folder: Path, process: "subprocess.Popen[bytes]") -> str:

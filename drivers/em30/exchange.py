@@ -1,7 +1,7 @@
 """Commands that are answered by a text without delimiters, one after the other, over a byte link.
 
 A reader task collects what comes, so a peer that goes away is noticed at once, also while nobody waits for an answer.
-An answer ends where the sender falls silent. Answers are paired with commands by their order alone, therefore an
+An answer ends where the sender falls silent; one that ends with the link may be cut and is none. Answers are paired with commands by their order alone, therefore an
 answer that is still owed when the next command comes (the caller was cancelled) is waited for first.
 """
 
@@ -55,7 +55,7 @@ class Exchange:
         except TimeoutError:
             self._reply_owed = False
             raise LinkTimeout(f"the instrument did not answer within {timeout_s:g} s") from None
-        with contextlib.suppress(TimeoutError, LinkLost):
+        with contextlib.suppress(TimeoutError):
             while len(self._held) <= self._max_reply_bytes:
                 async with asyncio.timeout(QUIET_S):
                     await self._next_bytes()

@@ -366,6 +366,20 @@ async def test_a_peer_that_dies_in_mid_operation_is_noticed_at_once(
     assert asyncio.get_running_loop().time() - began_s < 2.0
 
 
+async def test_an_answer_that_ends_with_the_link_acknowledges_nothing(
+    vendor: Vendor, microscope: Em30Microscope
+) -> None:
+    def cut(_: SetWdMag) -> bytes:
+        asyncio.get_running_loop().call_soon(vendor.writers[0].close)
+        return b"N"  # of "NG ..."
+
+    await microscope.read_state()
+    vendor.script = [cut]
+    with pytest.raises(LinkLost):
+        await microscope.move_wd(WD_UM)
+    assert microscope.stats.moves == 0
+
+
 async def test_it_connects_again_and_starts_afresh(
     vendor: Vendor, microscope: Em30Microscope
 ) -> None:
