@@ -1,8 +1,9 @@
 """Commands that are answered by a text without delimiters, one after the other, over a byte link.
 
 A reader task collects what comes, so a peer that goes away is noticed at once, also while nobody waits for an answer.
-An answer ends where the sender falls silent; one that ends with the link may be cut and is none. Answers are paired with commands by their order alone, therefore an
-answer that is still owed when the next command comes (the caller was cancelled) is waited for first.
+An answer ends where the sender falls silent; one that ends with the link may be cut, and is none. Answers are paired
+with commands by their order alone, therefore an answer that is still owed when the next command comes (the caller was
+cancelled) is waited for first.
 """
 
 import asyncio
