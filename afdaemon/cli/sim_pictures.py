@@ -1,5 +1,6 @@
 """`afdaemon sim snapshot` and `afdaemon sim gallery`: pictures as the simulated instrument records them."""
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -105,17 +106,19 @@ def _encoded(out: Path, pixels: object) -> bytes:
 
 def _write_all(files: dict[Path, bytes]) -> None:
     """Write all files, or none."""
-    written: list[Path] = []
+    parts = {path.with_name(f".{path.name}.part"): path for path in files}
     try:
-        for path, content in files.items():
-            part = path.with_name(f".{path.name}.part")
-            written.append(part)
-            part.write_bytes(content)
-        for path in files:
-            path.with_name(f".{path.name}.part").replace(path)
+        for part, path in parts.items():
+            if path.is_dir():
+                raise UsageError(f"{path} cannot be written: it is a folder", remedy=_OTHER_PLACE)
+            part.write_bytes(files[path])
+        for part, path in parts.items():
+            part.replace(path)
     except OSError as error:
-        for part in written:
-            part.unlink(missing_ok=True)
         raise UsageError(
             f"{next(iter(files))} cannot be written: {error.strerror}", remedy=_OTHER_PLACE
         ) from error
+    finally:
+        for part in parts:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)

@@ -26,32 +26,42 @@ _LIFT_UM = 12.0
 """How far a scale's tip stands above its base."""
 
 _CHITIN = 0.5
+_STRIP = 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scales:
-    """The uppermost scale at each pixel: place across and along it and to its outline (um), two variates of its own."""
+    """The uppermost scale at each pixel: place across and along it and to its outline (um), a variate of its own.
+
+    `lid_um` is the distance into the scale above, negative beside it.
+    """
 
     across_um: FloatImage
     along_um: FloatImage
     inside_um: FloatImage
     tone: FloatImage
-    shape: FloatImage
+    lid_um: FloatImage
 
     def under(self, other: "_Scales") -> "_Scales":
         """What is seen when `other` lies on top."""
         hidden = other.inside_um > 0.0
         return _Scales(
-            *(
-                np.where(hidden, above, below)
-                for above, below in (
-                    (other.across_um, self.across_um),
-                    (other.along_um, self.along_um),
-                    (other.inside_um, self.inside_um),
-                    (other.tone, self.tone),
-                    (other.shape, self.shape),
-                )
-            )
+            np.where(hidden, other.across_um, self.across_um),
+            np.where(hidden, other.along_um, self.along_um),
+            np.where(hidden, other.inside_um, self.inside_um),
+            np.where(hidden, other.tone, self.tone),
+            other.inside_um,
+        )
+
+    @classmethod
+    def stacked(cls, parts: "list[_Scales]") -> "_Scales":
+        """Parts of an image, one below the other."""
+        return cls(
+            np.vstack([part.across_um for part in parts]),
+            np.vstack([part.along_um for part in parts]),
+            np.vstack([part.inside_um for part in parts]),
+            np.vstack([part.tone for part in parts]),
+            np.vstack([part.lid_um for part in parts]),
         )
 
 
@@ -70,19 +80,24 @@ class ButterflyWing:
         x, y = axes_um(patch)
         across = x * np.cos(turn) + y * np.sin(turn)
         along = y * np.cos(turn) - x * np.sin(turn)
-        row = np.floor(along / _ROW_UM).astype(np.int64)
-        upper = self._row(across, along, row - 1)
-        seen = self._row(across, along, row).under(upper)
+        # In strips that fit the processor's cache.
+        strips = [slice(start, start + _STRIP) for start in range(0, patch.height, _STRIP)]
+        seen = _Scales.stacked([self._seen(across[strip], along[strip]) for strip in strips])
         yields = self._chitin(patch, seen)
-        shade = 1.0 - 0.6 * np.exp(np.minimum(upper.inside_um, 0.0) / np.float32(7.0))
+        shade = 1.0 - 0.6 * np.exp(np.minimum(seen.lid_um, 0.0) / np.float32(7.0))
         membrane = np.clip(seen.inside_um / np.float32(patch.step_um) + 0.5, 0.0, 1.0)
         secondary = membrane * yields + (1.0 - membrane) * 0.14
-        secondary *= np.where(upper.inside_um > 0.0, 1.0, shade)
+        secondary *= np.where(seen.lid_um > 0.0, np.float32(1.0), shade)
         canvas = Canvas(secondary, 0.22 + 0.15 * secondary)
         canvas.height_um += membrane * _LIFT_UM * seen.along_um / np.float32(2 * _ROW_UM)
         grit = (2.0**-4, 32.0)
         strew(canvas, patch, grit, seed=self.seed, stream=9, share=0.03, yields=(0.62, 0.3))
         return canvas.surface()
+
+    def _seen(self, across: NDArray[np.float64], along: NDArray[np.float64]) -> _Scales:
+        """The uppermost scales: the tips of one row lie over the next row's bases."""
+        row = np.floor(along / _ROW_UM).astype(np.int64)
+        return self._row(across, along, row).under(self._row(across, along, row - 1))
 
     def _row(
         self, across: NDArray[np.float64], along: NDArray[np.float64], row: NDArray[np.int64]
@@ -127,7 +142,7 @@ class ButterflyWing:
         round_ = np.float32(14.0)
         over = np.hypot(np.minimum(side - round_, 0.0), np.minimum(tip - round_, 0.0))
         inside = np.maximum(np.minimum(side, tip), round_) - over
-        return _Scales(u, v, np.asarray(inside, np.float32), tone, shape)
+        return _Scales(u, v, np.asarray(inside, np.float32), tone, tone)
 
     def _chitin(self, patch: Patch, scale: _Scales) -> FloatImage:
         """Yield of the scales' upper side."""

@@ -115,7 +115,7 @@ class TemGrid:
             (canvas.height_um, height),
         ):
             image[everywhere] += cover * (value - image)
-        return cover
+        return np.asarray(cover, np.float32)
 
     def _film(self, patch: Patch, fine: FloatImage, soft: FloatImage) -> Canvas:
         """Film with round holes, torn and rolled up in places, and the tape under it."""
