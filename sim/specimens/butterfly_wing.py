@@ -164,10 +164,10 @@ class ButterflyWing:
         window = np.clip(window_um / np.float32(step) + 0.5, 0.0, 1.0)
         lip = np.exp(-np.abs(window_um) / np.float32(0.035))
         value = _CHITIN + 0.2 * (scale.tone - 0.5)
-        value += shown[0] * (0.2 * (ridge - 0.23) + 0.22 * (crest - 0.08) * np.sign(place + 0.6))
+        value += shown[0] * (0.2 * (ridge - 0.23) + 0.18 * (crest - 0.08) * np.sign(place + 0.6))
         value += shown[1] * (0.1 * lip - 0.3 * (window - 0.3))
         value += shown[2] * 0.1 * (ridge - crest) * lamella
-        value += 0.2 * np.exp(np.minimum(-scale.inside_um, 0.0) / np.float32(1.2))
+        value += 0.12 * np.exp(np.minimum(-scale.inside_um, 0.0) / np.float32(1.2))
         value += np.float32(0.0016) * scale.across_um + 0.0006 * (scale.along_um - 90.0)
         value += 0.04 * speckle(patch, seed=self.seed, stream=3, largest_px=8.0)
         value += 0.03 * relief(patch, seed=self.seed, stream=6, largest_px=60.0, smallest_px=6.0)

@@ -8,7 +8,7 @@ import numpy as np
 from afdaemon.sim.specimens.texture import lattice, uniform
 from afdaemon.sim.surface import FloatImage, Patch
 
-_JITTER = 0.8
+_JITTER = 1.0
 _FINE_PX = 10.0
 """Cells larger than this are worked out on every second pixel, than twice this on every fourth, and so on."""
 

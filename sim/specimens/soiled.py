@@ -14,6 +14,8 @@ _SCRATCHES_UM = (0.4, 1.6, 6.4, 25.0, 100.0)
 _PATCH_UM = (6.0, 180.0)
 """Sizes of dust's cells, of the distances between scratches, and of charging patches."""
 
+_DUST_CHARGES = 0.15
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soiled:
@@ -33,7 +35,8 @@ class Soiled:
         if self.scratches > 0.0:
             self._scratch(canvas, patch)
         if self.dust > 0.0:
-            charging = np.maximum(charging, self.dust * self._lay_dust(canvas, patch))
+            charges = _DUST_CHARGES * self.dust * self._lay_dust(canvas, patch)
+            charging = np.maximum(charging, charges)
         if self.charging > 0.0:
             patches = self.charging * self._patches(patch)
             canvas.secondary += 0.25 * patches
