@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from afdaemon.sim.specimens.stamps import Canvas, hide_sky, spots
-from afdaemon.sim.specimens.texture import octaves_um, scatter, stream_of
+from afdaemon.sim.specimens.stamps import Canvas, Spots, hide_sky, spots
+from afdaemon.sim.specimens.texture import Particles, octaves_um, scatter, stream_of
 from afdaemon.sim.surface import FloatImage, Patch
 
 _SMALLEST_CELL_PX = 6.0
@@ -38,19 +38,30 @@ def strew(
         if mask is None:
             hide_sky(canvas, grains, reach=1.6)
         for where in spots(grains, canvas.shape, 1.2):
-            r_px, u, v = (where.of(values) for values in (grains.r, grains.u, grains.v))
-            out, lit = _facets(where.dx, where.dy, u, v)
-            cover = np.clip((1.0 - out) * 0.75 * r_px + 0.5, 0.0, 1.0)
-            if mask is not None:
-                cover = cover * mask[where.at]
-            flank = np.clip((out - (0.3 + 0.3 * u)) * r_px * 0.5 + 0.5, 0.0, 1.0)
-            edge = np.exp(-(((1.0 - out) * r_px / (0.6 + 0.08 * r_px)) ** 2))
-            worn = 0.05 * np.sin(9.0 * where.dx + 20.0 * u) * np.sin(8.0 * where.dy + 30.0 * v)
-            secondary = yields[0] - 0.1 + 0.2 * v + 0.13 * flank * lit + 0.14 * edge + worn
-            canvas.blend(where, cover, secondary, yields[1] + 0.03 * lit)
-            below = canvas.height_um[where.at]
-            height = np.clip(2.0 * (1.0 - out), 0.0, 1.0) * r_px * np.float32(patch.step_um)
-            canvas.raise_to(where, cover, below + height)
+            _paint(canvas, grains, where, patch.step_um, yields, mask)
+
+
+def _paint(
+    canvas: Canvas,
+    grains: Particles,
+    where: Spots,
+    step_um: float,
+    yields: tuple[float, float],
+    mask: FloatImage | None,
+) -> None:
+    r_px, u, v = (where.of(values) for values in (grains.r, grains.u, grains.v))
+    out, lit = _facets(where.dx, where.dy, u, v)
+    cover = np.clip((1.0 - out) * 0.75 * r_px + 0.5, 0.0, 1.0)
+    if mask is not None:
+        cover = cover * mask[where.at]
+    flank = np.clip((out - (0.3 + 0.3 * u)) * r_px * 0.5 + 0.5, 0.0, 1.0)
+    edge = np.exp(-(((1.0 - out) * r_px / (0.6 + 0.08 * r_px)) ** 2))
+    worn = 0.05 * np.sin(9.0 * where.dx + 20.0 * u) * np.sin(8.0 * where.dy + 30.0 * v)
+    secondary = yields[0] - 0.1 + 0.2 * v + 0.13 * flank * lit + 0.14 * edge + worn
+    canvas.blend(where, cover, secondary, yields[1] + 0.03 * lit)
+    below = canvas.height_um[where.at]
+    height = np.clip(2.0 * (1.0 - out), 0.0, 1.0) * r_px * np.float32(step_um)
+    canvas.raise_to(where, cover, below + height)
 
 
 def _facets(

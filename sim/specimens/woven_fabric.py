@@ -143,7 +143,7 @@ class WovenFabric:
         """Scratches and furrows along the fibres, as fine as can be drawn."""
         total = np.zeros_like(fibres.across)
         for number, (wide_um, long_um) in enumerate(_MARKS_UM):
-            if 2.5 * patch.step_um < wide_um < 200.0 * patch.step_um:
+            if 2.5 * patch.step_um < wide_um < 100.0 * patch.step_um:
                 marks = noise_at(
                     fibres.widths * (self.fibre_um / wide_um),
                     yarn.along_um / long_um,
