@@ -44,7 +44,9 @@ def pictures(folder: Path | None, seed: int) -> dict[str, GreyPixels]:
             for path in find_micrographs(folder)
         }
     patch = Patch(left_um=0.0, top_um=0.0, step_um=0.13, width=1280, height=960)
-    drawn = {name: open_specimen(name, seed=seed).draw(patch).secondary for name in TRAINED + UNSEEN}
+    drawn = {
+        name: open_specimen(name, seed=seed).draw(patch).secondary for name in TRAINED + UNSEEN
+    }
     drawn["tin_balls, another"] = open_specimen("tin_balls", seed=seed + 1).draw(patch).secondary
     return {
         name: np.clip(255.0 * values, 0, 255).astype(np.uint8) for name, values in drawn.items()
