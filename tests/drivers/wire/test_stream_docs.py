@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,11 +42,11 @@ def test_every_payload_has_its_size(kind: type[Message]) -> None:
         if class_of(row.split(" | ")[0]) == kind.__name__
     )
     told = sum(SIZES[size] for size in re.findall(r"\b(u8|u16|u32|u64|f64)\b", row.split("|")[1]))
-    fields = {
+    fields: dict[str, Any] = {
         name: 1.0 if "um" in name or name == "magnification" else 1
         for name in kind.__dataclass_fields__
     }
-    texts = {name: "" for name in fields if name in ("name", "reason")}
+    texts: dict[str, Any] = {name: "" for name in fields if name in ("name", "reason")}
     assert len(payload_of(kind(**{**fields, **texts}))[1]) == told
 
 
