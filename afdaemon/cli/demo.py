@@ -26,7 +26,7 @@ _TRAINED = ("tin_balls", "tem_grid", "gold_nanoparticles")
 def demo(
     specimen: Annotated[
         list[str] | None,
-        typer.Option(help="tin_balls, tem_grid, gold_nanoparticles, mixture or image:PATH"),
+        typer.Option(help="a specimen's name or image:PATH; see `afdaemon sim gallery`"),
     ] = None,
     magnification: Annotated[int | None, typer.Option(help="20 to 150000")] = None,
     seed: Annotated[int, typer.Option(min=0, help="all that is random follows from it")] = 0,
