@@ -31,14 +31,14 @@ FWHM_PER_SIGMA = 2.3548
 DEFAULT_KV = 15.0
 DEFAULT_SPOT = 2.0
 
-BRIGHTNESS_PER_KV = 5e10
+BRIGHTNESS_PER_KV = 5e7
 """Brightness of a tungsten hairpin in A / (m^2 sr) per kV: 1e9 at 20 kV (Goldstein, table 2.1)."""
 ENERGY_SPREAD_EV = 2.0
 """Energy spread of a tungsten hairpin: 1 to 3 eV (Reimer, table 2.1)."""
 CHROMATIC_NM = 10e6
 SPHERICAL_NM = 20e6
 """Aberration coefficients of the objective, 10 and 20 mm. ASSUMED: usual for a conical lens at 12 mm."""
-SPOT_1_PA = 50.0
+SPOT_1_PA = 2.0
 """Beam current at spot 1; each further spot doubles it. ASSUMED."""
 FOCUS_SHIFT_UM_PER_KV = 40.0
 """ASSUMED: what is left of a shift of about WD / kV = 800 um per kV when the lens current follows the high tension."""
@@ -124,7 +124,7 @@ def focus_shift_um(kv: float) -> float:
 
 
 def beam_current_pa(spot: float) -> float:
-    """Beam current in pA at a spot number: 50 pA at spot 1, doubled by each. ASSUMED."""
+    """Beam current in pA at a spot number: 2 pA at spot 1, doubled by each. ASSUMED."""
     return SPOT_1_PA * math.exp2(spot - 1.0)
 
 
