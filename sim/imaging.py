@@ -13,7 +13,14 @@ from afdaemon.sim.depth import LEVEL, Layers, Tilt, layer_step_um, normalised, p
 from afdaemon.sim.detector import Detector, detect
 from afdaemon.sim.ops import NUMPY
 from afdaemon.sim.optics import Blur, Optics, pixel_um, transfer
-from afdaemon.sim.scan import NORMALS_PER_LINE, Scanning, charge, displacement_px, scan_out, streaks
+from afdaemon.sim.scan import (
+    NORMALS_PER_LINE,
+    Scanning,
+    displacement_px,
+    draw_streaks,
+    scan_out,
+    streaks,
+)
 from afdaemon.sim.surface import FloatImage, Patch, Specimen, Surface
 
 _SUPERSAMPLING = 2
@@ -149,7 +156,7 @@ class Imager:
         self.tilt = tilt
         self._surface = lru_cache(_KEPT_VIEWS)(lambda view: sharp_surface(specimen, view))
         self._layers = lru_cache(_KEPT_VIEWS)(self._split)
-        self._streaks = lru_cache(_KEPT_VIEWS)(self._charged)
+        self._streaks = lru_cache(_KEPT_VIEWS)(self._trails)
 
     def expose(
         self,
@@ -167,14 +174,18 @@ class Imager:
         """
         optics = self.optics if optics is None else optics
         step_um = layer_step_um(view.pixel_um, optics.alpha_rad)
-        layers = self._layers(view, self.tilt, step_um, self.detector.backscatter)
+        charging = 0.0 if scan is None else scan.flaws.charging
+        layers = self._layers(view, self.tilt, step_um, self.detector.backscatter, charging)
         spectrum, weight = layers.blurred(optics, defocus_um, view.magnification, view.width_px)
         moved, z = self._scanned(view, scan, rng)
         signal = scan_out(spectrum, layers.size, window(view), moved)
         if weight is not None:
             signal = normalised(signal, scan_out(weight, layers.size, window(view), moved))
-        if scan is not None and scan.flaws.charging > 0.0:
-            self._charge(view, signal, scan.flaws.charging, z)
+        if charging > 0.0 and (trails := self._streaks(view)) is not None:
+            blur = optics.blur(
+                defocus_um + self.mean_height_um(view), view.magnification, view.width_px
+            )
+            draw_streaks(signal, crop(blur_field(trails, blur), view), charging, z)
         return detect(signal, self.detector, rng)
 
     def mean_height_um(self, view: View) -> float:
@@ -191,24 +202,20 @@ class Imager:
         normals = rng.standard_normal((NORMALS_PER_LINE, view.height_px), dtype=np.float32)
         return displacement_px(scan, normals[0], 1000.0 * view.pixel_um), normals[1]
 
-    def _split(self, view: View, tilt: Tilt, step_um: float, backscatter: float) -> Layers:
+    def _split(
+        self, view: View, tilt: Tilt, step_um: float, backscatter: float, charging: float
+    ) -> Layers:
         surface = self._surface(view)
         field = _mixed(surface, backscatter)
+        if charging > 0.0 and surface.charging is not None:
+            field = field + np.float32(charging) * surface.charging
         plane = plane_um((field.shape[0], field.shape[1]), view.pixel_um, tilt, view.rotation_rad)
         heights = [h for h in (surface.height_um, plane) if h is not None]
         return split(field, sum(heights[1:], heights[0]) if heights else None, step_um)
 
-    def _charged(self, view: View) -> tuple[FloatImage, FloatImage] | None:
+    def _trails(self, view: View) -> FloatImage | None:
         charging = self._surface(view).charging
-        if charging is None:
-            return None
-        frame = np.ascontiguousarray(crop(charging, view))
-        return frame, streaks(frame)
-
-    def _charge(self, view: View, signal: FloatImage, strength: float, z: FloatImage) -> None:
-        charged = self._streaks(view)
-        if charged is not None:
-            charge(signal, *charged, strength, z)
+        return None if charging is None else streaks(charging)
 
 
 def _mixed(surface: Surface, backscatter: float) -> FloatImage:

@@ -137,18 +137,15 @@ def streaks(charging: FloatImage) -> FloatImage:
     return _trailing(charging, _STREAK_SHARE * charging.shape[1])
 
 
-def charge(
-    signal: FloatImage, charging: FloatImage, streak: FloatImage, strength: float, z: FloatImage
-) -> None:
-    """Brighten what charges, in place, and draw bright or dark streaks behind it.
+def draw_streaks(signal: FloatImage, streak: FloatImage, strength: float, z: FloatImage) -> None:
+    """Draw bright and dark streaks behind what charges, in place.
 
-    `signal`, `charging` and `streak` are (H, W); `z`, (H,), holds one standard normal a line, of which neighbouring
-    lines share most.
+    `signal` and `streak` are (H, W); `z`, (H,), holds one standard normal a line, of which neighbouring lines share
+    most.
     """
     slow = _trailing(z[None, :], _CHARGE_LINES)[0] * np.float32(
         _STREAK_STRENGTH * math.sqrt(2.0 * _CHARGE_LINES)
     )
-    signal += np.float32(strength) * charging
     signal += (np.float32(strength) * slow)[:, None] * streak
 
 

@@ -47,10 +47,15 @@ class Stripes:
 
 
 def exposed(
-    specimen: Stripes, at: View, *, scan: Scanning | None = None, seed: int = 1
+    specimen: Stripes,
+    at: View,
+    *,
+    scan: Scanning | None = None,
+    seed: int = 1,
+    defocus_um: float = 0.0,
 ) -> NDArray[np.uint8]:
     imager = Imager(specimen, Optics(probe_nm=0.0), CLEAN)
-    return imager.expose(at, defocus_um=0.0, rng=np.random.default_rng(seed), scan=scan)
+    return imager.expose(at, defocus_um=defocus_um, rng=np.random.default_rng(seed), scan=scan)
 
 
 def stripe_shift_px(frame: NDArray[np.uint8], period_px: float) -> NDArray[np.float64]:
@@ -115,6 +120,19 @@ def test_what_charges_is_bright_and_leaves_streaks_to_its_right() -> None:
     assert np.abs(change[115:125, :140]).max() <= 2
     assert np.abs(change[:100]).max() <= 2
     assert np.abs(change[112:128, 175:200]).mean() > 2.0
+
+
+def test_what_charges_is_as_blurred_as_the_rest() -> None:
+    """A spot with sharp borders on nothing: off focus no step is left, in the spot and in its streaks."""
+    at = view(magnification=1_000.0)
+    scan = Scanning(flaws=ScanFlaws(charging=0.3))
+    spot = Stripes(1e9, charges=True)
+    sharp, blurred = (
+        np.diff(exposed(spot, at, scan=scan, defocus_um=defocus_um).astype(int), axis=1)
+        for defocus_um in (0.0, 2000.0)
+    )
+    assert np.abs(sharp).max() > 30
+    assert np.abs(blurred).max() < 0.2 * np.abs(sharp).max()
 
 
 @pytest.mark.parametrize("rotation", [0.3, -1.0, math.pi / 2])
