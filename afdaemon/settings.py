@@ -72,7 +72,9 @@ class MicroscopeSettings(Section):
         "", description="usb: its serial number, where there are several; empty: the only one"
     )
     connect_timeout_s: Seconds = Field(2.0, description="longest wait for a connection")
-    reply_timeout_s: Seconds = Field(1.0, description="longest wait for the answer to a command")
+    reply_timeout_s: Seconds = Field(
+        2.0, description="longest wait for the answer to a command; a bridge itself waits 1 s"
+    )
     frame_timeout_s: Seconds = Field(3.5, description="longest wait for a usable frame")
     ask_again_s: Seconds = Field(
         1.5, description="a frame that has not come by then is asked again"

@@ -18,14 +18,13 @@ import math
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from afdaemon.sim.conditions import keys
 from afdaemon.sim.errors import ControlError, SimError
 from afdaemon.sim.faults import MEANINGS, Fault, fault_named, nearest, parse_rule
 from afdaemon.sim.instrument import Instrument
-from afdaemon.sim.links.listening import listen
+from afdaemon.sim.links.listening import TcpServer
 from afdaemon.sim.settings import frame_mode
 from afdaemon.sim.spec import unknown
 
@@ -144,45 +143,16 @@ class Control:
         return {key: spec.read(key, value)}
 
 
-class ControlServer:
+class ControlServer(TcpServer):
     """Listens for orders to `instrument`. `async with` starts and stops it."""
 
     def __init__(self, instrument: Instrument, *, port: int = 0) -> None:
+        super().__init__(host=HOST, port=port, limit=MAX_LINE_BYTES)
         self.instrument = instrument
         self._control = Control(instrument)
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._visits: set[asyncio.Task[None]] = set()
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port it listens on."""
-        return HOST, self._port
-
-    async def __aenter__(self) -> Self:
-        self._server = await listen(self._welcome, HOST, self._port, limit=MAX_LINE_BYTES)
-        self._port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-            for visit in self._visits:
-                visit.cancel()
-            await asyncio.gather(*self._visits, return_exceptions=True)
-            await self._server.wait_closed()
-
-    def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        visit = asyncio.create_task(self._visit(reader, writer), name="em30 control")
-        self._visits.add(visit)
-        visit.add_done_callback(self._visits.discard)
-
-    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Orders and their answers."""
         try:
             while line := await _next_line(reader):
                 writer.write(self._control.answer(line))

@@ -22,10 +22,8 @@ app.add_typer(config.app, name="config")
 app.add_typer(api.app, name="api")
 app.add_typer(train.app, name="train")
 app.add_typer(sim.app, name="sim")
-app.add_typer(api.app, name="api")
 app.command("score")(score.score)
 app.command("bridge")(bridge.bridge)
-app.command("demo")(demo.demo)
 
 
 def _print_version(wanted: bool) -> None:

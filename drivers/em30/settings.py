@@ -18,7 +18,7 @@ class LinkSettings:
     """
 
     connect_timeout_s: float = 2.0
-    reply_timeout_s: float = 1.0
+    reply_timeout_s: float = 2.0
     frame_timeout_s: float = 3.5
     wd_tolerance_um: float = 2.0
     max_dropped_in_row: int = 5

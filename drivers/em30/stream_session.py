@@ -84,7 +84,7 @@ class StreamSession:
             if self._talk.damage:
                 raise ProtocolError(
                     f"what answers does not speak our version of `stream`: {self._talk.damage}",
-                    remedy="check `host` and `port`, and install the same version on both sides",
+                    remedy="check the address, and install the same version on both sides",
                 ) from error
             raise
         match answer:

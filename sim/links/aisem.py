@@ -12,8 +12,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import cv2
 
@@ -22,8 +20,7 @@ from afdaemon.drivers.errors import ProtocolError
 from afdaemon.drivers.wire import aisem as wire
 from afdaemon.sim.errors import ServeError, SimError
 from afdaemon.sim.instrument import Instrument
-from afdaemon.sim.links.listening import listen, reset
-from afdaemon.sim.settings import FrameMode
+from afdaemon.sim.links.listening import InstrumentServer, reset
 from afdaemon.sim.witness import write_truth
 from afdaemon.sim.world import Shot
 
@@ -40,7 +37,7 @@ MAX_FRAMES_DUE = 16
 Say = Callable[[asyncio.StreamWriter, str], Awaitable[None]]
 
 
-class AisemServer:
+class AisemServer(InstrumentServer):
     """Serves one instrument. `async with` starts and stops it."""
 
     def __init__(
@@ -54,38 +51,18 @@ class AisemServer:
         truth_file: Path | None = None,
         keep_frames: Path | None = None,
     ) -> None:
-        self._instrument = instrument
+        super().__init__(instrument, host=host, port=port)
         self._folder = folder
         self._clock = clock
-        self._host = host
-        self._port = port
         self._truth_file = truth_file
         self._keep_frames = keep_frames
-        self._server: asyncio.Server | None = None
-        self._visits: set[asyncio.Task[None]] = set()
-        self._wires: set[asyncio.StreamWriter] = set()
-        self._occupied = False
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port it listens on."""
-        return self._host, self._port
-
-    @property
-    def frame_mode(self) -> FrameMode:
-        """How frames are scanned; may be set at any time."""
-        return self._instrument.world.mode
-
-    @frame_mode.setter
-    def frame_mode(self, mode: FrameMode) -> None:
-        self._instrument.world.mode = mode
 
     async def start(self) -> None:
         """Listen.
 
         Raises `ServeError` when the port, the folder or the truth file cannot be used; then nothing is left of it.
         """
-        self._server = await listen(self._welcome, self._host, self._port)
+        await super().start()
         try:
             made = await asyncio.to_thread(_claim_folder, self._folder)
             try:
@@ -96,45 +73,9 @@ class AisemServer:
         except SimError:
             await self.stop()
             raise
-        self._port = self._server.sockets[0].getsockname()[1]
-        self._instrument.on_unplug(self._hang_up)
 
-    async def stop(self) -> None:
-        """Hang up and close the port. Safe to call twice."""
-        server, self._server = self._server, None
-        if server is None:
-            return
-        server.close()
-        for visit in self._visits:
-            visit.cancel()
-        await asyncio.gather(*self._visits, return_exceptions=True)
-        await server.wait_closed()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
-
-    def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._wires.add(writer)
-        if self._instrument.unplugged:
-            reset(writer)
-        visit = asyncio.create_task(self._visit(reader, writer), name="em30 client")
-        self._visits.add(visit)
-        visit.add_done_callback(self._visits.discard)
-
-    def _hang_up(self) -> None:
-        for writer in self._wires:
-            reset(writer)
-
-    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Greeting, commands, frames; a second client is told that there is a first."""
         try:
             if self._occupied:
                 await self._say(writer, "ERROR another client is connected")
@@ -147,7 +88,6 @@ class AisemServer:
         except OSError:
             return  # the client is gone
         finally:
-            self._wires.discard(writer)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()

@@ -1,23 +1,114 @@
-"""A TCP port to listen on, or one clear sentence why not; and a connection's sudden end."""
+"""A TCP server in front of an instrument: it listens, or says in one clear sentence why not, and hangs up."""
 
 import asyncio
 import contextlib
 import os
 import socket
 import struct
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
 
 from afdaemon.sim.errors import ServeError
+from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.settings import FrameMode
 
-Welcome = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
+
+class TcpServer(ABC):
+    """Serves each connection in a task of its own. `async with` starts and stops it.
+
+    A reader holds `limit` bytes.
+    """
+
+    def __init__(self, *, host: str, port: int, limit: int = 2**16) -> None:
+        self._host = host
+        self._port = port
+        self._limit = limit
+        self._server: asyncio.Server | None = None
+        self._visits: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    @abstractmethod
+    async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection from its beginning to its end; closes `writer`."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port it listens on; port 0 is any free one until it has started."""
+        return self._host, self._port
+
+    async def start(self) -> None:
+        """Listen. Raises `ServeError` when the port cannot be used."""
+        try:
+            self._server = await asyncio.start_server(
+                self.welcome, self._host, self._port, limit=self._limit
+            )
+        except (OSError, OverflowError) as error:
+            why = f"cannot listen on {self._host}:{self._port}: {_reason(error)}"
+            raise ServeError(why) from error
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Hang up and close the port. Safe to call twice."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        for visit in self._visits:
+            visit.cancel()
+        await asyncio.gather(*self._visits, return_exceptions=True)
+        await server.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Begin to serve a connection."""
+        visit = asyncio.create_task(self.visit(reader, writer), name="em30 client")
+        self._visits[visit] = writer
+        visit.add_done_callback(self._visits.pop)
+
+    def hang_up(self) -> None:
+        """Break every connection."""
+        for writer in self._visits.values():
+            reset(writer)
 
 
-async def listen(welcome: Welcome, host: str, port: int, *, limit: int = 2**16) -> asyncio.Server:
-    """Listen on `host`:`port` (0: any free one); a reader holds `limit` bytes. Raises `ServeError`."""
-    try:
-        return await asyncio.start_server(welcome, host, port, limit=limit)
-    except (OSError, OverflowError) as error:
-        raise ServeError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
+class InstrumentServer(TcpServer):
+    """A link to one instrument; while that is unplugged, whoever is connected or connects is hung up on."""
+
+    def __init__(self, instrument: Instrument, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__(host=host, port=port)
+        self._instrument = instrument
+        self._occupied = False
+
+    @property
+    def frame_mode(self) -> FrameMode:
+        """How frames are scanned; may be set at any time."""
+        return self._instrument.world.mode
+
+    @frame_mode.setter
+    def frame_mode(self, mode: FrameMode) -> None:
+        self._instrument.world.mode = mode
+
+    async def start(self) -> None:
+        """Listen. Raises `ServeError` when the port cannot be used."""
+        await super().start()
+        self._instrument.on_unplug(self.hang_up)
+
+    def welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Begin to serve a connection, or hang up on it."""
+        super().welcome(reader, writer)
+        if self._instrument.unplugged:
+            reset(writer)
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

@@ -7,10 +7,7 @@ another is told so and hung up on, and so is everybody while the instrument is u
 
 import asyncio
 import contextlib
-import socket
-import struct
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from afdaemon.drivers.wire.messages import (
     VERSION,
@@ -33,8 +30,7 @@ from afdaemon.drivers.wire.messages import (
 from afdaemon.drivers.wire.stream import Decoder, encode
 from afdaemon.sim.errors import OutOfReach
 from afdaemon.sim.instrument import Instrument
-from afdaemon.sim.links.listening import listen
-from afdaemon.sim.settings import FrameMode
+from afdaemon.sim.links.listening import InstrumentServer, reset
 from afdaemon.sim.world import Shot
 
 NAME = "EM-30 (simulated)"
@@ -216,11 +212,7 @@ class TcpWire:
 
     def reset(self) -> None:
         """Hang up without a goodbye."""
-        connection = self._writer.get_extra_info("socket")
-        at_once = struct.pack("ii", 1, 0)
-        with contextlib.suppress(OSError):  # it is closed already
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
-        self._writer.transport.abort()
+        reset(self._writer)
 
     async def close(self) -> None:
         """End it."""
@@ -234,73 +226,12 @@ class TcpWire:
             return  # the client is gone
 
 
-class StreamServer:
+class StreamServer(InstrumentServer):
     """Serves one instrument over TCP. `async with` starts and stops it."""
 
-    def __init__(self, instrument: Instrument, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._instrument = instrument
-        self._host = host
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._visits: dict[asyncio.Task[None], TcpWire] = {}
-        self._occupied = False
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port it listens on."""
-        return self._host, self._port
-
-    @property
-    def frame_mode(self) -> FrameMode:
-        """How frames are scanned; may be set at any time."""
-        return self._instrument.world.mode
-
-    @frame_mode.setter
-    def frame_mode(self, mode: FrameMode) -> None:
-        self._instrument.world.mode = mode
-
-    async def start(self) -> None:
-        """Listen. Raises `ServeError` when the port cannot be used."""
-        self._server = await listen(self._welcome, self._host, self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-        self._instrument.on_unplug(self._hang_up)
-
-    async def stop(self) -> None:
-        """Hang up and close the port. Safe to call twice."""
-        server, self._server = self._server, None
-        if server is None:
-            return
-        server.close()
-        for visit in self._visits:
-            visit.cancel()
-        await asyncio.gather(*self._visits, return_exceptions=True)
-        await server.wait_closed()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
-
-    def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One conversation; a second client is told that there is a first."""
         wire = TcpWire(reader, writer)
-        if self._instrument.unplugged:
-            wire.reset()
-        visit = asyncio.create_task(self._visit(wire), name="em30 client")
-        self._visits[visit] = wire
-        visit.add_done_callback(self._visits.pop)
-
-    def _hang_up(self) -> None:
-        for wire in self._visits.values():
-            wire.reset()
-
-    async def _visit(self, wire: TcpWire) -> None:
         try:
             if self._occupied:
                 await self._turn_away(wire)
