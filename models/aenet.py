@@ -1,11 +1,14 @@
-"""AENet: how good is the focus of this frame, 0 to 9?
+"""AENet: how good is the focus of this frame, 0 to 9, and how sure is that?
 
 `AENetCompact` keeps the idea of Lee et al. 2021 (image and magnification plane in, residual blocks, four halvings,
-fully convolutional, median over the map) at about a sixtieth of the work. It estimates the logarithm of the blur: with
-u = -2 ln(b / b0) the published label curve 9 / (1 + (b / b0)^2) is 9 * sigmoid(u), which never saturates exactly, so
-that two blurred frames still compare.
+fully convolutional, one number from a map) at about a fortieth of the work. It estimates the logarithm of the blur:
+with u = -2 ln(b / b0) the published label curve 9 / (1 + (b / b0)^2) is 9 * sigmoid(u), which never saturates exactly,
+so that two blurred frames still compare. A second map says how much each spot tells: flat ground between two particles
+says nothing of the focus, so the frame's u is the mean weighted by it, in place of the published median. A third map is
+the logarithm of the error to be expected.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +16,36 @@ import torch
 from torch import Tensor, nn
 
 from afdaemon.models import checkpoint
-from afdaemon.models.preprocess import SAMPLING_WIDTH_PX
+from afdaemon.models.preprocess import CHANNELS, RESIDUE_LIMIT, SAMPLING_WIDTH_PX
 from afdaemon.models.state import MAGNIFICATION_SCALE
 
 ARCHITECTURE = "AENetCompact"
 PREPROCESSING: dict[str, Any] = {
-    "median": 3,
-    "standardised": True,
+    "channels": ["median 3 x 3, standardised", "what the median took away", "magnification"],
     "magnification_scale": MAGNIFICATION_SCALE,
+    "residue_limit": RESIDUE_LIMIT,
     "sampling_width_px": SAMPLING_WIDTH_PX,
 }
 
 TOP_SCORE = 9.0
+WIDTHS = (16, 32, 64, 128, 160)
+"""Channels of stem and blocks: 1.95 GFLOP for a frame of 320 x 240."""
+LOG_ERROR_RANGE = (-4.0, 2.0)
 _SLOPE = 0.2
+_MAPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Of each frame, all float32 (N,): u = -2 ln(b / b0), and the logarithm of the mean error of its score."""
+
+    u: Tensor
+    log_error: Tensor
+
+    @property
+    def score(self) -> Tensor:
+        """0..9, (N,)."""
+        return TOP_SCORE * torch.sigmoid(self.u)
 
 
 def _conv(inside: int, outside: int, size: int = 3, stride: int = 1) -> nn.Sequential:
@@ -52,13 +72,13 @@ class ResidualBlock(nn.Module):
 
 
 class AENetCompact(nn.Module):
-    """(N, 2, H, W) -> blur map (N, H / 16, W / 16) of u = -2 ln(b / b0)."""
+    """(N, 3, H, W) -> maps (N, 3, H / 16, W / 16): u, the logarithm of its weight, the logarithm of its error."""
 
-    def __init__(self, widths: tuple[int, ...] = (24, 32, 56, 96, 128)) -> None:
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         self.widths = tuple(widths)
         stem, *rest = self.widths
-        layers: list[nn.Module] = [_conv(2, stem, 5, stride=2), nn.LeakyReLU(_SLOPE)]
+        layers: list[nn.Module] = [_conv(CHANNELS, stem, 5, stride=2), nn.LeakyReLU(_SLOPE)]
         inside = stem
         for index, width in enumerate(rest):
             layers.append(ResidualBlock(inside, width))
@@ -67,20 +87,22 @@ class AENetCompact(nn.Module):
             inside = width
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
-            nn.Conv2d(inside, 64, 1), nn.LeakyReLU(_SLOPE), nn.Conv2d(64, 1, 1)
+            nn.Conv2d(inside, 64, 1), nn.LeakyReLU(_SLOPE), nn.Conv2d(64, _MAPS, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Blur map of a batch."""
+        """The three maps of a batch."""
         out: Tensor = self.head(self.features(x))
-        return out.squeeze(1)
+        return out
 
 
-def map_score(blur_map: Tensor) -> Tensor:
-    """Score of each frame, (N,): the median of its map, on the label curve."""
-    # contiguous: torch 2.13 returns garbage for the median of an expanded (stride 0) tensor.
-    flat = blur_map.float().flatten(1).contiguous()
-    return TOP_SCORE * torch.sigmoid(flat.median(dim=1).values)
+def estimate(maps: Tensor) -> Estimate:
+    """What the maps (N, 3, h, w) say of each frame: means weighted by how much each spot tells."""
+    u, weight, log_error = maps.float().flatten(2).unbind(1)
+    share = torch.softmax(weight, dim=1)
+    return Estimate(
+        u=(share * u).sum(1), log_error=(share * log_error).sum(1).clamp(*LOG_ERROR_RANGE)
+    )
 
 
 def load_aenet(weights: Path) -> tuple[AENetCompact, checkpoint.Card]:

@@ -1,7 +1,8 @@
 """Batches for training AENet. Where the frames come from is handed in; nothing here knows a simulator."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,16 +17,30 @@ HALF_SCORE_RADIUS_PX = 4.0
 
 _CLIP_PX = (0.4, 80.0)
 
-Scene = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
-"""Frames of one scene: pixels (n, H, W), magnification (n,), blur radius in px (n,)."""
 
-SceneSource = Callable[[int], Iterator[Scene]]
-"""Opens an endless stream of scenes for a seed."""
+class Frames(Protocol):
+    """Frames and their labels, from whatever made them: pixels uint8 (n, H, W), the rest float32 (n,)."""
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """Grey values."""
+
+    @property
+    def magnification(self) -> NDArray[np.float32]:
+        """Of each frame."""
+
+    @property
+    def blur_px(self) -> NDArray[np.float32]:
+        """Blur radius b in pixels of a frame `SAMPLING_WIDTH_PX` wide."""
+
+
+FrameSource = Callable[[int], Iterator[Frames]]
+"""Opens an endless stream of frames for a seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Network input (N, 2, H, W), float32; target u = -2 ln(b / b0), (N,), float32."""
+    """Network input (N, channels, H, W), float32; target u = -2 ln(b / b0), (N,), float32."""
 
     x: Tensor
     target: Tensor
@@ -37,22 +52,22 @@ def target_of(blur_px: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(-2.0 * np.log(kept / HALF_SCORE_RADIUS_PX), dtype=np.float32)
 
 
-def batch_of(scenes: list[Scene]) -> Batch:
-    """All frames of some scenes as one batch."""
+def batch_of(several: Sequence[Frames]) -> Batch:
+    """All frames of several sets, of one size, as one batch."""
     inputs = [
         network_input(to_unit(frame), float(magnification))
-        for pixels, magnifications, _ in scenes
-        for frame, magnification in zip(pixels, magnifications, strict=True)
+        for frames in several
+        for frame, magnification in zip(frames.pixels, frames.magnification, strict=True)
     ]
-    targets = np.concatenate([target_of(blur) for _, _, blur in scenes])
+    targets = np.concatenate([target_of(frames.blur_px) for frames in several])
     return Batch(torch.from_numpy(np.stack(inputs)), torch.from_numpy(targets))
 
 
-class SceneStream(IterableDataset[Batch]):
-    """Endless batches of `scenes_per_batch` scenes; every worker process draws scenes of its own."""
+class FrameStream(IterableDataset[Batch]):
+    """Endless batches of `sets_per_batch` sets of frames; every worker process draws its own."""
 
-    def __init__(self, source: SceneSource, seed: int, scenes_per_batch: int) -> None:
-        self._source, self._seed, self._per_batch = source, seed, scenes_per_batch
+    def __init__(self, source: FrameSource, seed: int, sets_per_batch: int) -> None:
+        self._source, self._seed, self._per_batch = source, seed, sets_per_batch
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches without end."""
@@ -64,10 +79,10 @@ class SceneStream(IterableDataset[Batch]):
 
 
 def batches(
-    source: SceneSource, *, seed: int, scenes_per_batch: int, workers: int
+    source: FrameSource, *, seed: int, sets_per_batch: int, workers: int
 ) -> Iterator[Batch]:
     """Endless batches, drawn by `workers` processes beside the training (0: in it)."""
-    stream = SceneStream(source, seed, scenes_per_batch)
+    stream = FrameStream(source, seed, sets_per_batch)
     return iter(
         DataLoader(
             stream, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None

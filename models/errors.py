@@ -2,7 +2,8 @@
 
 ModelError
  ├─ WeightsError     a weight file or its card is missing, damaged, or one this version cannot honour
- └─ ImageError       an image that cannot be read or scored
+ ├─ ImageError       an image that cannot be read or scored
+ └─ TrainingError    a training that cannot begin or go on
 """
 
 
@@ -27,3 +28,7 @@ class ImageError(ModelError):
     """An image that cannot be read or scored."""
 
     remedy = "give an 8 or 16 bit PNG, TIFF or JPEG of at least 64 x 64 pixels"
+
+
+class TrainingError(ModelError):
+    """A training that cannot begin or go on."""

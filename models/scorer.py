@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from afdaemon.models import classical
-from afdaemon.models.aenet import AENetCompact, load_aenet, map_score
+from afdaemon.models.aenet import AENetCompact, estimate, load_aenet
 from afdaemon.models.checkpoint import WEIGHTS_FOLDER, Card
 from afdaemon.models.errors import ImageError, ModelError
 from afdaemon.models.preprocess import (
+    CHANNELS,
     MIN_SIDE_PX,
     Pixels,
     network_input,
@@ -66,9 +67,9 @@ class FocusScorer:
             )
         x = torch.from_numpy(network_input(image, magnification)).unsqueeze(0)
         with torch.inference_mode():
-            score = map_score(self._network(x.to(self.device)))
+            estimated = estimate(self._network(x.to(self.device)))
         return Score(
-            score=float(score.item()),
+            score=float(estimated.score.item()),
             variance=classical.variance(image),
             entropy=classical.entropy(image),
             saturated=classical.saturated_share(whole),
@@ -77,7 +78,7 @@ class FocusScorer:
 
     def warm_up(self) -> None:
         """Judge a few empty frames, so that the first real one is not slow."""
-        x = torch.zeros(1, 2, 240, 320, device=self.device)
+        x = torch.zeros(1, CHANNELS, 240, 320, device=self.device)
         with torch.inference_mode():
             for _ in range(_WARM_UP_FRAMES):
                 self._network(x)

@@ -188,6 +188,10 @@ class Imager:
             draw_streaks(signal, crop(blur_field(trails, blur), view), charging, z)
         return detect(signal, self.detector, rng)
 
+    def sharp(self, view: View) -> FloatImage:
+        """Noise-free signal of the field and its margin, all of it in focus."""
+        return _mixed(self._surface(view), self.detector.backscatter)
+
     def mean_height_um(self, view: View) -> float:
         """Mean height of the field above the specimen's plane: its best WD is so much shorter than the plane's."""
         height_um = self._surface(view).height_um

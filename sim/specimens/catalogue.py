@@ -9,6 +9,7 @@ from afdaemon.sim.specimens.empty import Empty
 from afdaemon.sim.specimens.gold_nanoparticles import GoldNanoparticles
 from afdaemon.sim.specimens.micrograph import load_micrograph
 from afdaemon.sim.specimens.mixture import Mixture
+from afdaemon.sim.specimens.ruled import Ruled
 from afdaemon.sim.specimens.soiled import Soiled
 from afdaemon.sim.specimens.tem_grid import TemGrid
 from afdaemon.sim.specimens.tin_balls import TinBalls
@@ -23,6 +24,7 @@ TRAINING_SPECIMENS: dict[str, Drawn] = {
     "tem_grid": TemGrid,
     "gold_nanoparticles": GoldNanoparticles,
     "mixture": Mixture,
+    "ruled": Ruled,
 }
 _UNSEEN_SPECIMENS: dict[str, Drawn] = {
     "butterfly_wing": ButterflyWing,
