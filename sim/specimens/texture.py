@@ -18,6 +18,9 @@ _AXIS_X = np.uint64(0x9E3779B97F4A7C15)
 _AXIS_Y = np.uint64(0xC2B2AE3D27D4EB4F)
 _STREAM = np.uint64(0x165667B19E3779F9)
 
+_LATTICE_SHARE = 4
+"""A lattice of more points a place than this is not drawn whole."""
+
 _BLOCK = 2**15
 """So many values are worked on at a time: they stay in the processor's cache."""
 
@@ -116,14 +119,38 @@ def noise_at(
     For coordinates that follow a fibre or a ridge. `x` and `y` are of one shape.
     """
     i0, j0 = int(np.floor(x.min())), int(np.floor(y.min()))
-    ix, iy = np.meshgrid(np.arange(i0, int(x.max()) + 3), np.arange(j0, int(y.max()) + 3))
-    values = (2.0 * uniform(ix, iy, seed=seed, stream=stream) - 1.0).astype(np.float32)
+    columns, rows = int(x.max()) + 3 - i0, int(y.max()) + 3 - j0
     noise = np.empty(x.shape, np.float32)
     block = max(1, _BLOCK // x.shape[-1])
+    if columns * rows > _LATTICE_SHARE * x.size:
+        for start in range(0, x.shape[0], block):
+            part = slice(start, start + block)
+            noise[part] = _hashed(x[part], y[part], seed=seed, stream=stream)
+        return noise
+    ix, iy = np.meshgrid(np.arange(i0, i0 + columns), np.arange(j0, j0 + rows))
+    values = _signed(ix, iy, seed=seed, stream=stream)
     for start in range(0, x.shape[0], block):
-        rows = slice(start, start + block)
-        noise[rows] = _bilinear(values, x[rows] - i0, y[rows] - j0)
+        part = slice(start, start + block)
+        noise[part] = _bilinear(values, x[part] - i0, y[part] - j0)
     return noise
+
+
+def _signed(ix: NDArray[np.int64], iy: NDArray[np.int64], *, seed: int, stream: int) -> FloatImage:
+    return (2.0 * uniform(ix, iy, seed=seed, stream=stream) - 1.0).astype(np.float32)
+
+
+def _hashed(
+    x: NDArray[np.floating], y: NDArray[np.floating], *, seed: int, stream: int
+) -> FloatImage:
+    """What `_bilinear` gives, from the four lattice points of each place alone: for places that lie far apart."""
+    ix, iy = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    u, v = (x - ix).astype(np.float32), (y - iy).astype(np.float32)
+    u *= u * (3.0 - 2.0 * u)
+    v *= v * (3.0 - 2.0 * v)
+    above, below = (_signed(ix, iy + row, seed=seed, stream=stream) for row in (0, 1))
+    above += u * (_signed(ix + 1, iy, seed=seed, stream=stream) - above)
+    below += u * (_signed(ix + 1, iy + 1, seed=seed, stream=stream) - below)
+    return np.asarray(above + v * (below - above), np.float32)
 
 
 def _bilinear(
