@@ -27,8 +27,8 @@ _MICROGRAPH_AT = 1_000.0
 """Magnification at which micrographs are drawn; what the frames claim is another, drawn at random."""
 
 HARSH = Variety(
-    electrons=(20.0, 3000.0),
-    contrast=(0.2, 1.8),
+    electrons=(30.0, 3000.0),
+    contrast=(0.3, 1.8),
     brightness=(0.3, 0.7),
     gamma=(0.6, 1.6),
     read_noise=(0.5, 8.0),
