@@ -1,5 +1,6 @@
 """What every scorer of single frames looks like: networks and classical measures alike."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,7 +8,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.models.preprocess import Pixels
+from afdaemon.models.errors import ImageError
+from afdaemon.models.preprocess import (
+    MIN_SIDE_PX,
+    FloatImage,
+    Pixels,
+    reduce,
+    reduction_factor,
+    to_unit,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +43,21 @@ class FrameScorer(Protocol):
 
     def scores(self, shots: Sequence[Shot]) -> NDArray[np.float64]:
         """Scores 0..9, (n,), of frames that may differ in size. Raises `ImageError` for one it cannot judge."""
+
+
+def judged_image(shot: Shot) -> FloatImage:
+    """The frame as every scorer judges it: 0..1, float32, reduced to the sampling of the training.
+
+    Raises:
+        ImageError: the frame is too small, or the magnification is not a positive number.
+    """
+    if not (math.isfinite(shot.magnification) and shot.magnification > 0.0):
+        raise ImageError(
+            f"magnification must be a positive number, got {shot.magnification}",
+            remedy="give the magnification the image was taken at, e.g. 2000",
+        )
+    height_px, width_px = shot.pixels.shape
+    image = reduce(to_unit(shot.pixels), reduction_factor(width_px))
+    if min(image.shape) < MIN_SIDE_PX:
+        raise ImageError(f"a frame of {width_px} x {height_px} pixels is too small to judge")
+    return image

@@ -1,0 +1,1 @@
+"""Networks that score single frames: the published AENet, and those that Kim et al. 2019 compared."""
