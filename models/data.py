@@ -34,6 +34,26 @@ class Frames(Protocol):
         """Blur radius b in pixels of a frame `SAMPLING_WIDTH_PX` wide."""
 
 
+class SceneFrames(Frames, Protocol):
+    """Frames of one scene with the control parameters they were taken with, each float32 (n,)."""
+
+    @property
+    def scene(self) -> str:
+        """Name of the scene: no scene lies in two parts."""
+
+    @property
+    def brightness(self) -> NDArray[np.float32]:
+        """Of the detector, 0..1."""
+
+    @property
+    def contrast(self) -> NDArray[np.float32]:
+        """Of the detector, a gain around 1."""
+
+    @property
+    def wd_um(self) -> NDArray[np.float32]:
+        """Commanded working distance."""
+
+
 FrameSource = Callable[[int], Iterator[Frames]]
 """Opens an endless stream of frames for a seed."""
 
@@ -50,6 +70,11 @@ def target_of(blur_px: NDArray[np.float32]) -> NDArray[np.float32]:
     """Targets u = -2 ln(b / b0), with b kept between .4 and 80 px: nearer and further look the same."""
     kept = np.clip(blur_px, *_CLIP_PX)
     return np.asarray(-2.0 * np.log(kept / HALF_SCORE_RADIUS_PX), dtype=np.float32)
+
+
+def score_of(blur_px: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Labels 9 / (1 + (b / b0)^2), 0..9, of blur radii b in pixels of a frame `SAMPLING_WIDTH_PX` wide."""
+    return np.asarray(9.0 / (1.0 + (blur_px / HALF_SCORE_RADIUS_PX) ** 2), dtype=np.float32)
 
 
 def batch_of(several: Sequence[Frames]) -> Batch:
