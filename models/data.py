@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from afdaemon.models.preprocess import network_input, to_unit
+
+D = TypeVar("D")
 
 HALF_SCORE_RADIUS_PX = 4.0
 """Blur radius b0 at which the label has fallen to half (see docs: the truth that labels come from)."""
@@ -107,9 +109,15 @@ def batches(
     source: FrameSource, *, seed: int, sets_per_batch: int, workers: int
 ) -> Iterator[Batch]:
     """Endless batches, drawn by `workers` processes beside the training (0: in it)."""
-    stream = FrameStream(source, seed, sets_per_batch)
-    return iter(
-        DataLoader(
-            stream, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
-        )
-    )
+    return beside(FrameStream(source, seed, sets_per_batch), workers)
+
+
+def beside(stream: IterableDataset[D], workers: int) -> Iterator[D]:
+    """The batches of a stream, made by `workers` processes beside the training (0: in it)."""
+    ahead = 4 if workers else None
+    return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=ahead))
+
+
+def stream_seed(seed: int, *, step: int, rank: int) -> int:
+    """Seed of a stream that begins at `step`: later parts of a training see other frames, and so do its processes."""
+    return seed + 7919 * step + 104_729 * rank

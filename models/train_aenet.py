@@ -1,6 +1,6 @@
 """Training AENet.compact: its loss, its measures, its card. The loop is `trainer`'s."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from afdaemon.models.aenet import (
     Estimate,
     estimate,
 )
-from afdaemon.models.data import Batch
-from afdaemon.models.trainer import Settings
+from afdaemon.models.data import Batch, Frames, batch_of
+from afdaemon.models.trainer import Settings, Verdict
 
-CPU_RECIPE = Settings(steps=16_000, learning_rate=3e-3)
-"""Some 80 minutes on two cores, one of which draws the frames."""
+TEACHER_CHANNELS = [0, 2]
+"""Those of AENet's input that the published network sees: frame and magnification."""
 
 _CLOSE_SCORE = 0.5
 """Errors below count as squares, larger ones as they are: a frame that cannot be judged must not rule the rest."""
@@ -43,16 +43,52 @@ def loss_of_estimate(estimated: Estimate, target: Tensor) -> Tensor:
     )
 
 
-def loss_on(device: torch.device) -> Callable[[AENetCompact, Batch], Tensor]:
-    """The loss of a network on a batch, computed in bf16 where that is safe."""
+def loss_on(
+    device: torch.device, *, bf16: bool = True, teacher: nn.Module | None = None
+) -> Callable[[AENetCompact, Batch], Tensor]:
+    """The loss of a network on a batch, the network computed in bf16 where that is safe, if so wanted.
+
+    With a `teacher`, which makes scores (N,) of AENet's two published channels, it is the mean of the loss on the
+    labels and of the distance to the teacher's scores.
+    """
 
     def loss(model: AENetCompact, batch: Batch) -> Tensor:
         x = batch.x.to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
-            maps = model(x)
-        return loss_of_estimate(estimate(maps), batch.target.to(device))
+        estimated = _estimate_on(device, model, x, bf16=bf16)
+        own = loss_of_estimate(estimated, batch.target.to(device))
+        if teacher is None:
+            return own
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            taught = teacher(x[:, TEACHER_CHANNELS])
+        apart = nn.functional.smooth_l1_loss(estimated.score, taught.float(), beta=_CLOSE_SCORE)
+        return 0.5 * (own + apart)
 
     return loss
+
+
+def _estimate_on(device: torch.device, model: AENetCompact, x: Tensor, *, bf16: bool) -> Estimate:
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        maps = model(x)
+    return estimate(maps)
+
+
+def validator(
+    several: Sequence[Frames], device: torch.device, *, bf16: bool = True
+) -> Callable[[AENetCompact], Verdict]:
+    """Judges a copy of the network by frames that it does not learn from: the loss, and scores within 1."""
+
+    def judge(model: AENetCompact) -> Verdict:
+        losses, errors = [], []
+        for frames in several:
+            batch = batch_of([frames])
+            x, target = batch.x.to(device), batch.target.to(device)
+            estimated = _estimate_on(device, model, x, bf16=bf16)
+            losses.append(float(loss_of_estimate(estimated, target)))
+            errors.append(estimated.score - TOP_SCORE * torch.sigmoid(target))
+        close = torch.cat(errors).abs() <= 1.0
+        return Verdict(sum(losses) / len(losses), float(close.float().mean()))
+
+    return judge
 
 
 def evaluate(model: AENetCompact, batches: Iterator[Batch], count: int) -> dict[str, float]:
@@ -89,8 +125,9 @@ def save(
     data: dict[str, Any],
     metrics: dict[str, Any],
     seconds: float,
+    notes: dict[str, Any] | None = None,
 ) -> None:
-    """Write the weights and their card."""
+    """Write the weights and their card; `notes` say what else it takes to repeat the training."""
     checkpoint.save(
         weights,
         model.state_dict(),
@@ -98,7 +135,12 @@ def save(
             "architecture": ARCHITECTURE,
             "arguments": {"widths": list(model.widths)},
             "preprocessing": PREPROCESSING,
-            "training": {**asdict(settings), "seconds": round(seconds), "data": data},
+            "training": {
+                **asdict(settings),
+                **(notes or {}),
+                "seconds": round(seconds),
+                "data": data,
+            },
             "metrics": metrics,
         },
     )

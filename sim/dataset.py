@@ -41,8 +41,9 @@ class Recipe:
     """What is drawn and how often. `weights` are relative; micrographs share the weight of `micrograph`.
 
     Of `draws_every` scenes one is drawn anew, the others are taken from the last `kept_scenes`. Each frame
-    gives two windows of `window_px`. The shares are of frames that were averaged afterwards, that were
-    compressed as the vendor does, and of scenes with a contrast and grain of their own.
+    gives two windows of `window_px`, or itself as a whole where that is None. The shares are of frames that were
+    averaged afterwards, that were compressed as the vendor does, and of scenes with a contrast and grain of
+    their own.
     """
 
     weights: dict[str, float] = field(
@@ -60,7 +61,7 @@ class Recipe:
     frames_at_once: int = 4
     draws_every: int = 4
     kept_scenes: int = 64
-    window_px: int = 160
+    window_px: int | None = 160
     averaged_share: float = 0.25
     compressed_share: float = 0.5
     varied_share: float = 0.3
@@ -134,7 +135,7 @@ def stream(recipe: Recipe, micrographs: Sequence[Path], *, seed: int) -> Iterato
 
 
 def _worn(frames: LabelledFrames, recipe: Recipe, rng: np.random.Generator) -> LabelledFrames:
-    """Two windows of each frame, turned, some averaged and compressed on their way."""
+    """Windows of each frame, turned, some averaged and compressed on their way."""
     windows, blurs = [], []
     for frame, blur_px in zip(frames.pixels, frames.blur_px, strict=True):
         sigma_px = float(rng.uniform(0.2, 1.5)) if rng.random() < recipe.averaged_share else 0.0
@@ -142,32 +143,37 @@ def _worn(frames: LabelledFrames, recipe: Recipe, rng: np.random.Generator) -> L
             frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), sigma_px), np.uint8)
         if rng.random() < recipe.compressed_share:
             frame = _compressed(frame, int(rng.integers(85, 99)))
-        windows += [_turned(w, rng) for w in _two_windows(frame, recipe.window_px, rng)]
-        blurs += 2 * [float(np.hypot(blur_px, 2.0 * sigma_px))]
-    twice = {
-        name: np.repeat(getattr(frames, name), 2)
+        turned = [_turned(w, rng) for w in _windows(frame, recipe.window_px, rng)]
+        windows += turned
+        blurs += len(turned) * [float(np.hypot(blur_px, 2.0 * sigma_px))]
+    of_each = {
+        name: np.repeat(getattr(frames, name), len(windows) // len(frames.pixels))
         for name in ("magnification", "brightness", "contrast", "wd_um")
     }
     return LabelledFrames(
         scene=frames.scene,
         pixels=np.stack(windows),
         blur_px=np.array(blurs, np.float32),
-        **twice,
+        **of_each,
     )
 
 
-def _two_windows(
-    frame: NDArray[np.uint8], size: int, rng: np.random.Generator
+def _windows(
+    frame: NDArray[np.uint8], size: int | None, rng: np.random.Generator
 ) -> Iterator[NDArray[np.uint8]]:
-    """Squares of `size` px side by side, as high as the frame lets them lie."""
+    """Two squares of `size` px side by side, anywhere up and down; or the frame as a whole."""
     height, width = frame.shape
+    if size is None:
+        yield frame
+        return
     for left in (0, width - size):
         top = int(rng.integers(0, height - size + 1))
         yield frame[top : top + size, left : left + size]
 
 
 def _turned(window: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    window = np.rot90(window, int(rng.integers(4)))
+    quarters = int(rng.integers(4)) if window.shape[0] == window.shape[1] else 2 * int(rng.integers(2))
+    window = np.rot90(window, quarters)
     return np.ascontiguousarray(window[:, ::-1] if rng.random() < 0.5 else window)
 
 
