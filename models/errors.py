@@ -3,6 +3,7 @@
 ModelError
  ├─ WeightsError     a weight file or its card is missing, damaged, or one this version cannot honour
  ├─ ImageError       an image that cannot be read or scored
+ ├─ DatasetError     labelled frames of a folder that cannot be used
  └─ TrainingError    a training that cannot begin or go on
 """
 
@@ -28,6 +29,12 @@ class ImageError(ModelError):
     """An image that cannot be read or scored."""
 
     remedy = "give an 8 or 16 bit PNG, TIFF or JPEG of at least 64 x 64 pixels"
+
+
+class DatasetError(ModelError):
+    """Labelled frames of a folder that cannot be used."""
+
+    remedy = "`afdaemon dataset check FOLDER` lists all that is wrong; docs/networks.md says what a folder holds"
 
 
 class TrainingError(ModelError):

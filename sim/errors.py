@@ -6,7 +6,8 @@ SimError
  ├─ FaultError        no such fault, or a rule that cannot be
  ├─ OutOfReach        a command that it cannot carry out; nothing moved
  ├─ ControlError      an order over the control socket that cannot be carried out
- └─ ServeError        its port or its folder cannot be used
+ ├─ ServeError        its port or its folder cannot be used
+ └─ FolderError       a folder that a data set cannot be written to
 """
 
 
@@ -49,3 +50,9 @@ class ServeError(SimError):
     """The port or the folder of the simulated instrument cannot be used."""
 
     remedy = "name another with --port or --folder"
+
+
+class FolderError(SimError):
+    """A data set cannot be written to that folder."""
+
+    remedy = "name an empty folder, or the one that the same command was writing to"

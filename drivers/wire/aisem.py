@@ -251,6 +251,7 @@ ASSUMED: the names of all the other keys.
 """
 
 _SCORE = "SCORE"  # ASSUMED: the key of the expert's score
+_SCORE_TEXT = re.compile(r"(.*[^0-9.,+-])?(?P<digit>[0-9])")  # not the last digit of 12 or 7.5
 _WD = re.compile(r"(?P<number>\S+)\s+(?P<unit>um|mm)", re.IGNORECASE)
 
 
@@ -315,9 +316,10 @@ def _wd_um(text: str) -> float:
 
 
 def _last_digit(text: str) -> int:
-    if not (text[-1:].isascii() and text[-1:].isdigit()):
-        raise ProtocolError(f"a score ends in a digit, not {text[:40]!r}")
-    return int(text[-1])
+    found = _SCORE_TEXT.fullmatch(text)
+    if found is None:
+        raise ProtocolError(f"{_SCORE} is a digit from 0 to 9, or ends in one, not {text[:40]!r}")
+    return int(found["digit"])
 
 
 # --- numbers ---
