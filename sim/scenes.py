@@ -176,7 +176,7 @@ def open_scene(
     return Scene(
         name=name,
         imager=imager,
-        view=_worth_looking(imager, view, rng),
+        view=worth_looking(imager, view, rng),
         variety=variety,
         best_wd_um=float(rng.uniform(6e3, 4e4)),
         charging=variety.charging * float(rng.random()),
@@ -206,7 +206,7 @@ def tells_focus(field: FloatImage) -> bool:
     )
 
 
-def _worth_looking(imager: Imager, view: View, rng: np.random.Generator) -> View:
+def worth_looking(imager: Imager, view: View, rng: np.random.Generator) -> View:
     """A place near `view` whose field tells something; the last one tried if none does."""
     for _ in range(_TRIES):
         x_um, y_um = rng.uniform(-_STAGE_UM, _STAGE_UM, 2)

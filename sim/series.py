@@ -50,16 +50,21 @@ def focus_series(micrographs: Sequence[Path], *, seed: int) -> Iterator[ImagedSe
             if name == "micrograph":
                 chosen = loaded[int(rng.integers(len(loaded)))]
                 scaled = replace(chosen, pixel_um=chosen.pixel_um * 1000.0 / magnification)
-                yield _imaged(name, scaled, magnification, rng)
+                yield image_series(name, scaled, magnification, rng)
             else:
-                yield _imaged(
+                yield image_series(
                     name, TRAINING_SPECIMENS[name](int(rng.integers(2**31))), magnification, rng
                 )
 
 
-def _imaged(
-    name: str, specimen: Specimen, magnification: float, rng: np.random.Generator
+def image_series(
+    name: str,
+    specimen: Specimen,
+    magnification: float,
+    rng: np.random.Generator,
+    at_dof: NDArray[np.float64] | None = None,
 ) -> ImagedSeries:
+    """A series somewhere on `specimen`, at offsets in depths of focus (default: `offsets_dof`), rising."""
     alpha = float(np.exp(rng.uniform(*np.log(_ALPHA_RAD))))
     detector = Detector(
         electrons=float(np.exp(rng.uniform(np.log(60.0), np.log(600.0)))),
@@ -70,7 +75,7 @@ def _imaged(
     x_um, y_um = rng.uniform(-5e3, 5e3, 2)
     view = View(x_um=x_um, y_um=y_um, magnification=magnification, width_px=320, height_px=240)
     dof_um = depth_of_focus_um(magnification, alpha)
-    offset_um = offsets_dof() * dof_um
+    offset_um = (offsets_dof() if at_dof is None else at_dof) * dof_um
     best_um = -imager.mean_height_um(view)  # what stands above the plane focuses at a shorter WD
     noise = np.random.Generator(np.random.SFC64(int(rng.integers(2**31))))
     frames = [imager.expose(view, defocus_um=best_um + float(at), rng=noise) for at in offset_um]

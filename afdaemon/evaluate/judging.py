@@ -1,0 +1,79 @@
+"""Frames with what is known about them go in, the same with what the scorer says come out."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Generic, Protocol, TypeVar
+
+from afdaemon.models.scorer import FocusScorer, Score
+from afdaemon.models.scoring import Shot
+
+F = TypeVar("F")
+J = TypeVar("J")
+R = TypeVar("R")
+
+_AHEAD = 2
+"""Results for which each process may be ahead of who takes them: frames are large."""
+
+
+class Judge(Protocol):
+    """Says of each frame how good its focus is and how sure that is."""
+
+    def judge(self, shots: Sequence[Shot]) -> list[Score]:
+        """One score a frame, in their order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Case(Generic[F]):
+    """A frame to be judged and the facts about it."""
+
+    shot: Shot
+    facts: F
+
+
+@dataclass(frozen=True, slots=True)
+class Judged(Generic[F]):
+    """The facts about a frame and what was said of it."""
+
+    facts: F
+    said: Score
+
+
+@dataclass(frozen=True, slots=True)
+class AenetJudge:
+    """AENet as the service uses it."""
+
+    scorer: FocusScorer
+
+    def judge(self, shots: Sequence[Shot]) -> list[Score]:
+        """One score a frame."""
+        return [self.scorer.score(shot.pixels, shot.magnification) for shot in shots]
+
+
+def judged(judge: Judge, cases: Iterable[Case[F]]) -> Iterator[Judged[F]]:
+    """What `judge` says of each case; frames are not kept."""
+    for case in cases:
+        (said,) = judge.judge([case.shot])
+        yield Judged(case.facts, said)
+
+
+def drawn(make: Callable[[J], R], jobs: Iterable[J], *, workers: int) -> Iterator[R]:
+    """`make` of each job, in their order, by so many processes (0: in this one).
+
+    `make` and the jobs go to other processes: a function of a module, or `partial` of one.
+    """
+    if workers == 0:
+        yield from map(make, jobs)
+        return
+    waiting: deque[Future[R]] = deque()
+    # Forked children would inherit torch's threads and locks.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for job in jobs:
+            waiting.append(pool.submit(make, job))
+            if len(waiting) > _AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
