@@ -6,7 +6,7 @@ curve 9 / (1 + (b / b0)^2) has at that score.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -88,7 +88,7 @@ class LabelledFolder(Sequence[LabelledFrame]):
     """The frames of a folder, each read from disk when it is asked for; slices and parts are of the same kind.
 
     The arrays `pixels`, `magnification`, `brightness`, `contrast`, `wd_um` and `blur_px` hold all of them, at the
-    sampling that networks judge: it is `afdaemon.models.data.Frames`. A large folder is read by slices, or by `stream`.
+    sampling that networks judge: it is `afdaemon.models.data.Frames`. A large folder is read by slices.
     `left_out` says what was wrong with files that a lenient opening passed over.
     """
 
@@ -133,16 +133,6 @@ class LabelledFolder(Sequence[LabelledFrame]):
     def scenes(self) -> tuple[str, ...]:
         """Names of the scenes, in order."""
         return tuple(dict.fromkeys(pair.scene for pair in self.pairs))
-
-    def stream(self, seed: int, count: int = 8) -> Iterator["LabelledFolder"]:
-        """Sets of `count` frames (fewer where there are fewer) without end, in an order that `seed` decides."""
-        rng = np.random.default_rng(seed)
-        count = min(count, len(self))
-        while True:
-            order = rng.permutation(len(self))
-            for start in range(0, len(self) - count + 1, count):
-                chosen = [self.pairs[at] for at in order[start : start + count]]
-                yield LabelledFolder(chosen, self._reading)
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
@@ -332,7 +322,9 @@ def _paired(
     try:
         label = reading.label(texts[0].read_bytes())
     except OSError as error:
-        return Fault(texts[0].relative_to(folder).as_posix(), f"it cannot be read ({error})")
+        return Fault(
+            texts[0].relative_to(folder).as_posix(), f"it cannot be read ({error.strerror})"
+        )
     except DatasetError as error:
         return Fault(texts[0].relative_to(folder).as_posix(), str(error))
     scene = scene_of(stem)

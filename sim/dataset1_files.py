@@ -100,8 +100,11 @@ def write_dataset(plan: Plan, folder: Path, *, workers: int = 1) -> Generator[tu
             remedy="write more scenes, or another part",
         )
     try:
-        _claim(plan, folder)
+        _require_own(plan, folder)
         _require_room(plan, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / NOTE_NAME).exists():
+            _put(folder / NOTE_NAME, _as_json({**plan.note(), "complete": False}))
         tasks = [(plan.dataset, folder, *scene) for scene in scenes]
         lines: list[str] = []
         for done, listed in enumerate(_mapped(tasks, workers), start=1):
@@ -170,14 +173,13 @@ def _prepare_worker() -> None:
     cv2.setNumThreads(1)
 
 
-def _claim(plan: Plan, folder: Path) -> None:
-    """Make the folder this data set's, or see that it is. Raises `OSError`, `FolderError`."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _require_own(plan: Plan, folder: Path) -> None:
+    """Raises `FolderError` unless the folder is not there, is empty, or is this data set's."""
     path = folder / NOTE_NAME
     if not path.exists():
-        if any(entry.name != f"{NOTE_NAME}.part" for entry in folder.iterdir()):
+        held = folder.iterdir() if folder.exists() else ()
+        if any(entry.name != f"{NOTE_NAME}.part" for entry in held):
             raise FolderError(f"{folder} holds something else")
-        _put(path, _as_json({**plan.note(), "complete": False}))
         return
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
@@ -211,10 +213,11 @@ def _require_room(plan: Plan, folder: Path) -> None:
     )
     picture = _BYTES_PER_PIXEL * dataset.width_px * dataset.height_px
     needed = missing * (picture + _BYTES_PER_TEXT)
-    free = shutil.disk_usage(folder).free
+    disk = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(disk).free
     if needed > free:
         raise FolderError(
-            f"{missing} frames take about {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free",
+            f"{missing} frames take about {needed / 1e9:.1f} GB, and {disk} has {free / 1e9:.1f} GB free",
             remedy="make room, write fewer --scenes, one --part, or --fast frames",
         )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from afdaemon.drivers.errors import DriverError
 from afdaemon.drivers.wire import labelled as wire
-from afdaemon.drivers.wire.jpeg import decode_jpeg
 from afdaemon.models.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ def open_labelled(folder: Path, *, lenient: bool = False) -> "LabelledFolder":
 
 def reading() -> "Reading":
     """How the instrument's pictures and texts are read."""
+    from afdaemon.drivers.wire.jpeg import decode_jpeg
     from afdaemon.models.folder import Reading
 
     return Reading(
