@@ -1,7 +1,8 @@
 """What every scorer of single frames looks like: networks and classical measures alike."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,3 +62,13 @@ def judged_image(shot: Shot) -> FloatImage:
     if min(image.shape) < MIN_SIDE_PX:
         raise ImageError(f"a frame of {width_px} x {height_px} pixels is too small to judge")
     return image
+
+
+def batches_of_one_size(sizes: Sequence[tuple[int, ...]], at_once: int) -> Iterator[list[int]]:
+    """Places of frames of one size, at most `at_once` together; each place comes once."""
+    by_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, size in enumerate(sizes):
+        by_size[size].append(place)
+    for places in by_size.values():
+        for first in range(0, len(places), at_once):
+            yield places[first : first + at_once]

@@ -1,9 +1,9 @@
 """AENet as Lee et al. 2021 published it, layer by layer.
 
 Input (N, 2, H, W): the median filtered and standardised frame, and the magnification plane. No convolution after the
-first is padded, so that 240 x 320 becomes one number and 480 x 640 a map of 16 x 21; the score is the map's median. Where two
-convolutions have a shortcut, its kernel is as large as both together, so the sizes fit without cropping. Convolutions
-have no bias; batch norm follows each but the last. 51.6 M parameters, 76 GFLOP for a frame of 320 x 240.
+first is padded, so that 240 x 320 becomes one number and 480 x 640 a map of 16 x 21; the score is the map's median.
+Where two convolutions have a shortcut, its kernel is as large as both together, so the sizes fit without cropping.
+Convolutions have no bias; batch norm follows each but the last. 51.6 M parameters, 76 GFLOP for a frame of 320 x 240.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from afdaemon.models.networks.base import TOP_SCORE, ScoringNetwork, Tensors, padded
+from afdaemon.models.aenet import TOP_SCORE
+from afdaemon.models.networks.base import ScoringNetwork, Tensors, padded
 from afdaemon.models.preprocess import SAMPLING_WIDTH_PX, network_input
 from afdaemon.models.scoring import Shot, judged_image
 from afdaemon.models.state import MAGNIFICATION_SCALE

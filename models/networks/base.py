@@ -1,7 +1,6 @@
 """The seam between a network and what uses it: training and judging prepare frames in the same way."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from afdaemon.models.preprocess import FloatImage
-from afdaemon.models.scoring import Shot
+from afdaemon.models.scoring import Shot, batches_of_one_size
 
-TOP_SCORE = 9.0
 _AT_ONCE = 16
 
 Tensors = tuple[Tensor, ...]
@@ -51,21 +49,11 @@ class NetworkScorer:
         """Scores 0..9, (n,), of frames that may differ in size. Raises `ImageError` for one it cannot judge."""
         found = np.empty(len(shots))
         with torch.inference_mode():
-            for places in _batches_of_one_size(shots):
+            for places in batches_of_one_size([s.pixels.shape for s in shots], _AT_ONCE):
                 tensors = self._network.prepare([shots[place] for place in places])
                 batch = self._network.module(*(tensor.to(self._device) for tensor in tensors))
                 found[places] = batch.double().cpu().numpy()
         return found
-
-
-def _batches_of_one_size(shots: Sequence[Shot]) -> Iterator[list[int]]:
-    """Places in `shots` of frames that fit into one batch."""
-    by_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for place, shot in enumerate(shots):
-        by_size[shot.pixels.shape].append(place)
-    for places in by_size.values():
-        for first in range(0, len(places), _AT_ONCE):
-            yield places[first : first + _AT_ONCE]
 
 
 def padded(image: FloatImage, height_px: int, width_px: int) -> FloatImage:

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from afdaemon.models.aenet import TOP_SCORE
 from afdaemon.models.errors import ImageError
 from afdaemon.models.networks.base import (
-    TOP_SCORE,
     ScoringNetwork,
     Tensors,
     centre_crop,

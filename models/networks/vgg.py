@@ -1,7 +1,7 @@
 """VGG (Simonyan and Zisserman 2015) of 11, 13 and 19 layers, for one grey channel.
 
-Its last layer, which told 1000 classes apart, gives way to the joint with the control parameters. Batch norm follows each
-convolution: Kim et al. 2019 do not say, and without it the deeper ones hardly start to learn.
+Its last layer, which told 1000 classes apart, gives way to the joint with the control parameters. Batch norm follows
+each convolution: Kim et al. 2019 do not say, and without it the deeper ones hardly start to learn.
 """
 
 from torch import nn
