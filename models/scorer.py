@@ -1,35 +1,34 @@
 """Frames in, scores out: AENet on the device there is, with the classical measures beside it."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from afdaemon.models import classical
-from afdaemon.models.aenet import AENetCompact, estimate, load_aenet
+from afdaemon.models.aenet import AENetCompact, load_aenet
 from afdaemon.models.checkpoint import WEIGHTS_FOLDER, Card
-from afdaemon.models.errors import ImageError, ModelError
-from afdaemon.models.preprocess import (
-    CHANNELS,
-    MIN_SIDE_PX,
-    Pixels,
-    network_input,
-    reduce,
-    reduction_factor,
-    to_unit,
-)
+from afdaemon.models.doubt import confidence_of, doubt_of
+from afdaemon.models.errors import ModelError
+from afdaemon.models.preprocess import FloatImage, Pixels, network_input, reduction_factor, to_unit
+from afdaemon.models.runtime import Runtime, Unlike
+from afdaemon.models.scoring import Shot, batches_of_one_size, judged_image
 
 DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "aenet_compact.safetensors"
-_WARM_UP_FRAMES = 3
+_AT_ONCE = {"cpu": 16, "cuda": 256}
+"""Frames in a batch: a CPU gains nothing by more, and their maps take memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """What a frame told: AENet's score 0..9, std / mean, entropy in bits, share of saturated pixels.
 
-    `reduction` is by how much the frame was reduced before it was judged.
+    `reduction` is by how much the frame was reduced before it was judged. `expected_error` is the mean error of such a
+    score in score units; `confidence` the probability, 0..1, that it lies within 1 of the truth; `doubt` says why it
+    should not be trusted, "" if nothing speaks against it.
     """
 
     score: float
@@ -37,13 +36,24 @@ class Score:
     entropy: float
     saturated: float
     reduction: int
+    expected_error: float
+    confidence: float
+    doubt: str
 
 
 class FocusScorer:
     """AENet on one device. Not for several threads at once."""
 
-    def __init__(self, network: AENetCompact, card: Card, device: torch.device) -> None:
-        self._network = network.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this pair
+    def __init__(
+        self,
+        network: AENetCompact,
+        card: Card,
+        device: torch.device,
+        *,
+        precision: torch.dtype | None = None,
+        unlike: Unlike | None = None,
+    ) -> None:
+        self._runtime = Runtime(network, device, precision=precision, unlike=unlike)
         self.card = card
         self.device = device
 
@@ -53,43 +63,59 @@ class FocusScorer:
         Raises:
             ImageError: the frame is too small, or the magnification is not a positive number.
         """
-        if not (math.isfinite(magnification) and magnification > 0.0):
-            raise ImageError(
-                f"magnification must be a positive number, got {magnification}",
-                remedy="give the magnification the image was taken at, e.g. 2000",
-            )
-        factor = reduction_factor(pixels.shape[1])
-        whole = to_unit(pixels)
-        image = reduce(whole, factor)
-        if min(image.shape) < MIN_SIDE_PX:
-            raise ImageError(
-                f"a frame of {pixels.shape[1]} x {pixels.shape[0]} pixels is too small to judge"
-            )
-        x = torch.from_numpy(network_input(image, magnification)).unsqueeze(0)
-        with torch.inference_mode():
-            estimated = estimate(self._network(x.to(self.device)))
-        return Score(
-            score=float(estimated.score.item()),
-            variance=classical.variance(image),
-            entropy=classical.entropy(image),
-            saturated=classical.saturated_share(whole),
-            reduction=factor,
-        )
+        return self.score_many([pixels], [magnification])[0]
+
+    def score_many(self, frames: Sequence[Pixels], magnifications: Sequence[float]) -> list[Score]:
+        """Judge frames of any sizes, each taken at its magnification; those of one size go through together.
+
+        Raises:
+            ImageError: a frame is too small, or a magnification is not a positive number.
+        """
+        shots = [
+            Shot(pixels=pixels, magnification=magnification)
+            for pixels, magnification in zip(frames, magnifications, strict=True)
+        ]
+        images = [judged_image(shot) for shot in shots]
+        sizes = [image.shape for image in images]
+        scores: dict[int, Score] = {}
+        for places in batches_of_one_size(sizes, _AT_ONCE[self.device.type]):
+            x = np.stack([network_input(images[k], shots[k].magnification) for k in places])
+            judged = self._runtime.judge(x)
+            told = zip(judged.score, judged.expected_error, judged.distance, strict=True)
+            for k, numbers in zip(places, told, strict=True):
+                scores[k] = _score(shots[k].pixels, images[k], *map(float, numbers))
+        return [scores[k] for k in range(len(shots))]
 
     def warm_up(self) -> None:
         """Judge a few empty frames, so that the first real one is not slow."""
-        x = torch.zeros(1, CHANNELS, 240, 320, device=self.device)
-        with torch.inference_mode():
-            for _ in range(_WARM_UP_FRAMES):
-                self._network(x)
+        self._runtime.warm_up()
 
     def describe(self) -> dict[str, Any]:
-        """What judges: network, SHA-256 of its weights, device."""
+        """What judges: network, SHA-256 of its weights, device, and the precision it computes in."""
         return {
             "network": self.card.architecture,
             "sha256": self.card.sha256,
             "device": str(self.device),
+            "precision": str(self._runtime.precision).removeprefix("torch."),
         }
+
+
+def _score(
+    pixels: Pixels, image: FloatImage, score: float, expected_error: float, distance: float
+) -> Score:
+    """All that is told of a frame; `image` is the one that was judged."""
+    saturated = classical.saturated_share(to_unit(pixels))
+    doubt = doubt_of(pixels, saturated, distance)
+    return Score(
+        score=score,
+        variance=classical.variance(image),
+        entropy=classical.entropy(image),
+        saturated=saturated,
+        reduction=reduction_factor(pixels.shape[1]),
+        expected_error=expected_error,
+        confidence=confidence_of(expected_error, doubt),
+        doubt=doubt,
+    )
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -1,0 +1,55 @@
+"""How sure a score is, and frames that no score can be trusted of, told from their pixels."""
+
+import math
+
+import cv2
+import numpy as np
+
+from afdaemon.models.preprocess import Pixels
+
+LEAST_GREY_LEVELS = 6
+LEAST_SPREAD = 1.0
+"""Standard deviation in steps of the grey scale: below it a frame is its own rounding."""
+MOST_SATURATED = 0.6
+FARTHEST = 1.0
+"""Distance from the training's features above which a frame is unlike all of them."""
+DOUBTFUL_CONFIDENCE = 0.2
+"""No doubted score is surer than this."""
+
+_TAIL = 0.001
+"""Share of the darkest and of the brightest pixels that count for nothing: specks are no picture."""
+
+
+def doubt_of(pixels: Pixels, saturated: float, distance: float = 0.0) -> str:
+    """Why a score of this frame (uint8 or uint16, (H, W)) should not be trusted; "" if nothing speaks against it.
+
+    `saturated` is its share of saturated pixels, `distance` what `Unlike` says of its features.
+    """
+    levels = grey_levels(pixels)
+    if levels < LEAST_GREY_LEVELS:
+        return f"blank: {levels} grey level{'s' if levels > 1 else ''} in use"
+    if float(cv2.meanStdDev(pixels)[1][0, 0]) < LEAST_SPREAD:
+        return "blank: grey values spread by less than one step"
+    if saturated > MOST_SATURATED:
+        return f"saturated: {saturated:.0%} of the pixels are black or white"
+    if distance > FARTHEST:
+        return "unlike every frame of the training"
+    return ""
+
+
+def grey_levels(pixels: Pixels) -> int:
+    """How many levels of the grey scale a frame uses, its darkest and brightest 0.1 % left out."""
+    counts = np.bincount(pixels.ravel())
+    up_to = counts.cumsum()
+    tail = _TAIL * pixels.size
+    middle = (up_to > tail) & (up_to - counts < pixels.size - tail)
+    return int(np.count_nonzero(counts[middle]))
+
+
+def confidence_of(expected_error: float, doubt: str) -> float:
+    """Probability, 0..1, that a score lies within 1 of the truth: 1 - exp(-1 / mean error), Laplace's law.
+
+    `expected_error` is the mean error in score units. A doubted score gets at most `DOUBTFUL_CONFIDENCE`.
+    """
+    confidence = -math.expm1(-1.0 / expected_error)
+    return min(confidence, DOUBTFUL_CONFIDENCE) if doubt else confidence
