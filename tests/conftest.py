@@ -5,8 +5,9 @@ import gc
 import inspect
 import os
 import signal
+import struct
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
 from hypothesis import settings
@@ -57,3 +58,34 @@ async def only_own_task() -> AsyncIterator[None]:
     await asyncio.sleep(0)
     leaked = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert not leaked, f"tasks still running: {[task.get_name() for task in leaked]}"
+
+
+@pytest.fixture(scope="session")
+def make_tiff() -> Callable[..., bytes]:
+    """Makes a grey TIFF of pages, each (pixels, uint8 or uint16 (H, W); texts by their tags)."""
+    return _tiff
+
+
+def _tiff(
+    *pages: tuple[memoryview, Mapping[int, bytes]], reduced: frozenset[int] = frozenset()
+) -> bytes:
+    data = bytearray(b"II*\0\0\0\0\0")
+    link = 4
+    for number, (array, texts) in enumerate(pages):
+        pixels = memoryview(array)
+        assert pixels.shape is not None
+        height, width = pixels.shape
+        at = len(data)
+        data += pixels.tobytes()
+        numbers = {254: int(number in reduced), 256: width, 257: height, 258: 8 * pixels.itemsize}
+        numbers |= {259: 1, 262: 1, 273: at, 277: 1, 278: height, 279: pixels.nbytes}
+        entries = {tag: struct.pack("<HHII", tag, 4, 1, value) for tag, value in numbers.items()}
+        for tag, text in texts.items():
+            entries[tag] = struct.pack("<HHII", tag, 2, len(text), len(data))
+            data += text
+        data += b"\0" * (len(data) % 2)
+        struct.pack_into("<I", data, link, len(data))
+        data += struct.pack("<H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries))
+        link = len(data)
+        data += bytes(4)
+    return bytes(data)

@@ -1,6 +1,5 @@
 """`afdaemon sim snapshot` and `afdaemon sim gallery`: pictures as the simulated instrument records them."""
 
-import contextlib
 import json
 import math
 from pathlib import Path
@@ -8,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from afdaemon.cli.output import check_suffix, write_all
 from afdaemon.errors import UsageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _LARGEST_SHEET_BYTES = 1_000_000
-_OTHER_PLACE = "give another place with --out"
+_OUT = "--out"
 
 
 def snapshot(
@@ -37,7 +37,7 @@ def snapshot(
     ] = None,
 ) -> None:
     """Take one frame of a simulated instrument; write it and its truth."""
-    _check_suffix(out, SUFFIXES)
+    check_suffix(out, SUFFIXES)
     _check_number(defocus_dof)
     from afdaemon.cli.sim_settings import gather
     from afdaemon.sim.snapshot import take
@@ -46,7 +46,9 @@ def snapshot(
     settings, _ = gather(None, set_ or [], options)
     (shot,) = take(settings, [defocus_dof])
     told = json.dumps(shot.as_json(), indent=2) + "\n"
-    _write_all({out: _encoded(out, shot.pixels), out.with_suffix(".json"): told.encode()})
+    write_all(
+        {out: _encoded(out, shot.pixels), out.with_suffix(".json"): told.encode()}, option=_OUT
+    )
     typer.echo(
         f"{out}: {shot.truth.specimen} at {shot.truth.magnification}x,"
         f" {shot.defocus_dof:+.2f} DoF, score {shot.truth.score:.2f}"
@@ -68,7 +70,7 @@ def gallery(
     ] = None,
 ) -> None:
     """Draw a contact sheet: specimens x magnifications x defocus."""
-    _check_suffix(out, (".png",))
+    check_suffix(out, (".png",))
     for offset in defocus_dof or ():
         _check_number(offset)
     from afdaemon.sim.gallery import Gallery, draw, encode
@@ -81,15 +83,8 @@ def gallery(
         seed=seed,
     )
     sheet = draw(shown)
-    _write_all({out: encode(sheet, limit_bytes=_LARGEST_SHEET_BYTES)})
+    write_all({out: encode(sheet, limit_bytes=_LARGEST_SHEET_BYTES)}, option=_OUT)
     typer.echo(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} pixels")
-
-
-def _check_suffix(out: Path, allowed: tuple[str, ...]) -> None:
-    if out.suffix.lower() not in allowed:
-        raise UsageError(
-            f"{out} does not end in {' or '.join(allowed)}", remedy="name the kind by the suffix"
-        )
 
 
 def _check_number(defocus_dof: float) -> None:
@@ -102,23 +97,3 @@ def _encoded(out: Path, pixels: object) -> bytes:
     import numpy as np
 
     return cv2.imencode(out.suffix.lower(), np.asarray(pixels, np.uint8))[1].tobytes()
-
-
-def _write_all(files: dict[Path, bytes]) -> None:
-    """Write all files, or none."""
-    parts = {path.with_name(f".{path.name}.part"): path for path in files}
-    try:
-        for part, path in parts.items():
-            if path.is_dir():
-                raise UsageError(f"{path} cannot be written: it is a folder", remedy=_OTHER_PLACE)
-            part.write_bytes(files[path])
-        for part, path in parts.items():
-            part.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"{next(iter(files))} cannot be written: {error.strerror}", remedy=_OTHER_PLACE
-        ) from error
-    finally:
-        for part in parts:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)

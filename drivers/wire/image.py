@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from afdaemon.drivers.base import MAX_FRAME_SIDE_PX
 from afdaemon.drivers.errors import FrameInvalid
+from afdaemon.drivers.wire import tiff
 from afdaemon.drivers.wire.jpeg import jpeg_size
 
 GreyPixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -19,9 +20,6 @@ GreyPixels = NDArray[np.uint8] | NDArray[np.uint16]
 MAX_FILE_BYTES = 256 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
-_TIFF_ORDER = {b"II": "<", b"MM": ">"}
-_WIDTH_TAG, _HEIGHT_TAG = 256, 257
-_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _GREY_OF_BGR = np.array([0.114, 0.587, 0.299], dtype=np.float32)
 """ITU-R BT.601 luma, in OpenCV's channel order."""
 
@@ -76,7 +74,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     try:
         if data.startswith(_PNG):
             return _png_size(data)
-        if data[:2] in _TIFF_ORDER:
+        if tiff.is_tiff(data):
             return _tiff_size(data)
         if data.startswith(b"\xff\xd8"):
             return jpeg_size(data)
@@ -93,24 +91,10 @@ def _png_size(data: bytes) -> tuple[int, int]:
 
 
 def _tiff_size(data: bytes) -> tuple[int, int]:
-    """Size from the first directory of a classic (42) or big (43) TIFF; TIFF 6.0, section 2."""
-    order = _TIFF_ORDER[data[:2]]
-    big = struct.unpack_from(order + "H", data, 2)[0] == 43
-    at = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
-    if at > len(data):
-        raise FrameInvalid("the TIFF is cut off: its directory is missing")
-    count = struct.unpack_from(order + ("Q" if big else "H"), data, at)[0]
-    at += 8 if big else 2
-    entry, value_at = (20, 12) if big else (12, 8)
-    found: dict[int, int] = {}
-    for _ in range(min(count, 512)):
-        tag, kind = struct.unpack_from(order + "HH", data, at)
-        if tag in (_WIDTH_TAG, _HEIGHT_TAG) and kind in _FORMATS:
-            found[tag] = struct.unpack_from(order + _FORMATS[kind], data, at + value_at)[0]
-        at += entry
-    if len(found) < 2:
-        raise FrameInvalid("the TIFF's directory names no image size")
-    return found[_WIDTH_TAG], found[_HEIGHT_TAG]
+    first = next(tiff.pages(data), None)
+    if first is None:
+        raise FrameInvalid("the TIFF has no image in it")
+    return first.width_px, first.height_px
 
 
 def crop_data_bar(grey: GreyPixels) -> GreyPixels:

@@ -1,0 +1,166 @@
+"""Magnification and data bar as the makers' tags and texts tell them, on the one scale of 127 mm."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afdaemon.drivers.wire import tiff
+from afdaemon.drivers.wire.aisem import Parameters, encode_parameters
+from afdaemon.drivers.wire.metadata import Metadata, Size, from_page, from_text
+
+MakeTiff = Callable[..., bytes]
+PIXELS = np.zeros((471, 512), np.uint8)
+SIZE = Size(512, 471)
+FIELD_UM = 1726.67
+
+FEI = (
+    b"[User]\r\nDate=01/02/2020\r\n[Beam]\r\nBeam=EBeam\r\nScan=EScan\r\n[IBeam]\r\nHFW=0.1\r\n"
+    b"[EBeam]\r\nHFW=0.0017\r\n[EScan]\r\nPixelWidth=3.3724e-006\r\nHorFieldsize=0.00172667\r\n"
+    b"[Image]\r\nResolutionX=512\r\nResolutionY=442\r\n[PrivateFei]\r\nDatabarHeight=29\r\n"
+)
+ZEISS = (
+    "\r\n0\r\n2.6e-6\r\nAP_MAG\r\nMag =  50.00 K X\r\nAP_HOLDER_WIDTH\r\nHolder Width = 1.0 mm\r\n"
+    "AP_PIXEL_SIZE\r\nPixel Size = 5.825 nm\r\nAP_WIDTH\r\nWidth = 5.965 µm\r\n"
+)
+TESCAN = (
+    b"\x10\0\0\0\1\0\xff\xd8thumb\xff\xd9\x60\0\0\0\2\0AccFrames=1\nImageStripSize=29\n"
+    b"Magnification=9000\nPixelSizeX=2.0e-7\nPixelSizeY=2.0e-7\n\x20\0\0\0\3\0HV=15000\n"
+)
+JEOL = (
+    "$CM_FORMAT JEOL/SEM\r\n$CM_MAG 5000\r\n$CM_FULL_SIZE 512 442\r\n"
+    "$$SM_MICRON_BAR 64\r\n$$SM_MICRON_MARKER 5um\r\n"
+)
+HITACHI = (
+    "[SemImageFile]\r\nInstructName=SU8000\r\nMagnification=4000\r\nDataSize=1024x884\r\n"
+    "PixelSize=24.8 nm\r\n"
+)
+
+
+def of_tag(make_tiff: MakeTiff, tag: int, text: bytes) -> Metadata | None:
+    data = make_tiff((PIXELS, {tag: text}))
+    (page,) = tiff.pages(data)
+    return from_page(page, data)
+
+
+@pytest.mark.parametrize("tag", [34680, 34682])
+def test_fei_tells_the_field_of_the_beam_in_use(make_tiff: MakeTiff, tag: int) -> None:
+    told = of_tag(make_tiff, tag, FEI)
+    assert told is not None
+    assert told.magnification == pytest.approx(127_000 / FIELD_UM)
+    assert (told.maker, told.picture_px) == ("FEI", 442)
+
+
+def test_fei_without_a_field_has_its_pixels(make_tiff: MakeTiff) -> None:
+    text = b"[Scan]\nPixelWidth=1e-7\n[Image]\nResolutionX=1024\nResolutionY=884\n"
+    told = of_tag(make_tiff, 34682, text)
+    assert told is not None
+    assert told.magnification == pytest.approx(127_000 / 102.4)
+    assert told.picture_px == 442  # the file is half as wide as what the text tells of
+
+
+@pytest.mark.parametrize(
+    ("text", "width_um"),
+    [
+        (ZEISS, 5.965),
+        (ZEISS.replace("AP_WIDTH", "AP_X"), 5.825e-3 * 1024),
+        ("\r\nAP_IMAGE_PIXEL_SIZE\r\nImage Pixel Size = 558.2 pm\r\n", 558.2e-6 * 512),
+        ("\r\nAP_WIDTH\r\nWidth = 2.5 mm\r\n", 2500.0),
+    ],
+)
+def test_zeiss(make_tiff: MakeTiff, text: str, width_um: float) -> None:
+    told = of_tag(make_tiff, 34118, text.encode("latin-1"))
+    assert told is not None
+    assert told.maker == "Zeiss"
+    assert told.magnification == pytest.approx(127_000 / width_um)
+    assert told.picture_px is None
+
+
+@pytest.mark.parametrize(
+    ("told_as", "magnification"), [("105 X", 105.0), ("50.00 K X", 50_000.0), ("1.5 KX", 1500.0)]
+)
+def test_zeiss_with_a_magnification_alone(
+    make_tiff: MakeTiff, told_as: str, magnification: float
+) -> None:
+    told = of_tag(make_tiff, 34118, f"0\r\nAP_MAG\r\nMag = {told_as}\r\n".encode())
+    assert told == Metadata(maker="Zeiss", magnification=magnification)
+
+
+def test_tescan_between_binary_blocks(make_tiff: MakeTiff) -> None:
+    told = of_tag(make_tiff, 50431, TESCAN)
+    assert told is not None
+    assert told.magnification == pytest.approx(127_000 / (0.2 * 512))
+    assert (told.maker, told.picture_px) == ("TESCAN", 442)
+
+
+def test_tescan_in_a_header_beside() -> None:
+    told = from_text(b"[MAIN]\nImageStripSize=0\nPixelSizeX=2e-7\n[SEM]\nHV=5000\n", SIZE)
+    assert told is not None
+    assert (told.maker, told.picture_px) == ("TESCAN", None)
+    assert told.magnification == pytest.approx(127_000 / 102.4)
+
+
+def test_jeol_tells_the_length_of_its_bar() -> None:
+    told = from_text(JEOL.encode(), SIZE)
+    assert told is not None
+    assert told.magnification == pytest.approx(127_000 / 40.0)
+    assert (told.maker, told.picture_px) == ("JEOL", 442)
+
+
+def test_jeol_in_the_image_description(make_tiff: MakeTiff) -> None:
+    assert of_tag(make_tiff, 270, JEOL.encode()) == from_text(JEOL.encode(), SIZE)
+
+
+def test_jeol_without_a_bar() -> None:
+    told = from_text(b"$CM_MAG 150\n$CM_TITLE a\n", SIZE)
+    assert told == Metadata(maker="JEOL", magnification=150.0)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig", "latin-1"])
+def test_hitachi_tells_the_pixels_of_the_full_picture(encoding: str) -> None:
+    told = from_text(HITACHI.encode(encoding), SIZE)
+    assert told is not None
+    assert told.magnification == pytest.approx(127_000 / (24.8e-3 * 1024))
+    assert (told.maker, told.picture_px) == ("Hitachi", 442)
+
+
+def test_em30() -> None:
+    text = encode_parameters(Parameters(wd_um=12_400.0, magnification=2500))
+    told = from_text(text, SIZE)
+    assert told == Metadata(maker="EM-30", magnification=2500.0, wd_um=12_400.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"a note of mine\n",
+        b"MAG=2000\n",  # an EM-30's has a WD too
+        b"[SemImageFile]\nPixelSize=\n",
+        b"[SemImageFile]\nPixelSize=-3\nMagnification=0\n",
+        b"[MAIN]\nPixelSizeX=nan\n",
+        b"[MAIN]\nPixelSizeX=1e999\n",
+        b"$CM_MAG big\n$$SM_MICRON_BAR 10\n$$SM_MICRON_MARKER 5 parsecs\n",
+    ],
+)
+def test_texts_that_tell_nothing(text: bytes) -> None:
+    assert from_text(text, SIZE) is None
+
+
+def test_a_page_without_such_tags_tells_nothing(make_tiff: MakeTiff) -> None:
+    assert of_tag(make_tiff, 305, b"some software") is None
+
+
+PARTS = st.sampled_from(
+    [FEI, ZEISS.encode("latin-1"), TESCAN, JEOL.encode(), HITACHI.encode(), b"=", b"\r\n", b"1e9"]
+)
+
+
+@given(parts=st.lists(st.one_of(PARTS, st.binary(max_size=12)), max_size=6), cut=st.integers(0, 80))
+def test_any_text_gives_a_usable_number_or_nothing(parts: list[bytes], cut: int) -> None:
+    told = from_text(b"".join(parts)[cut:], SIZE)
+    if told is not None:
+        assert 0.0 < told.magnification < float("inf")
+        assert told.picture_px is None or 235 < told.picture_px < 471
