@@ -1,6 +1,7 @@
 """Windows of frames, mirrored and turned: what a network may see of one frame."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -18,7 +19,8 @@ class Augmentation:
 
     def fits(self, pixels: Pixels) -> bool:
         """Whether a frame (H, W) is large enough for the window."""
-        return pixels.shape[0] >= self.height_px and pixels.shape[1] >= self.width_px
+        height, width = pixels.shape
+        return bool(height >= self.height_px and width >= self.width_px)
 
     def window(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
         """One of the windows of a frame (H, W); turned ones are square."""
@@ -29,9 +31,8 @@ class Augmentation:
         if self.flips:
             down, across = (int(step) for step in rng.choice((-1, 1), 2))
             cut = cut[::down, ::across]
-        if self.quarter_turns:
-            cut = np.rot90(cut, int(rng.integers(4)))
-        return np.ascontiguousarray(cut)
+        quarters = int(rng.integers(4)) if self.quarter_turns else 0
+        return cast("Pixels", np.ascontiguousarray(np.rot90(cut, quarters)))
 
     def middle(self, pixels: Pixels) -> Pixels:
         """The window in the middle of a frame (H, W), as it lies."""

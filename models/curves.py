@@ -17,7 +17,8 @@ def write_history(history: Sequence[Record], weights: Path) -> tuple[Path, Path]
     weights.parent.mkdir(parents=True, exist_ok=True)
     table.write_text(json.dumps([asdict(record) for record in history], indent=1) + "\n")
     figure = _drawn(history, weights.stem)
-    FigureCanvasAgg(figure).print_png(picture)
+    FigureCanvasAgg(figure)
+    figure.savefig(picture)
     return table, picture
 
 
@@ -36,7 +37,7 @@ def _drawn(history: Sequence[Record], title: str) -> Figure:
     losses.set(ylabel="loss", yscale="log", title=title)
     losses.legend()
     shares.set(ylabel="validation: share within ±1", ylim=(0.0, 1.0))
-    rates.plot(steps, [r.learning_rate for r in history])
+    rates.plot(steps, [r.learning_rate for r in history], marker=".")
     rates.set(ylabel="learning rate", xlabel="step", yscale="log")
     for axes in (losses, shares, rates):
         axes.grid(alpha=0.3)

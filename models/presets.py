@@ -9,37 +9,37 @@ from afdaemon.models.errors import TrainingError
 from afdaemon.models.trainer import Settings
 
 DATASET1_TRAINING_FRAMES = 21_000
-"""70 % of the published 30 000."""
+"""70 % of the published 30 000: 875 scenes of 8 frames of each of three specimens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
     """A training but for its frames.
 
-    `scenes` of Dataset 1 are drawn for each specimen, all parts together. `expert_spread` is the standard deviation of
+    Of Dataset 1's training part `scenes` of each specimen are used. `expert_spread` is the standard deviation of
     labels that are then rounded to integers, as an expert's are; 0 leaves them exact.
     """
 
     name: str
     source: str
     settings: Settings
-    batch: int
     augmentation: Augmentation
-    scenes: int = 1250
+    scenes: int = 875
     expert_spread: float = 0.0
 
 
-def _epochs(count: int, frames: int, batch: int) -> dict[str, int]:
-    """Steps of `count` epochs, each with a validation at its end."""
-    an_epoch = math.ceil(frames / batch)
-    return {"steps": count * an_epoch, "validate_every": an_epoch, "keep_every": an_epoch}
-
+_PUBLISHED_BATCH, _KIM_BATCH = 90, 32
+_PUBLISHED_EPOCH = math.ceil(DATASET1_TRAINING_FRAMES / _PUBLISHED_BATCH)
+_KIM_EPOCH = math.ceil(DATASET1_TRAINING_FRAMES / _KIM_BATCH)
 
 PUBLISHED = Preset(
     name="published",
     source="Lee et al. 2021: 200 epochs of 21 000 frames; random windows, flips; MSE",
     settings=Settings(
-        **_epochs(200, DATASET1_TRAINING_FRAMES, 90),
+        steps=200 * _PUBLISHED_EPOCH,
+        batch=_PUBLISHED_BATCH,
+        validate_every=_PUBLISHED_EPOCH,
+        keep_every=_PUBLISHED_EPOCH,
         learning_rate=0.01,
         optimiser="adam",
         eps=1e-12,
@@ -50,7 +50,6 @@ PUBLISHED = Preset(
         largest_gradient=0.0,
         ema_decay=0.0,
     ),
-    batch=90,
     augmentation=Augmentation(height_px=240, width_px=320),
     expert_spread=0.5,
 )
@@ -62,7 +61,10 @@ KIM = Preset(
     source="Kim et al. 2019: 100 epochs at rate .00015; 224 x 224 windows, flips, rotations; MSE."
     " They name neither optimiser nor batch: Adam and 32 are ours, and so are more frames",
     settings=Settings(
-        **_epochs(100, DATASET1_TRAINING_FRAMES, 32),
+        steps=100 * _KIM_EPOCH,
+        batch=_KIM_BATCH,
+        validate_every=_KIM_EPOCH,
+        keep_every=_KIM_EPOCH,
         learning_rate=1.5e-4,
         optimiser="adam",
         weight_decay=0.0,
@@ -72,7 +74,6 @@ KIM = Preset(
         largest_gradient=0.0,
         ema_decay=0.0,
     ),
-    batch=32,
     augmentation=_KIM_CROPS,
     expert_spread=0.5,
 )
@@ -83,30 +84,30 @@ KIM_CPU = Preset(
     " a cosine, exact labels",
     settings=Settings(
         steps=300,
+        batch=16,
         learning_rate=1e-3,
         warmup_steps=20,
         ema_decay=0.0,
         validate_every=50,
         keep_every=100,
     ),
-    batch=16,
     augmentation=_KIM_CROPS,
-    scenes=160,
+    scenes=125,
 )
 
 CPU = Preset(
     name="cpu",
     source="ours: windows of frames drawn without end; some 80 minutes on two cores",
-    settings=Settings(steps=16_000, learning_rate=3e-3),
-    batch=32,
+    settings=Settings(steps=16_000, batch=32, learning_rate=3e-3),
     augmentation=Augmentation(height_px=160, width_px=160, quarter_turns=True),
 )
 
 GPU = Preset(
     name="gpu",
     source="ours: whole frames drawn without end, larger batches, for longer",
-    settings=Settings(steps=60_000, learning_rate=4e-3, warmup_steps=1000, validate_every=1000),
-    batch=128,
+    settings=Settings(
+        steps=60_000, batch=128, learning_rate=4e-3, warmup_steps=1000, validate_every=1000
+    ),
     augmentation=Augmentation(height_px=240, width_px=320),
 )
 

@@ -25,7 +25,7 @@ _CUT = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a network is trained.
+    """How a network is trained: `steps` with batches of `batch` frames in each process.
 
     The rate rises over `warmup_steps`; then it falls along a cosine to nothing, or (`plateau`) to a tenth after each
     `patience` validations in a row without a smaller loss. `adamw` lets matrices alone decay, `adam` adds the decay of
@@ -36,6 +36,7 @@ class Settings:
     """
 
     steps: int
+    batch: int = 32
     learning_rate: float = 3e-3
     warmup_steps: int = 200
     weight_decay: float = 1e-2

@@ -172,7 +172,9 @@ def _windows(
 
 
 def _turned(window: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    quarters = int(rng.integers(4)) if window.shape[0] == window.shape[1] else 2 * int(rng.integers(2))
+    quarters = (
+        int(rng.integers(4)) if window.shape[0] == window.shape[1] else 2 * int(rng.integers(2))
+    )
     window = np.rot90(window, quarters)
     return np.ascontiguousarray(window[:, ::-1] if rng.random() < 0.5 else window)
 
