@@ -40,7 +40,6 @@ def trunk(depth: int, *, channels: int = 1, batch_norm: bool = True) -> nn.Seque
 def _convolution(inside: int, outside: int) -> nn.Conv2d:
     layer = nn.Conv2d(inside, outside, 3, padding=1)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    nn.init.zeros_(layer.bias)
     return layer
 
 
