@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from afdaemon import __version__
-from afdaemon.cli import api, bridge, config, dataset, demo, score, serve, sim, train
+from afdaemon.cli import api, bridge, config, dataset, demo, evaluate, score, serve, sim, train
 from afdaemon.cli.runner import run_app
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(api.app, name="api")
 app.add_typer(train.app, name="train")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(sim.app, name="sim")
 app.command("score")(score.score)
 app.command("bridge")(bridge.bridge)
