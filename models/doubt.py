@@ -23,7 +23,7 @@ _TAIL = 0.001
 def doubt_of(pixels: Pixels, saturated: float, distance: float = 0.0) -> str:
     """Why a score of this frame (uint8 or uint16, (H, W)) should not be trusted; "" if nothing speaks against it.
 
-    `saturated` is its share of saturated pixels, `distance` what `Unlike` says of its features.
+    `saturated` is its share of saturated pixels, `distance` that of its features (`models.familiarity`).
     """
     levels = grey_levels(pixels)
     if levels < LEAST_GREY_LEVELS:

@@ -7,7 +7,7 @@ CUDA graph for the size that was warmed up.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from afdaemon.models.aenet import AENetCompact, estimate
+from afdaemon.models.familiarity import Familiarity, features_of
 from afdaemon.models.preprocess import CHANNELS, SAMPLING_WIDTH_PX, FloatImage
-
-Unlike = Callable[[Tensor], Tensor]
-"""How far features, float32 (N, C, h, w), are from those of the training, (N,): above 1 no frame there was like it."""
 
 _WARM_UP_SHAPE = (1, CHANNELS, SAMPLING_WIDTH_PX * 3 // 4, SAMPLING_WIDTH_PX)
 _WARM_UP_RUNS = 3
@@ -29,7 +27,11 @@ _NATIVE_BF16 = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
 
 @dataclass(frozen=True, slots=True)
 class Judgements:
-    """Of each frame of a batch, all float64 (N,): score 0..9, mean error to be expected of it, distance of `Unlike`."""
+    """What is told of each frame of a batch, all float64 (N,).
+
+    Score 0..9; mean error to be expected of it; distance from the training frames (`models.familiarity`: above 1 it is
+    unlike them all), 0 where that is not known.
+    """
 
     score: NDArray[np.float64]
     expected_error: NDArray[np.float64]
@@ -45,14 +47,14 @@ class Runtime:
         device: torch.device,
         *,
         precision: torch.dtype | None = None,
-        unlike: Unlike | None = None,
+        familiarity: Familiarity | None = None,
     ) -> None:
         self.device = device
         self.precision = precision or native_precision(device)
         quick = fused(network).to(device)
         self._features = quick.features.to(self.precision, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this pair
         self._head = quick.head
-        self._unlike = unlike
+        self._familiarity = familiarity.to(device) if familiarity else None
         self._graph: _Graph | None = None
 
     def judge(self, x: FloatImage) -> Judgements:
@@ -78,9 +80,12 @@ class Runtime:
     def _pass(self, x: Tensor) -> Tensor:
         """From (N, channels, H, W) to score, logarithm of the error and distance, float32 (3, N)."""
         features = self._features(x.to(self.precision, memory_format=torch.channels_last)).float()
-        estimated = estimate(self._head(features))
+        maps = self._head(features)
+        estimated = estimate(maps)
         score = estimated.score
-        distance = torch.zeros_like(score) if self._unlike is None else self._unlike(features)
+        distance = torch.zeros_like(score)
+        if self._familiarity is not None:
+            distance = self._familiarity.distance(features_of(features, maps))
         return torch.stack([score, estimated.log_error, distance])
 
 
@@ -116,8 +121,9 @@ def native_precision(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # torch before 2.11 cannot tell; it emulates bf16 slowly where the processor lacks it
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        # an older torch cannot tell; where the processor lacks bf16 it would be emulated slowly
+        ask = getattr(torch.cpu, "get_capabilities", None)
+        capabilities: Mapping[str, object] = ask() if ask is not None else {}
         native = any(capabilities.get(name, False) for name in _NATIVE_BF16)
     return torch.bfloat16 if native else torch.float32
 

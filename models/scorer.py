@@ -13,8 +13,9 @@ from afdaemon.models.aenet import AENetCompact, load_aenet
 from afdaemon.models.checkpoint import WEIGHTS_FOLDER, Card
 from afdaemon.models.doubt import confidence_of, doubt_of
 from afdaemon.models.errors import ModelError
+from afdaemon.models.familiarity import Familiarity
 from afdaemon.models.preprocess import FloatImage, Pixels, network_input, reduction_factor, to_unit
-from afdaemon.models.runtime import Runtime, Unlike
+from afdaemon.models.runtime import Runtime
 from afdaemon.models.scoring import Shot, batches_of_one_size, judged_image
 
 DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "aenet_compact.safetensors"
@@ -51,9 +52,9 @@ class FocusScorer:
         device: torch.device,
         *,
         precision: torch.dtype | None = None,
-        unlike: Unlike | None = None,
+        familiarity: Familiarity | None = None,
     ) -> None:
-        self._runtime = Runtime(network, device, precision=precision, unlike=unlike)
+        self._runtime = Runtime(network, device, precision=precision, familiarity=familiarity)
         self.card = card
         self.device = device
 

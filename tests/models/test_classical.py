@@ -6,7 +6,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -39,6 +39,7 @@ def rough(seed: int, height: int = 48, width: int = 64) -> Image:
 
 
 @pytest.mark.parametrize("name", sorted(POWER_OF_GAIN))
+@settings(max_examples=20)
 @given(seed=seeds, gain=st.floats(0.2, 1.3))
 def test_contrast_scales_by_a_power_of_its_own(name: str, seed: int, gain: float) -> None:
     image = rough(seed)
@@ -47,6 +48,7 @@ def test_contrast_scales_by_a_power_of_its_own(name: str, seed: int, gain: float
 
 
 @pytest.mark.parametrize("name", sorted(KNOWS_NO_BRIGHTNESS))
+@settings(max_examples=20)
 @given(seed=seeds, levels=st.integers(-70, 70))
 def test_brightness_changes_nothing(name: str, seed: int, levels: int) -> None:
     image = rough(seed)
@@ -55,6 +57,7 @@ def test_brightness_changes_nothing(name: str, seed: int, levels: int) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
+@settings(max_examples=20)
 @given(seed=seeds)
 def test_upside_down_is_the_same(name: str, seed: int) -> None:
     image = rough(seed)
@@ -65,6 +68,7 @@ def test_upside_down_is_the_same(name: str, seed: int) -> None:
 @pytest.mark.parametrize(
     "name", ["Absolute variance", "Squared variance", "Entropy", "Normalised variance"]
 )
+@settings(max_examples=20)
 @given(seed=seeds)
 def test_statistics_do_not_ask_where_a_pixel_lies(name: str, seed: int) -> None:
     image = rough(seed)
@@ -79,6 +83,7 @@ def test_a_flat_frame_measures_nothing(name: str, grey: float) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
+@settings(max_examples=20)
 @given(seed=seeds)
 def test_a_clean_frame_measures_less_the_more_it_is_blurred(name: str, seed: int) -> None:
     sharp = rough(seed, 96, 96)

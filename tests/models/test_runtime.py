@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from afdaemon.models.aenet import AENetCompact, estimate, load_aenet
 from afdaemon.models.errors import ImageError
+from afdaemon.models.familiarity import Familiarity, features_of
 from afdaemon.models.preprocess import network_input, to_unit
 from afdaemon.models.runtime import Runtime, fused, native_precision
 from afdaemon.models.scorer import DEFAULT_WEIGHTS, FocusScorer
@@ -65,16 +66,25 @@ def test_sixteen_bits_change_no_score_by_more_than_a_twentieth(
     assert np.allclose(half.expected_error, full.expected_error, rtol=0.05)
 
 
-def test_the_distance_of_the_features_reaches_the_judgement(
+def familiar_with(
+    inputs: NDArray[np.float32], network: AENetCompact, *, scale: float
+) -> Familiarity:
+    """As if training frames had had features like those of `inputs`, each as far as 1 / `scale` from their mean."""
+    with torch.inference_mode():
+        features = network.features(torch.from_numpy(inputs))
+        pooled = features_of(features, network.head(features))
+    away = pooled - pooled.mean(0)
+    return Familiarity(pooled.mean(0), torch.eye(pooled.shape[1]) * scale / away.norm(dim=1).max())
+
+
+def test_how_strange_a_frame_is_reaches_the_judgement(
     network: AENetCompact, inputs: NDArray[np.float32]
 ) -> None:
-    def unlike(features: Tensor) -> Tensor:
-        assert features.dtype == torch.float32
-        assert features.shape[:2] == (2, network.widths[-1])
-        return torch.tensor([0.5, 2.0])
-
-    runtime = Runtime(network, CPU, unlike=unlike)
-    assert runtime.judge(inputs[:2]).distance.tolist() == [0.5, 2.0]
+    familiarity = familiar_with(inputs, network, scale=0.9)
+    runtime = Runtime(network, CPU, precision=torch.float32, familiarity=familiarity)
+    assert runtime.judge(inputs).distance.max() == pytest.approx(0.9, abs=0.01)
+    ramp = np.linspace(-2.0, 2.0, inputs[0].size, dtype=np.float32).reshape(1, *inputs[0].shape)
+    assert runtime.judge(ramp).distance[0] > 1.0
 
 
 def test_a_cpu_without_bf16_computes_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,12 +161,12 @@ def test_a_frame_without_a_picture_is_doubted(scorer: FocusScorer) -> None:
         assert judged.confidence <= 0.2
 
 
-def test_a_frame_unlike_all_others_is_doubted(frames: NDArray[np.uint8]) -> None:
+def test_a_frame_unlike_all_others_is_doubted(
+    frames: NDArray[np.uint8], inputs: NDArray[np.float32]
+) -> None:
     network, card = load_aenet(DEFAULT_WEIGHTS)
-    scorer = FocusScorer(
-        network, card, CPU, unlike=lambda features: features.new_full((len(features),), 3.0)
-    )
-    judged = scorer.score(frames[0], 1e3)
+    nothing_like_it = familiar_with(inputs, network.eval(), scale=1e3)
+    judged = FocusScorer(network, card, CPU, familiarity=nothing_like_it).score(frames[0], 1e3)
     assert judged.doubt == "unlike every frame of the training"
     assert judged.confidence <= 0.2
 
