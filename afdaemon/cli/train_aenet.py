@@ -64,6 +64,7 @@ def aenet(
     keep: Annotated[Path, typer.Option(help="folder for the state to go on from")] = Path(
         "runs/aenet"
     ),
+    keep_every: Annotated[int | None, typer.Option(min=1, help="steps between two states")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from that folder")] = False,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     micrographs: Annotated[
@@ -78,7 +79,14 @@ def aenet(
     from afdaemon.models.checkpoint import WEIGHTS_FOLDER
     from afdaemon.models.parallel import joined
 
-    chosen = _chosen(preset, seed=seed, steps=steps, batch=batch, learning_rate=learning_rate)
+    chosen = _chosen(
+        preset,
+        seed=seed,
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        keep_every=keep_every,
+    )
     used, kept = split_micrographs(micrographs)
     plan = _Plan(
         preset=chosen,
@@ -135,6 +143,7 @@ def _trained(plan: _Plan, team: "Team") -> "Run[AENetCompact]":
     from afdaemon.sim.dataset1 import Part
 
     settings, recipe = plan.preset.settings, plan.recipe
+    teacher = _teacher(plan, team)
     torch.manual_seed(settings.seed)
     run = trainer.begin(AENetCompact(), settings, team.device)
     if plan.resume:
@@ -147,7 +156,7 @@ def _trained(plan: _Plan, team: "Team") -> "Run[AENetCompact]":
         workers=plan.workers,
     )
     judges = list(dataset1_scenes(Part.VALIDATE, plan.judged_scenes, team=team))
-    loss = train_aenet.loss_on(team.device, bf16=settings.bf16, teacher=_teacher(plan, team))
+    loss = train_aenet.loss_on(team.device, bf16=settings.bf16, teacher=teacher)
     with steps_bar("AENet", team) as update:
         trainer.train(
             run,

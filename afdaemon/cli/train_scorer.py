@@ -43,11 +43,11 @@ _JUDGES_SHARE = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """A training but for its team. `data` is a folder of labelled frames, `micrographs` one of pictures."""
+    """A training but for its team. `data` is a folder of labelled frames, `micrographs` are files."""
 
     preset: "Preset"
     data: Path | None
-    micrographs: Path | None
+    micrographs: list[Path]
     keep: Path
     resume: bool
     workers: int
@@ -73,6 +73,7 @@ def scorer(
     keep: Annotated[
         Path | None, typer.Option(help="folder for the state to go on from (runs/NAME)")
     ] = None,
+    keep_every: Annotated[int | None, typer.Option(min=1, help="steps between two states")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from that folder")] = False,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     workers: Annotated[int, typer.Option(min=0, help="processes that prepare frames")] = 1,
@@ -83,9 +84,11 @@ def scorer(
 
     network = _fresh(name, seed)
     plan = _Plan(
-        preset=_chosen(name, preset, scenes, seed=seed, steps=steps, batch=batch),
+        preset=_chosen(
+            name, preset, scenes, seed=seed, steps=steps, batch=batch, keep_every=keep_every
+        ),
         data=data,
-        micrographs=micrographs,
+        micrographs=_micrographs(micrographs),
         keep=keep or Path("runs") / name,
         resume=resume,
         workers=workers,
@@ -168,17 +171,21 @@ def _drawn(plan: _Plan, part: "Part", each: int, team: "Team") -> "Iterator[Labe
 
     scenes = dataset1_scenes(part, each, team=team, workers=plan.workers)
     yield from track(scenes, f"frames to {part}", disable=not team.first)
-    if plan.micrographs is None or part is not Part.TRAIN:
-        return
-    used, _ = split_micrographs(plan.micrographs)
-    if not used:
+    if plan.micrographs and part is Part.TRAIN:
+        recipe = Recipe(weights={"micrograph": 1.0}, window_px=None, frames_at_once=8)
+        frames = stream(recipe, plan.micrographs, seed=plan.preset.settings.seed + team.rank)
+        yield from islice(frames, math.ceil(each / team.size))
+
+
+def _micrographs(folder: Path | None) -> list[Path]:
+    """Those to learn from. Raises `UsageError` if a folder was asked for and holds none."""
+    used = split_micrographs(folder)[0] if folder else []
+    if folder and not used:
         raise UsageError(
-            f"there are no micrographs under {plan.micrographs}",
+            f"there are no micrographs under {folder}",
             remedy="give a folder of PNG, JPEG or TIFF pictures, or leave --micrographs out",
         )
-    recipe = Recipe(weights={"micrograph": 1.0}, window_px=None, frames_at_once=8)
-    frames = stream(recipe, used, seed=plan.preset.settings.seed + team.rank)
-    yield from islice(frames, math.ceil(each / team.size))
+    return used
 
 
 def _begun(plan: _Plan, team: "Team", network: "ScoringNetwork") -> "Run[nn.Module]":
@@ -256,10 +263,9 @@ def _data_note(plan: _Plan) -> dict[str, Any]:
     """Where the frames came from, for the card."""
     if plan.data is not None:
         return {"source": "folder of labelled frames", "folder": str(plan.data.resolve())}
-    used = split_micrographs(plan.micrographs)[0] if plan.micrographs else []
     return {
         "source": "training part of Dataset 1, afdaemon.sim.dataset1",
         "dataset": asdict(fast_dataset1()),
         "scenes_of_each_specimen": plan.preset.scenes,
-        "micrographs": names_of(used),
+        "micrographs": names_of(plan.micrographs),
     }
