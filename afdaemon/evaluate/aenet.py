@@ -30,14 +30,19 @@ TRAINED = tuple(PUBLISHED_MAGNIFICATIONS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much is measured: scenes a specimen, series a micrograph, places a specimen, frames a kind."""
+    """How much is measured: scenes a specimen, series a micrograph, places a specimen, frames a kind of stranger.
+
+    Only one in `every_micrograph` of the micrographs is shown.
+    """
 
     scenes: int
     unseen_scenes: int
     kim_scenes: int
     series: int
     magnifications: Mapping[str, Sequence[float]]
+    changed: Sequence[str]
     places: int
+    every_micrograph: int
     repeats: int
     strangers: int
 
@@ -48,7 +53,9 @@ FULL = Plan(
     kim_scenes=25,
     series=3,
     magnifications=curves.MAGNIFICATIONS,
+    changed=(*TRAINED, *UNSEEN),
     places=4,
+    every_micrograph=1,
     repeats=2,
     strangers=40,
 )
@@ -59,8 +66,10 @@ QUICK = Plan(
     unseen_scenes=2,
     kim_scenes=1,
     series=1,
-    magnifications=curves.QUICK_MAGNIFICATIONS,
+    magnifications={name: several[:1] for name, several in curves.MAGNIFICATIONS.items()},
+    changed=("tem_grid", "woven_fabric"),
     places=1,
+    every_micrograph=3,
     repeats=1,
     strangers=5,
 )
@@ -83,6 +92,11 @@ class Evaluation:
         """The frames of the seed, full-size."""
         return Dataset1(seed=self.seed)
 
+    @property
+    def shown_micrographs(self) -> Sequence[Path]:
+        """Those that the plan has room for."""
+        return self.micrographs[:: self.plan.every_micrograph]
+
     @cached_property
     def test_part(self) -> list[Judged[Truth]]:
         """The test part of the trained specimens, judged."""
@@ -96,7 +110,7 @@ class Evaluation:
         """WD series of micrographs kept for testing."""
         return held_back.measure(
             self.judge,
-            self.micrographs,
+            self.shown_micrographs,
             series=self.plan.series,
             seed=self.seed,
             workers=self.workers,
@@ -119,7 +133,7 @@ class Evaluation:
         """Changes of the score at fixed focus."""
         return invariance.measure(
             self.judge,
-            (*TRAINED, *UNSEEN),
+            self.plan.changed,
             places=self.plan.places,
             seed=self.seed,
             workers=self.workers,
@@ -128,7 +142,7 @@ class Evaluation:
     def order(self) -> Section:
         """Real micrographs under blur and noise."""
         return order.measure(
-            self.judge, self.micrographs, repeats=self.plan.repeats, seed=self.seed
+            self.judge, self.shown_micrographs, repeats=self.plan.repeats, seed=self.seed
         )
 
     def calibration(self) -> Section:

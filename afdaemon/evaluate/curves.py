@@ -21,7 +21,6 @@ MAGNIFICATIONS: Mapping[str, Sequence[float]] = {
     "tem_grid": (500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0),
     "gold_nanoparticles": (8_000.0, 12_000.0, 20_000.0, 30_000.0),
 }
-QUICK_MAGNIFICATIONS = {name: (some[0], some[-1]) for name, some in MAGNIFICATIONS.items()}
 OFFSETS_DOF: NDArray[np.float64] = np.linspace(-12.0, 12.0, 25)
 _MEASURES = ("score", "variance", "entropy")
 

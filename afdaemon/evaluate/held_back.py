@@ -62,7 +62,8 @@ def measure(
     judge: Judge, micrographs: Sequence[Path], *, series: int, seed: int, workers: int
 ) -> Section:
     """`series` series of each held-back one of `micrographs`."""
-    jobs = [Job(p, n, seed) for p in micrographs if held_back(p) for n in range(series)]
+    kept = [path for path in micrographs if held_back(path)]
+    jobs = [Job(path, number, seed) for path in kept for number in range(series)]
     return conclude(list(rows(judge, jobs, workers=workers)))
 
 

@@ -41,16 +41,6 @@ def shots_of(frames: LabelledFrames) -> list[Shot]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _SceneOf:
-    """Draws the scene of a (specimen, number); goes to other processes."""
-
-    dataset: Dataset1
-
-    def __call__(self, job: tuple[str, int]) -> LabelledFrames:
-        return self.dataset.frames(*job)
-
-
 def cases(
     dataset: Dataset1, specimens: Sequence[str], *, scenes: int, workers: int
 ) -> Iterator[Case[Truth]]:
@@ -60,7 +50,7 @@ def cases(
         for specimen in specimens
         for number in islice(dataset.scenes(Part.TEST, specimen), scenes)
     ]
-    found = drawn(_SceneOf(dataset), jobs, workers=workers)
+    found = drawn(lambda job: dataset.frames(*job), jobs, workers=workers)
     for (specimen, _), frames in zip(jobs, found, strict=True):
         for shot, blur_px in zip(shots_of(frames), frames.blur_px, strict=True):
             yield Case(shot, Truth(specimen=specimen, blur_px=float(blur_px)))

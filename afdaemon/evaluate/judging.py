@@ -2,9 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Generic, Protocol, TypeVar
 
 from afdaemon.models.scorer import FocusScorer, Score
@@ -15,7 +14,7 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 _AHEAD = 2
-"""Results for which each process may be ahead of who takes them: frames are large."""
+"""Results by which each thread may be ahead of who takes them: frames are large."""
 
 
 class Judge(Protocol):
@@ -61,16 +60,9 @@ def judged(judge: Judge, cases: Iterable[Case[F]]) -> Iterator[Judged[F]]:
 
 
 def drawn(make: Callable[[J], R], jobs: Iterable[J], *, workers: int) -> Iterator[R]:
-    """`make` of each job, in their order, by so many processes (0: in this one).
-
-    `make` and the jobs go to other processes: a function of a module, or `partial` of one.
-    """
-    if workers == 0:
-        yield from map(make, jobs)
-        return
+    """`make` of each job, in their order, by so many threads beside this one: numpy lets go of the interpreter."""
     waiting: deque[Future[R]] = deque()
-    # Forked children would inherit torch's threads and locks.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for job in jobs:
             waiting.append(pool.submit(make, job))
             if len(waiting) > _AHEAD * workers:

@@ -25,9 +25,9 @@ def blank(rng: np.random.Generator) -> Grey:
 def saturated(rng: np.random.Generator) -> Grey:
     """Nearly all pixels black or white: brightness or contrast far off."""
     blobs = cv2.GaussianBlur(rng.standard_normal((_HEIGHT_PX, _WIDTH_PX)), (0, 0), 6.0)
-    level = 255.0 * float(rng.integers(2))
+    level = -60.0 if rng.random() < 0.5 else 315.0  # well beyond what the scale holds
     inside = blobs > np.quantile(blobs, rng.uniform(0.9, 0.99))
-    return _grey(np.where(inside, 128.0, level) + 2.0 * rng.standard_normal(blobs.shape))
+    return _grey(np.where(inside, 128.0, level) + 5.0 * rng.standard_normal(blobs.shape))
 
 
 def text(rng: np.random.Generator) -> Grey:

@@ -79,6 +79,6 @@ def _share(several: Sequence[Score]) -> float:
 
 def _line(kind: str, several: Sequence[Score]) -> str:
     confidence = float(np.median([said.confidence for said in several])) if several else 0.0
-    counts = Counter(said.doubt for said in several if said.doubt)
+    counts = Counter(said.doubt.partition(":")[0] for said in several if said.doubt)
     reasons = ", ".join(f"{reason} ({n})" for reason, n in counts.most_common(3))
     return f"{kind:<16}{len(several):>6}{_share(several):>9.3f}{confidence:>12.3f}   {reasons}"
