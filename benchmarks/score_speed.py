@@ -18,7 +18,8 @@ from reporting import Bar, close, parse, publish
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from afdaemon.models.aenet import AENetCompact, load_aenet
+from afdaemon.models.aenet import AENetCompact
+from afdaemon.models.familiarity import load_aenet
 from afdaemon.models.classical import CLASSICAL, measure
 from afdaemon.models.memory import keep_freed_memory
 from afdaemon.models.networks import aenet_reference

@@ -9,13 +9,11 @@ the logarithm of the error to be expected.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from afdaemon.models import checkpoint
 from afdaemon.models.preprocess import CHANNELS, RESIDUE_LIMIT, SAMPLING_WIDTH_PX
 from afdaemon.models.state import MAGNIFICATION_SCALE
 
@@ -103,11 +101,3 @@ def estimate(maps: Tensor) -> Estimate:
     return Estimate(
         u=(share * u).sum(1), log_error=(share * log_error).sum(1).clamp(*LOG_ERROR_RANGE)
     )
-
-
-def load_aenet(weights: Path) -> tuple[AENetCompact, checkpoint.Card]:
-    """A trained network with its card. Raises `WeightsError`."""
-    card = checkpoint.read_card(weights)
-    model = AENetCompact(**card.arguments)
-    checkpoint.load_into(model, weights, architecture=ARCHITECTURE, preprocessing=PREPROCESSING)
-    return model, card

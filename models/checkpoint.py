@@ -85,9 +85,16 @@ def read_card(weights: Path) -> Card:
 
 
 def load_into(
-    module: nn.Module, weights: Path, *, architecture: str, preprocessing: Mapping[str, Any]
-) -> Card:
+    module: nn.Module,
+    weights: Path,
+    *,
+    architecture: str,
+    preprocessing: Mapping[str, Any],
+    beside: str | None = None,
+) -> dict[str, Tensor]:
     """Load weights into `module` after checking that the card promises what this version does.
+
+    Returns the tensors whose names begin with `beside`: they are stored with the network, but not a part of it.
 
     Raises:
         WeightsError: the card or the weights differ from what is expected; the message says in what.
@@ -101,6 +108,19 @@ def load_into(
                 f"{weights} was trained with {key} = {card.preprocessing.get(key)!r},"
                 f" this version prepares frames with {value!r}"
             )
+    tensors = _tensors_of(weights, card)
+    apart = {
+        name: tensors.pop(name) for name in list(tensors) if beside and name.startswith(beside)
+    }
+    try:
+        module.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise WeightsError(f"{weights} does not fit {architecture}: {error}") from error
+    return apart
+
+
+def _tensors_of(weights: Path, card: Card) -> dict[str, Tensor]:
+    """All that a weight file holds, if it is the one that the card describes. Raises `WeightsError`."""
     try:
         if weights.stat().st_size > _MAX_BYTES:
             raise WeightsError(f"{weights} is larger than 1 GiB")
@@ -110,7 +130,6 @@ def load_into(
     if hashlib.sha256(data).hexdigest() != card.sha256:
         raise WeightsError(f"{weights} is not the file its card describes (SHA-256 differs)")
     try:
-        module.load_state_dict(load_tensors(data), strict=True)
-    except (SafetensorError, RuntimeError) as error:
-        raise WeightsError(f"{weights} does not fit {architecture}: {error}") from error
-    return card
+        return load_tensors(data)
+    except SafetensorError as error:
+        raise WeightsError(f"{weights} cannot be read: {error}") from error

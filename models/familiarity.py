@@ -8,12 +8,14 @@ them all.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from afdaemon.models.aenet import AENetCompact
+from afdaemon.models import checkpoint
+from afdaemon.models.aenet import ARCHITECTURE, PREPROCESSING, AENetCompact
 from afdaemon.models.data import Batch
 
 RARE = 2e-3
@@ -47,6 +49,16 @@ class Familiarity:
     def to(self, device: torch.device) -> "Familiarity":
         """On a device."""
         return Familiarity(self.mean.to(device), self.whitening.to(device))
+
+
+def load_aenet(weights: Path) -> tuple[AENetCompact, Familiarity | None, checkpoint.Card]:
+    """A trained network, what it is familiar with (None if that was not stored), its card. Raises `WeightsError`."""
+    card = checkpoint.read_card(weights)
+    model = AENetCompact(**card.arguments)
+    beside = checkpoint.load_into(
+        model, weights, architecture=ARCHITECTURE, preprocessing=PREPROCESSING, beside=PREFIX
+    )
+    return model, Familiarity.of(beside) if beside else None, card
 
 
 def features_of(features: Tensor, maps: Tensor) -> Tensor:

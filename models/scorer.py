@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from afdaemon.models import classical
-from afdaemon.models.aenet import AENetCompact, load_aenet
+from afdaemon.models.aenet import AENetCompact
 from afdaemon.models.checkpoint import WEIGHTS_FOLDER, Card
 from afdaemon.models.doubt import confidence_of, doubt_of
 from afdaemon.models.errors import ModelError
-from afdaemon.models.familiarity import Familiarity
+from afdaemon.models.familiarity import Familiarity, load_aenet
 from afdaemon.models.preprocess import FloatImage, Pixels, network_input, reduction_factor, to_unit
 from afdaemon.models.runtime import Runtime
 from afdaemon.models.scoring import Shot, batches_of_one_size, judged_image
@@ -143,5 +143,5 @@ def load_scorer(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    network, card = load_aenet(weights or DEFAULT_WEIGHTS)
-    return FocusScorer(network, card, choose_device(device))
+    network, familiarity, card = load_aenet(weights or DEFAULT_WEIGHTS)
+    return FocusScorer(network, card, choose_device(device), familiarity=familiarity)

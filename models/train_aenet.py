@@ -18,6 +18,7 @@ from afdaemon.models.aenet import (
     estimate,
 )
 from afdaemon.models.data import Batch, Frames, batch_of
+from afdaemon.models.familiarity import Familiarity
 from afdaemon.models.trainer import Settings, Verdict
 
 TEACHER_CHANNELS = [0, 2]
@@ -126,11 +127,12 @@ def save(
     metrics: dict[str, Any],
     seconds: float,
     notes: dict[str, Any] | None = None,
+    familiarity: Familiarity | None = None,
 ) -> None:
     """Write the weights and their card; `notes` say what else it takes to repeat the training."""
     checkpoint.save(
         weights,
-        model.state_dict(),
+        model.state_dict() | (familiarity.tensors() if familiarity else {}),
         {
             "architecture": ARCHITECTURE,
             "arguments": {"widths": list(model.widths)},

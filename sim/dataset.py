@@ -60,7 +60,7 @@ class Recipe:
     magnifications: tuple[float, float] = (300.0, 40_000.0)
     frames_at_once: int = 4
     draws_every: int = 4
-    kept_scenes: int = 64
+    kept_scenes: int = 24
     window_px: int | None = 160
     averaged_share: float = 0.25
     compressed_share: float = 0.5

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from afdaemon.sim.dataset import Recipe
 
 _PRESETS = ("cpu", "gpu")
+_FAMILIAR_BATCHES = 60
+"""Batches of the training's own scenes that tell which frames are familiar."""
 _JUDGED_SETS = 13
 """Sets of frames of held-back micrographs and fresh specimens that judge in the end, for each judged scene."""
 
@@ -198,11 +200,14 @@ def _write(plan: _Plan, team: "Team", run: "Run[AENetCompact]", path: Path, seco
     from afdaemon.models import train_aenet
     from afdaemon.models.curves import write_history
     from afdaemon.models.data import batches
+    from afdaemon.models.familiarity import fit_network
 
     settings = plan.preset.settings
     unseen = batches(_unseen(plan), seed=settings.seed + 777, sets_per_batch=1, workers=0)
     metrics = train_aenet.evaluate(run.averaged, unseen, _JUDGED_SETS * plan.judged_scenes)
     typer.echo(f"unseen scenes: {metrics}")
+    seen = batches(_seen(plan), seed=settings.seed + 555, sets_per_batch=4, workers=0)
+    familiarity = fit_network(run.averaged, seen, _FAMILIAR_BATCHES)
     data = {
         "source": "simulated frames, afdaemon.sim.dataset",
         "recipe": asdict(plan.recipe),
@@ -220,6 +225,7 @@ def _write(plan: _Plan, team: "Team", run: "Run[AENetCompact]", path: Path, seco
         metrics=metrics,
         seconds=seconds,
         notes=notes,
+        familiarity=familiarity,
     )
     write_history(run.history, path)
 
@@ -228,6 +234,12 @@ def _unseen(plan: _Plan) -> "FrameSource":
     from afdaemon.sim.dataset import stream
 
     return lambda seed: stream(plan.recipe, plan.kept, seed=seed)
+
+
+def _seen(plan: _Plan) -> "FrameSource":
+    from afdaemon.sim.dataset import stream
+
+    return lambda seed: stream(plan.recipe, plan.used, seed=seed)
 
 
 def _digest(teacher: Path | None) -> str | None:

@@ -6,9 +6,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from afdaemon.models.aenet import AENetCompact, estimate, load_aenet
+from afdaemon.models.aenet import AENetCompact, estimate
 from afdaemon.models.errors import ImageError
-from afdaemon.models.familiarity import Familiarity, features_of
+from afdaemon.models.familiarity import Familiarity, features_of, load_aenet
 from afdaemon.models.preprocess import network_input, to_unit
 from afdaemon.models.runtime import Runtime, fused, native_precision
 from afdaemon.models.scorer import DEFAULT_WEIGHTS, FocusScorer
@@ -109,7 +109,7 @@ def test_a_torch_that_cannot_tell_computes_in_32_bits(monkeypatch: pytest.Monkey
 
 @pytest.fixture(scope="module")
 def scorer() -> FocusScorer:
-    network, card = load_aenet(DEFAULT_WEIGHTS)
+    network, _, card = load_aenet(DEFAULT_WEIGHTS)
     scorer = FocusScorer(network, card, CPU)
     scorer.warm_up()
     return scorer
@@ -164,7 +164,7 @@ def test_a_frame_without_a_picture_is_doubted(scorer: FocusScorer) -> None:
 def test_a_frame_unlike_all_others_is_doubted(
     frames: NDArray[np.uint8], inputs: NDArray[np.float32]
 ) -> None:
-    network, card = load_aenet(DEFAULT_WEIGHTS)
+    network, _, card = load_aenet(DEFAULT_WEIGHTS)
     nothing_like_it = familiar_with(inputs, network.eval(), scale=1e3)
     judged = FocusScorer(network, card, CPU, familiarity=nothing_like_it).score(frames[0], 1e3)
     assert judged.doubt == "unlike every frame of the training"

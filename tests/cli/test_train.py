@@ -1,0 +1,142 @@
+"""`afdaemon train` from the outside: what it writes, what it goes on from, and what it refuses."""
+
+import json
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from afdaemon.cli.daemon import app
+from afdaemon.cli.runner import run_app
+from afdaemon.drivers.wire.labelled import Labelled, encode_labelled
+from afdaemon.models import zoo
+from afdaemon.models.familiarity import load_aenet
+from afdaemon.models.folder import part_of
+from afdaemon.models.scorer import load_scorer
+
+SCENES = {
+    part: next(f"scene{n}" for n in count() if part_of(f"scene{n}") == part)
+    for part in ("train", "validate")
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two frames to learn from and two that judge, as the instrument writes them."""
+    folder = tmp_path_factory.mktemp("labelled")
+    rng = np.random.default_rng(1)
+    for scene in SCENES.values():
+        for number, score in ((1, 2.0), (2, 8.0)):
+            pixels = rng.integers(0, 255, (240, 320), dtype=np.uint8)
+            cv2.imwrite(str(folder / f"{scene}-{number}.jpg"), pixels)
+            label = Labelled(magnification=1000, wd_um=12_000.0, score=score)
+            (folder / f"{scene}-{number}.txt").write_bytes(encode_labelled(label))
+    return folder
+
+
+def train(*words: str | Path) -> int:
+    return run_app(app, program="afdaemon", args=["train", *map(str, words)])
+
+
+def train_scorer(name: str, folder: Path, out: Path, *words: str | Path) -> int:
+    common = ("--data", folder, "--out", out, "--keep", out.parent / "kept", "--workers=0")
+    return train("scorer", name, "--steps=2", "--batch=2", *common, *words)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PACF",
+        pytest.param("VGG19", marks=pytest.mark.slow),
+        pytest.param("ResNet101", marks=pytest.mark.slow),
+        pytest.param("AENet.reference", marks=pytest.mark.slow),
+    ],
+)
+def test_a_network_is_trained_for_two_steps_and_loads(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "weights.safetensors"
+    assert train_scorer(name, folder, out) == 0
+    assert zoo.load(name, out).name == name
+    card = json.loads(out.with_suffix(".json").read_text())
+    training = card["training"]
+    assert (training["steps"], training["batch"], training["seed"]) == (2, 2, 1)
+    assert training["data"]["folder"] == str(folder)
+    assert {"torch", "device", "processes", "threads"} <= training["machine"].keys()
+    assert card["metrics"]["frames"] == 2
+    history = json.loads(out.with_suffix(".history.json").read_text())
+    assert history[-1]["step"] == 2
+    assert out.with_suffix(".curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_training_is_gone_on_from_and_another_one_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "weights.safetensors"
+    assert train_scorer("PACF", folder, out, "--keep-every=1") == 0
+    first = out.read_bytes()
+    out.unlink()
+    assert train_scorer("PACF", folder, out, "--resume") == 0
+    assert "going on from step 2" in capsys.readouterr().out
+    assert out.read_bytes() == first
+    assert train_scorer("PACF", folder, out, "--resume", "--batch=3") == 2
+    assert "batch = 2, not 3" in capsys.readouterr().err
+    assert train_scorer("PACF", folder, out, "--resume", "--preset=kim") == 2
+    assert train_scorer("ResNet50", folder, out, "--resume") == 2
+    assert "of another network" in capsys.readouterr().err
+
+
+def test_aenet_is_trained_on_frames_of_the_simulator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "aenet.safetensors"
+    words = ("--steps=2", "--batch=8", "--workers=0", "--judged-scenes=1", "--micrographs=absent")
+    assert train("aenet", *words, "--out", out, "--keep", tmp_path / "kept") == 0
+    assert "0 to train on, 0 held back" in capsys.readouterr().out
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert card["training"]["preset"] == "cpu"
+    assert card["training"]["augmentation"]["width_px"] == 160
+    assert load_aenet(out)[2].sha256 == card["sha256"]
+    assert len(json.loads(out.with_suffix(".history.json").read_text())) == 1
+
+
+def test_a_scorer_is_trained_on_dataset_1(tmp_path: Path) -> None:
+    out = tmp_path / "pacf.safetensors"
+    words = ("--steps=1", "--batch=2", "--scenes=1", "--workers=0", "--out", out)
+    assert train("scorer", "PACF", *words, "--keep", tmp_path / "kept") == 0
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert card["metrics"]["frames"] == 24
+    assert card["training"]["data"]["dataset"]["width_px"] == 320
+
+
+REFUSED = {
+    "an unknown network": (["scorer", "VGG12"], ["VGG12", "VGG11"]),
+    "an unknown preset": (["scorer", "PACF", "--preset=kin"], ["kin", "mean kim"]),
+    "a preset of others": (["aenet", "--preset=published"], ["published", "cpu, gpu"]),
+    "a teacher of windows": (["aenet", "--teacher=t.safetensors"], ["320 x 240", "preset gpu"]),
+    "an absent teacher": (["aenet", "--preset=gpu", "--teacher=t.safetensors"], ["t.safetensors"]),
+    "nothing to go on from": (["scorer", "PACF", "--resume"], ["holds no training"]),
+    "no AENet to go on from": (["aenet", "--resume"], ["holds no training"]),
+    "an empty folder": (["scorer", "PACF", "--data=empty"], ["no labelled frames"]),
+    "no folder": (["scorer", "PACF", "--data=absent"], ["absent"]),
+    "no micrographs": (["scorer", "PACF", "--scenes=1", "--micrographs=empty"], ["empty"]),
+    "no steps": (["scorer", "PACF", "--steps=0"], ["steps"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_one_sentence(
+    case: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words, expected = REFUSED[case]
+    assert train(*words) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert all(word in lines[0] for word in expected), lines
