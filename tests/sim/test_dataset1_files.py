@@ -3,16 +3,15 @@
 import hashlib
 import json
 import shutil
-from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from afdaemon.drivers.wire.labelled import decode_labelled
-from afdaemon.sim import dataset1_files
 from afdaemon.sim.dataset1 import Dataset1, Part
 from afdaemon.sim.dataset1_files import Plan, frame_files, write_dataset
 from afdaemon.sim.errors import FolderError
@@ -77,7 +76,8 @@ def test_a_folder_a_specimen_and_a_note(written: Path) -> None:
     assert set(note["parts"]) == {name.rpartition("-")[0] for name in pictures}
     listing = files["SHA256SUMS"]
     assert note["listing_sha256"] == hashlib.sha256(listing).hexdigest()
-    listed = dict(reversed(line.split("  ")) for line in listing.decode().splitlines())
+    lines = [line.split("  ") for line in listing.decode().splitlines()]
+    listed = {name: digest for digest, name in lines}
     assert list(listed) == sorted(name for name in files if "/" in name)
     assert all(hashlib.sha256(files[name]).hexdigest() == listed[name] for name in listed)
 
@@ -144,8 +144,7 @@ def test_a_note_that_is_none(tmp_path: Path, note: str) -> None:
 def test_too_little_room_is_told_before_the_first_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(dataset1_files.shutil, "disk_usage", lambda _: usage(10, 9, 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
     with pytest.raises(FolderError, match=r"12 frames take about 0\.0 GB"):
         write(tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
@@ -165,4 +164,3 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
             ),
         )
     assert not (tmp_path / "none").exists()
-    shutil.rmtree(tmp_path)
