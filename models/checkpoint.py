@@ -102,11 +102,12 @@ def load_into(
     card = read_card(weights)
     if card.architecture != architecture:
         raise WeightsError(f"{weights} holds {card.architecture}, not {architecture}")
-    for key, value in preprocessing.items():
-        if card.preprocessing.get(key) != value:
+    for key in (*preprocessing, *card.preprocessing):
+        trained, ours = card.preprocessing.get(key), preprocessing.get(key)
+        if trained != ours:
             raise WeightsError(
-                f"{weights} was trained with {key} = {card.preprocessing.get(key)!r},"
-                f" this version prepares frames with {value!r}"
+                f"{weights} was trained with {key} = {trained!r},"
+                f" this version prepares frames with {ours!r}"
             )
     tensors = _tensors_of(weights, card)
     apart = {

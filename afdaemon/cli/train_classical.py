@@ -23,7 +23,7 @@ def classical(
     out: Annotated[Path | None, typer.Option(help="file to write")] = None,
     scenes: Annotated[
         int, typer.Option(min=2, max=1250, help="scenes of each specimen to draw from Dataset 1")
-    ] = 60,
+    ] = 40,
     seed: Annotated[int, typer.Option(min=0)] = 1,
 ) -> None:
     """Fit the classical focus functions to the scores of Dataset 1's training part (about two minutes)."""

@@ -20,6 +20,7 @@ from afdaemon.errors import UsageError
 from afdaemon.models import train_acnet, train_aenet
 from afdaemon.models.acnet import ACNet
 from afdaemon.models.aenet import AENetCompact
+from afdaemon.models.trainer import Settings
 
 ENDS_S = 30.0
 
@@ -102,7 +103,12 @@ def untrained(folder: Path) -> str:
     torch.manual_seed(0)
     aenet, acnet = folder / "aenet.safetensors", folder / "acnet.safetensors"
     train_aenet.save(
-        AENetCompact(), aenet, config=train_aenet.TrainConfig(), data={}, metrics={}, seconds=0.0
+        AENetCompact(),
+        aenet,
+        settings=Settings(steps=1),
+        data={},
+        metrics={},
+        seconds=0.0,
     )
     train_acnet.save(
         ACNet(), acnet, config=train_acnet.TrainConfig(), data={}, metrics={}, seconds=0.0

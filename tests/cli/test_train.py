@@ -1,6 +1,7 @@
 """`afdaemon train` from the outside: what it writes, what it goes on from, and what it refuses."""
 
 import json
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from afdaemon.drivers.wire.labelled import Labelled, encode_labelled
 from afdaemon.models import zoo
 from afdaemon.models.familiarity import load_aenet
 from afdaemon.models.folder import part_of
+from afdaemon.models.networks import aenet_reference, resnet, vgg
 from afdaemon.models.scorer import load_scorer
 
 SCENES = {
@@ -45,15 +47,20 @@ def train_scorer(name: str, folder: Path, out: Path, *words: str | Path) -> int:
     return train("scorer", name, "--steps=2", "--batch=2", *common, *words)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "PACF",
-        pytest.param("VGG19", marks=pytest.mark.slow),
-        pytest.param("ResNet101", marks=pytest.mark.slow),
-        pytest.param("AENet.reference", marks=pytest.mark.slow),
-    ],
-)
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deepest networks with all their layers and a few of their channels."""
+    reference = zoo.NETWORKS[aenet_reference.NAME]
+    small = replace(aenet_reference.build(), module=aenet_reference.AENetReference(width=2))
+    monkeypatch.setitem(zoo.NETWORKS, aenet_reference.NAME, replace(reference, build=lambda: small))
+    monkeypatch.setattr(vgg, "WIDTHS", (8, 8, 8, 8, 8))
+    monkeypatch.setattr(vgg, "FEATURES", 16)
+    monkeypatch.setattr(resnet, "WIDTHS", (8, 8, 8, 8))
+    monkeypatch.setattr(resnet, "FEATURES", 8 * resnet.EXPANSION)
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("name", ["PACF", "VGG19", "ResNet101", "AENet.reference"])
 def test_a_network_is_trained_for_two_steps_and_loads(
     name: str, folder: Path, tmp_path: Path
 ) -> None:

@@ -10,9 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.models import checkpoint, classical
-from afdaemon.models.aenet import ARCHITECTURE, PREPROCESSING, AENetCompact, map_score
+from afdaemon.models.aenet import (
+    ARCHITECTURE,
+    LOG_ERROR_RANGE,
+    PREPROCESSING,
+    AENetCompact,
+    estimate,
+)
 from afdaemon.models.errors import ImageError, ModelError, WeightsError
-from afdaemon.models.preprocess import network_input, reduce, reduction_factor, to_unit
+from afdaemon.models.preprocess import (
+    RESIDUE_LIMIT,
+    network_input,
+    reduce,
+    reduction_factor,
+    to_unit,
+)
 from afdaemon.models.scorer import FocusScorer, choose_device, load_scorer
 
 RNG = np.random.default_rng(11)
@@ -30,10 +42,27 @@ def test_contrast_and_brightness_do_not_reach_the_network(gain: float, offset: f
     assert np.allclose(network_input(image, 2_000.0), network_input(changed, 2_000.0), atol=2e-3)
 
 
-def test_the_second_channel_is_the_magnification() -> None:
-    x = network_input(RNG.random((64, 64)).astype(np.float32), 5_000.0)
-    assert x.shape == (2, 64, 64)
-    assert np.allclose(x[1], 0.05)
+def test_the_channels_are_frame_what_the_median_took_away_and_magnification() -> None:
+    image = np.full((64, 64), 0.25, np.float32)
+    image[:, 32:] = 0.75
+    image[10, 10] = 0.45  # a speck that the median takes away
+    x = network_input(image, 5_000.0)
+    assert x.shape == (3, 64, 64)
+    assert x[0].mean() == pytest.approx(0.0, abs=1e-5)
+    assert x[0].std() == pytest.approx(1.0, abs=1e-4)
+    assert x[0][10, 10] == x[0][0, 0] == pytest.approx(-1.0)
+    assert x[1][10, 10] == pytest.approx(0.2 / 0.25, abs=1e-4)
+    assert np.count_nonzero(x[1]) == 1
+    assert np.allclose(x[2], 0.05)
+
+
+def test_noise_of_a_nearly_flat_frame_is_bounded_and_a_flat_one_is_zero() -> None:
+    speck = np.full((64, 64), 0.5, np.float32)
+    speck[30:, :] += 1e-4
+    speck[10, 10] = 1.0
+    assert network_input(speck, 1_000.0)[1].max() == RESIDUE_LIMIT
+    flat = network_input(np.full((64, 64), 0.5, np.float32), 1_000.0)
+    assert not flat[:2].any()
 
 
 @pytest.mark.parametrize(("width", "factor"), [(320, 1), (200, 1), (640, 2), (1024, 3), (1536, 5)])
@@ -86,9 +115,19 @@ def test_any_frame_gets_a_score_from_0_to_9(scorer: FocusScorer, kind: str, wide
     assert 0.0 <= scorer.score(frame, 2_000.0).score <= 9.0
 
 
-def test_the_score_is_the_median_of_the_map() -> None:
-    blur_map = torch.tensor([[[0.0, 10.0], [0.0, -10.0], [0.0, 0.0]]])
-    assert map_score(blur_map).item() == pytest.approx(4.5)
+def test_the_score_is_the_mean_of_the_map_weighted_by_what_each_spot_tells() -> None:
+    u = torch.tensor([[0.0, 2.0], [-2.0, 0.0]])
+    error = torch.tensor([[0.0, -1.0], [-3.0, 0.0]])
+    silent = torch.full((2, 2), -50.0)
+    alike = estimate(torch.stack([u, torch.zeros(2, 2), error])[None])
+    assert alike.score.item() == pytest.approx(4.5)
+    assert alike.log_error.item() == pytest.approx(-1.0)
+    silent[0, 1] = 0.0
+    one = estimate(torch.stack([u, silent, error])[None])
+    assert one.u.item() == pytest.approx(2.0)
+    assert one.log_error.item() == pytest.approx(-1.0)
+    bounded = estimate(torch.stack([u, silent, 100.0 * error])[None])
+    assert bounded.log_error.item() == LOG_ERROR_RANGE[0]
 
 
 def test_a_device_that_is_not_there() -> None:

@@ -1,39 +1,56 @@
 """The training loops learn, repeat themselves from a seed, and write what the loaders read."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from afdaemon.models import train_acnet, train_aenet
-from afdaemon.models.aenet import AENetCompact
-from afdaemon.models.data import Batch, batch_of, batches, target_of
+from afdaemon.models.aenet import LOG_ERROR_RANGE, AENetCompact, Estimate
+from afdaemon.models.data import Batch, batch_of, batches, score_of, target_of
 from afdaemon.models.policy import load_policy
 from afdaemon.models.scorer import load_scorer
 from afdaemon.models.state import a_max_um
+from afdaemon.models.trainer import Settings, begin, train
 
-SMALL = train_aenet.TrainConfig(steps=30, widths=(8, 8, 8, 8, 8), warmup_steps=5)
+CPU = torch.device("cpu")
+SMALL = Settings(steps=30, warmup_steps=5, ema_decay=0.9)
 
 
-def striped_scenes(seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Frames whose stripes are as wide as their label says: learned in a few steps."""
+@dataclass(frozen=True, slots=True)
+class Stripes:
+    """Frames (n, 96, 96) whose stripes are as wide as their label says."""
+
+    pixels: NDArray[np.uint8]
+    magnification: NDArray[np.float32]
+    blur_px: NDArray[np.float32]
+
+
+def striped(seed: int) -> Iterator[Stripes]:
+    """Sets of four without end: learned in a few steps."""
     rng = np.random.default_rng(seed)
     while True:
-        blur = rng.choice([1.0, 16.0], 4).astype(np.float32)
+        blur_px = rng.choice([1.0, 16.0], 4).astype(np.float32)
         x = np.arange(96)
-        rows = [127 + 100 * np.sin(2 * np.pi * x / (4 * b + 2)) for b in blur]
+        rows = [127 + 100 * np.sin(2 * np.pi * x / (4 * b + 2)) for b in blur_px]
         frames = np.stack([np.tile(row, (96, 1)) for row in rows])
         noisy = frames + rng.normal(0, 5, frames.shape)
-        yield noisy.clip(0, 255).astype(np.uint8), np.full(4, 1e3, np.float32), blur
+        yield Stripes(noisy.clip(0, 255).astype(np.uint8), np.full(4, 1e3, np.float32), blur_px)
 
 
 def train_small() -> tuple[AENetCompact, list[float]]:
     losses: list[float] = []
-    stream = batches(striped_scenes, seed=1, scenes_per_batch=2, workers=0)
-    model = train_aenet.train(
-        SMALL, stream, device=torch.device("cpu"), on_progress=lambda p: losses.append(p.loss)
+    torch.manual_seed(1)
+    model = train(
+        begin(AENetCompact((8, 8, 8, 8, 8)), SMALL, CPU),
+        SMALL,
+        train_aenet.loss_on(CPU, bf16=False),
+        batches(striped, seed=1, sets_per_batch=2, workers=0),
+        on_progress=lambda p: losses.append(p.loss),
     )
     return model, losses
 
@@ -45,25 +62,25 @@ def test_aenet_learns_and_repeats_itself(tmp_path: Path) -> None:
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
     path = tmp_path / "aenet.safetensors"
-    train_aenet.save(model, path, config=SMALL, data={}, metrics={}, seconds=1.0)
-    frame = next(striped_scenes(3))[0][0]
+    train_aenet.save(model, path, settings=SMALL, data={}, metrics={}, seconds=1.0)
+    frame = next(striped(3)).pixels[0]
     assert 0.0 <= load_scorer("cpu", weights=path).score(frame, 1e3).score <= 9.0
 
 
 def test_targets_follow_the_label_curve() -> None:
-    blur = np.array([1.0, 4.0, 12.0], np.float32)
-    score = 9.0 * torch.sigmoid(torch.from_numpy(target_of(blur)))
-    assert score.tolist() == pytest.approx([9 / (1 + (b / 4) ** 2) for b in blur], rel=1e-5)
+    blur_px = np.array([1.0, 4.0, 12.0], np.float32)
+    score = 9.0 * torch.sigmoid(torch.from_numpy(target_of(blur_px)))
+    assert score.tolist() == pytest.approx([9 / (1 + (b / 4) ** 2) for b in blur_px], rel=1e-5)
+    assert score_of(blur_px).tolist() == pytest.approx(score.tolist(), rel=1e-5)
 
 
 def test_a_perfect_network_is_measured_as_perfect() -> None:
     class Oracle(AENetCompact):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return target[: len(x), None, None].expand(-1, 3, 3)
+            u = batch.target[:, None, None].expand(-1, 3, 3)
+            return torch.stack([u, torch.zeros_like(u), torch.full_like(u, -4.0)], dim=1)
 
-    scene = next(striped_scenes(1))
-    batch = batch_of([scene])
-    target = batch.target
+    batch = batch_of([next(striped(1))])
 
     def forever() -> Iterator[Batch]:
         while True:
@@ -71,6 +88,21 @@ def test_a_perfect_network_is_measured_as_perfect() -> None:
 
     metrics = train_aenet.evaluate(Oracle(), forever(), 2)
     assert (metrics["mse"], metrics["accuracy_within_1"], metrics["precision"]) == (0.0, 1.0, 1.0)
+    assert metrics["error"] == 0.0
+    assert metrics["promised_error"] == pytest.approx(np.exp(LOG_ERROR_RANGE[0]), abs=1e-3)
+
+
+@pytest.mark.parametrize("error", [0.1, 0.5, 2.0])
+def test_the_loss_is_least_where_the_promised_error_is_the_error(error: float) -> None:
+    """A network is rewarded for saying how wrong it is, neither more nor less."""
+    target = torch.zeros(1)
+    u = torch.logit((9.0 * torch.sigmoid(target) - error) / 9.0)
+
+    def loss(promised: float) -> float:
+        estimated = Estimate(u=u, log_error=torch.tensor([float(np.log(promised))]))
+        return float(train_aenet.loss_of_estimate(estimated, target))
+
+    assert loss(error) < min(loss(0.7 * error), loss(1.4 * error))
 
 
 def analytic_series(magnification: float, dof_um: float) -> train_acnet.FocusSeries:

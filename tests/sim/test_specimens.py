@@ -82,7 +82,7 @@ def test_a_place_is_the_same_at_twice_the_magnification(name: str, magnification
     wide = specimen.draw(patch_at(magnification, (61.0, 17.0))).secondary[120:360, 160:480]
     narrow = reduced(specimen.draw(patch_at(2 * magnification, (61.0, 17.0))).secondary, 2)
     smooth_wide, smooth_narrow = (cv2.GaussianBlur(image, (0, 0), 3.0) for image in (wide, narrow))
-    assert np.corrcoef(smooth_wide.ravel(), smooth_narrow.ravel())[0, 1] > 0.75
+    assert np.corrcoef(smooth_wide.ravel(), smooth_narrow.ravel())[0, 1] > 0.7
 
 
 @pytest.mark.parametrize("name", [*SHOWN, "empty"])
