@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from afdaemon.sim.dataset import Recipe
 
 _PRESETS = ("cpu", "gpu")
-_FAMILIAR_BATCHES = 60
-"""Batches of the training's own scenes that tell which frames are familiar."""
+_FAMILIAR_BATCHES = 5
+"""Batches of the training's own scenes that tell which frames are familiar, for each judged scene."""
 _JUDGED_SETS = 13
 """Sets of frames of held-back micrographs and fresh specimens that judge in the end, for each judged scene."""
 
@@ -207,7 +207,7 @@ def _write(plan: _Plan, team: "Team", run: "Run[AENetCompact]", path: Path, seco
     metrics = train_aenet.evaluate(run.averaged, unseen, _JUDGED_SETS * plan.judged_scenes)
     typer.echo(f"unseen scenes: {metrics}")
     seen = batches(_seen(plan), seed=settings.seed + 555, sets_per_batch=4, workers=0)
-    familiarity = fit_network(run.averaged, seen, _FAMILIAR_BATCHES)
+    familiarity = fit_network(run.averaged, seen, _FAMILIAR_BATCHES * plan.judged_scenes)
     data = {
         "source": "simulated frames, afdaemon.sim.dataset",
         "recipe": asdict(plan.recipe),

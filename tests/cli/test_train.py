@@ -16,7 +16,7 @@ from afdaemon.models import zoo
 from afdaemon.models.familiarity import load_aenet
 from afdaemon.models.folder import part_of
 from afdaemon.models.networks import aenet_reference, resnet, vgg
-from afdaemon.models.scorer import load_scorer
+from afdaemon.models.networks.base import ScoringNetwork
 
 SCENES = {
     part: next(f"scene{n}" for n in count() if part_of(f"scene{n}") == part)
@@ -47,12 +47,23 @@ def train_scorer(name: str, folder: Path, out: Path, *words: str | Path) -> int:
     return train("scorer", name, "--steps=2", "--batch=2", *common, *words)
 
 
+def narrow_reference() -> ScoringNetwork:
+    return ScoringNetwork(
+        name=aenet_reference.NAME,
+        module=aenet_reference.AENetReference(width=2),
+        preprocessing=aenet_reference.PREPROCESSING,
+        prepare=aenet_reference.prepare,
+    )
+
+
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deepest networks with all their layers and a few of their channels."""
-    reference = zoo.NETWORKS[aenet_reference.NAME]
-    small = replace(aenet_reference.build(), module=aenet_reference.AENetReference(width=2))
-    monkeypatch.setitem(zoo.NETWORKS, aenet_reference.NAME, replace(reference, build=lambda: small))
+    monkeypatch.setitem(
+        zoo.NETWORKS,
+        aenet_reference.NAME,
+        replace(zoo.NETWORKS[aenet_reference.NAME], build=narrow_reference),
+    )
     monkeypatch.setattr(vgg, "WIDTHS", (8, 8, 8, 8, 8))
     monkeypatch.setattr(vgg, "FEATURES", 16)
     monkeypatch.setattr(resnet, "WIDTHS", (8, 8, 8, 8))

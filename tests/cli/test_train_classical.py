@@ -23,7 +23,7 @@ def test_maps_are_fitted_and_written_with_what_they_came_from(
     assert maps["Absolute gradient"].slope > 0.0
     card = json.loads(out.read_text())
     scenes = dataset1.Dataset1(scenes_per_specimen=4).scenes(dataset1.Part.TRAIN, "tin_balls")
-    assert card["training"]["frames"] == 8 * len(scenes)
+    assert card["training"]["frames"] == 4 * len(scenes)
     assert card["training"]["seed"] == 1
     assert set(card["metrics"]["rmse"]) == set(CLASSICAL)
     assert str(out) in ran.output.replace("\n", "")
