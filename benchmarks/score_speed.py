@@ -19,8 +19,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from afdaemon.models.aenet import AENetCompact
-from afdaemon.models.familiarity import load_aenet
 from afdaemon.models.classical import CLASSICAL, measure
+from afdaemon.models.familiarity import load_aenet
 from afdaemon.models.memory import keep_freed_memory
 from afdaemon.models.networks import aenet_reference
 from afdaemon.models.networks.base import NetworkScorer
@@ -74,7 +74,7 @@ def gflop(network: nn.Module, channels: int) -> float:
     """Work of one frame of 320 x 240; a multiplication and its addition count as two."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.to("meta").eval()(torch.empty(1, channels, 240, 320, device="meta"))
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops()) / 1e9
 
 
 def compact(frame: Pixels, rounds: int) -> list[Row]:
@@ -165,8 +165,8 @@ def main() -> int:
     keep_freed_memory()
     torch.manual_seed(arguments.seed)
     rng = np.random.default_rng(arguments.seed)
-    large: Pixels = rng.integers(40, 216, (480, 640), dtype=np.uint8)
-    small = np.ascontiguousarray(large[:240, :320])
+    large = rng.integers(40, 216, (480, 640), dtype=np.uint8)
+    small = large[:240, :320].copy()
     rows = compact(small, rounds) + size()
     rows += reference(small, rows[0].value, few) + batched(CPU, small, few)
     if torch.cuda.is_available():

@@ -35,7 +35,8 @@ class Familiarity:
     def distance(self, features: Tensor) -> Tensor:
         """Of each frame's features (N, d): (N,), above 1 for what is unlike the training."""
         away = (features.float() - self.mean) @ self.whitening
-        return away.norm(dim=1)
+        norm: Tensor = away.norm(dim=1)
+        return norm
 
     def tensors(self) -> dict[str, Tensor]:
         """As they are stored beside the network's weights."""

@@ -32,6 +32,7 @@ HARSH = Variety(
     brightness=(0.3, 0.7),
     gamma=(0.6, 1.6),
     read_noise=(0.5, 8.0),
+    astigmatic_share=0.7,
     tilt_rad=0.1,
 )
 

@@ -48,6 +48,7 @@ class _Plan:
     keep: Path
     resume: bool
     teacher: Path | None
+    begin_with: Path | None
     workers: int
     judged_scenes: int
 
@@ -62,6 +63,10 @@ def aenet(
     ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="weights of AENet.reference, to learn from it too")
+    ] = None,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option(help="weights of AENet.compact to begin with, such as the shipped ones"),
     ] = None,
     keep: Annotated[Path, typer.Option(help="folder for the state to go on from")] = Path(
         "runs/aenet"
@@ -98,6 +103,7 @@ def aenet(
         keep=keep,
         resume=resume,
         teacher=teacher,
+        begin_with=begin_with,
         workers=workers,
         judged_scenes=judged_scenes,
     )
@@ -139,7 +145,6 @@ def _trained(plan: _Plan, team: "Team") -> "Run[AENetCompact]":
     import torch
 
     from afdaemon.models import run_state, train_aenet, trainer
-    from afdaemon.models.aenet import AENetCompact
     from afdaemon.models.data import batches, stream_seed
     from afdaemon.sim.dataset import stream
     from afdaemon.sim.dataset1 import Part
@@ -147,7 +152,7 @@ def _trained(plan: _Plan, team: "Team") -> "Run[AENetCompact]":
     settings, recipe = plan.preset.settings, plan.recipe
     teacher = _teacher(plan, team)
     torch.manual_seed(settings.seed)
-    run = trainer.begin(AENetCompact(), settings, team.device)
+    run = trainer.begin(_network(plan), settings, team.device)
     if plan.resume:
         run_state.resume(run, settings, plan.keep)
         say(team, f"going on from step {run.step}")
@@ -171,6 +176,14 @@ def _trained(plan: _Plan, team: "Team") -> "Run[AENetCompact]":
             keep=keeper(team, plan.preset, plan.keep),
         )
     return run
+
+
+def _network(plan: _Plan) -> "AENetCompact":
+    """The network to train: as chance made it, or as it is kept in a file."""
+    from afdaemon.models.aenet import AENetCompact
+    from afdaemon.models.familiarity import load_aenet
+
+    return AENetCompact() if plan.begin_with is None else load_aenet(plan.begin_with)[0]
 
 
 def _frames_of_a_set(recipe: "Recipe") -> int:
@@ -215,6 +228,7 @@ def _write(plan: _Plan, team: "Team", run: "Run[AENetCompact]", path: Path, seco
         "held_back": names_of(plan.kept),
         "judged_by": f"validation part of Dataset 1, {plan.judged_scenes} scenes of each specimen",
         "teacher": _digest(plan.teacher),
+        "began_with": _earlier(plan.begin_with),
     }
     notes = notes_of(plan.preset, run, team, plan.workers)
     train_aenet.save(
@@ -240,6 +254,16 @@ def _seen(plan: _Plan) -> "FrameSource":
     from afdaemon.sim.dataset import stream
 
     return lambda seed: stream(plan.recipe, plan.used, seed=seed)
+
+
+def _earlier(weights: Path | None) -> dict[str, Any] | None:
+    """What the card of the weights that it began with says of their own training."""
+    from afdaemon.models.checkpoint import read_card
+
+    if weights is None:
+        return None
+    card = read_card(weights)
+    return {"sha256": card.sha256, "training": card.training}
 
 
 def _digest(teacher: Path | None) -> str | None:

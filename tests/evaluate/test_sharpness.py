@@ -17,15 +17,19 @@ def field(request: pytest.FixtureRequest) -> FloatImage:
     return np.ascontiguousarray(crop(sharp_field(specimen, view), view))
 
 
+def softened(field: FloatImage, sigma_px: float) -> FloatImage:
+    return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma_px), np.float32)
+
+
 def test_drawn_specimens_are_sharp_and_blurred_ones_are_not(field: FloatImage) -> None:
     assert octave_ratio(field) >= SHARP_AT_LEAST
-    assert octave_ratio(cv2.GaussianBlur(field, (0, 0), 1.2)) < SHARP_AT_LEAST
+    assert octave_ratio(softened(field, 1.2)) < SHARP_AT_LEAST
 
 
 def test_noise_does_not_make_a_soft_picture_sharp(field: FloatImage) -> None:
-    soft = cv2.GaussianBlur(field, (0, 0), 2.5)
-    noise = 0.1 * float(soft.std()) * np.random.default_rng(0).standard_normal(soft.shape)
-    noisy = np.asarray(soft + cv2.GaussianBlur(noise, (0, 0), 0.5), np.float32)
+    soft = softened(field, 2.5)
+    noise = np.random.default_rng(0).standard_normal(soft.shape, np.float32)
+    noisy = soft + np.float32(0.1 * float(soft.std())) * softened(noise, 0.5)
     assert octave_ratio(noisy) < SHARP_AT_LEAST
 
 
@@ -39,7 +43,7 @@ def test_a_flat_field_is_not_sharp() -> None:
 
 def test_the_first_reduction_that_is_sharp(field: FloatImage) -> None:
     def field_at(reduction: float) -> FloatImage:
-        return cv2.GaussianBlur(field, (0, 0), 4.0 / reduction**2)
+        return softened(field, 4.0 / reduction**2)
 
     assert sharp_reduction(field_at, (1.0, 2.0, 4.0, 8.0)) == 4.0
     assert sharp_reduction(field_at, (1.0, 1.2)) is None

@@ -103,7 +103,7 @@ def mean_over(rows: range, columns: range, value: Callable[[int, int], float]) -
 
 def textbook(name: str, image: Image) -> float:
     height, width = image.shape
-    i = image.astype(float).tolist()
+    i: list[list[float]] = image.astype(float).tolist()
     rows, columns = range(height), range(width)
     mean = mean_over(rows, columns, lambda y, x: i[y][x])
     inner = (range(1, height - 1), range(1, width - 1))
@@ -125,7 +125,7 @@ def textbook(name: str, image: Image) -> float:
     squared_variance = mean_over(rows, columns, lambda y, x: (i[y][x] - mean) ** 2)
     curvature = mean_over(*inner, laplacian)
     pairs, threes = range(width - 1), range(width - 2)
-    return {
+    measures: dict[str, Callable[[], float]] = {
         "Absolute variance": lambda: mean_over(rows, columns, lambda y, x: abs(i[y][x] - mean)),
         "Squared variance": lambda: squared_variance,
         "Absolute gradient": lambda: mean_over(
@@ -143,7 +143,8 @@ def textbook(name: str, image: Image) -> float:
         "Laplacian variance": lambda: mean_over(
             *inner, lambda y, x: (laplacian(y, x) - curvature) ** 2
         ),
-    }[name]()
+    }
+    return measures[name]()
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
