@@ -32,7 +32,7 @@ SETTINGS = InstrumentSettings(
 QUICK = {
     "reconnect_first_s": 0.02,
     "reconnect_cap_s": 0.05,
-    "frame_timeout_s": 1.5,
+    "frame_timeout_s": 2.5,
     "ask_again_s": 0.5,
 }
 
