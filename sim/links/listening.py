@@ -11,7 +11,6 @@ from typing import Self
 
 from afdaemon.sim.errors import ServeError
 from afdaemon.sim.instrument import Instrument
-from afdaemon.sim.settings import FrameMode
 
 
 class TcpServer(ABC):
@@ -89,15 +88,6 @@ class InstrumentServer(TcpServer):
         super().__init__(host=host, port=port)
         self._instrument = instrument
         self._occupied = False
-
-    @property
-    def frame_mode(self) -> FrameMode:
-        """How frames are scanned; may be set at any time."""
-        return self._instrument.world.mode
-
-    @frame_mode.setter
-    def frame_mode(self, mode: FrameMode) -> None:
-        self._instrument.world.mode = mode
 
     async def start(self) -> None:
         """Listen. Raises `ServeError` when the port cannot be used."""

@@ -92,6 +92,7 @@ class Attachment:
         self.address = address
         self.configuration = 1  # the kernel configures a device when it is plugged in
         self.resets = 0
+        self._restarts_due = 0
         self.kernel_driver = device.kernel_driver
         self.gone = False
         self._owner: object = None
@@ -164,8 +165,14 @@ class Attachment:
         with self._changed:
             self.check()
             self.resets += 1
+            self._restarts_due += 1
             self._pipes = {ENDPOINT_IN: _Pipe(), ENDPOINT_OUT: _Pipe()}
-        self._loop.call_soon_threadsafe(self.device.restart, self)
+        self._loop.call_soon_threadsafe(self._restart)
+
+    def _restart(self) -> None:
+        with self._changed:
+            self._restarts_due -= 1
+        self.device.restart(self)
 
     def pipe(self, endpoint: int) -> _Pipe:
         """The endpoint of that address; errno 2 where there is none."""
@@ -230,9 +237,7 @@ class Attachment:
         while True:
             self._heard.clear()
             with self._changed:
-                packets = self.pipe(ENDPOINT_OUT).packets
-                data = b"".join(packets)
-                packets.clear()
+                data = b"" if self._restarts_due else self._take_all()
                 self._changed.notify_all()
             if data:
                 return data
@@ -242,9 +247,16 @@ class Attachment:
         """Send `data` as one transfer, which ends with a packet that is not full; wait until the host has it."""
         self._drained.clear()
         with self._changed:
-            self.pipe(ENDPOINT_IN).packets.extend(_packets(data, self.device.piece_bytes))
+            if not self._restarts_due:  # else what it says belongs to before the reset
+                self.pipe(ENDPOINT_IN).packets.extend(_packets(data, self.device.piece_bytes))
             self._changed.notify_all()
         await self._drained.wait()
+
+    def _take_all(self) -> bytes:
+        packets = self.pipe(ENDPOINT_OUT).packets
+        data = b"".join(packets)
+        packets.clear()
+        return data
 
     # --- whoever moves the cable ---
 

@@ -10,7 +10,6 @@ from afdaemon.sim.instrument import Instrument
 from afdaemon.sim.links.stream import StreamInstrument
 from afdaemon.sim.links.usb import SimulatedUsb
 from afdaemon.sim.links.usb_device import Attachment, SimulatedUsbDevice
-from afdaemon.sim.settings import FrameMode
 
 BACK_S = 0.1
 """How long, on the instrument's clock, a device is away at least that has been pulled or has reset itself."""
@@ -32,15 +31,6 @@ class UsbServer:
         self._clock = clock
         self._pulled = asyncio.Event()
         self._hand: asyncio.Task[None] | None = None
-
-    @property
-    def frame_mode(self) -> FrameMode:
-        """How frames are scanned; may be set at any time."""
-        return self._instrument.world.mode
-
-    @frame_mode.setter
-    def frame_mode(self, mode: FrameMode) -> None:
-        self._instrument.world.mode = mode
 
     async def __aenter__(self) -> Self:
         await self.device.__aenter__()

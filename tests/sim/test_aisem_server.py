@@ -221,7 +221,7 @@ async def test_frames_that_nobody_takes_do_not_pile_up(client: Client) -> None:
 
 
 async def test_the_frame_mode_can_be_set(instrument: Bench, client: Client) -> None:
-    instrument.server.frame_mode = FrameMode.FULL
+    instrument.world.mode = FrameMode.FULL
     await client.ask(b"WDMAG,11.2,2000")
     pixels, _ = await instrument.pair()
     assert pixels.shape == (480, 640)

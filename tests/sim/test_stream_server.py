@@ -166,8 +166,10 @@ async def test_a_client_of_another_version_is_told(server: StreamServer) -> None
         assert answer == Refused(answers=1, reason="version 1 is spoken here, not 2 to 3")
 
 
-async def test_commands_are_answered_while_a_frame_is_taken(server: StreamServer) -> None:
-    server.frame_mode = FrameMode.FULL
+async def test_commands_are_answered_while_a_frame_is_taken(
+    server: StreamServer, instrument: Instrument
+) -> None:
+    instrument.world.mode = FrameMode.FULL
     async with client(server) as one:
         grab = one.say(Grab())
         assert isinstance(await one.ask(Ping()), Pong)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -194,6 +195,10 @@ def a_text(wd_um: float, magnification: int = 2000) -> bytes:
 Reply = Callable[[float, int], bytes | None]
 
 
+# The wire has no separators: what was sent word by word may arrive in one piece.
+SAYINGS = re.compile(rb"Connected\.|COMM\.START\.|READY|GET_INFOR|FINISH|[A-Z]+,[-0-9.,]*|.+", re.S)
+
+
 class Vendor:
     """A vendor program made of a script: each WDMAG takes the next reply of `script`, or is carried out honestly."""
 
@@ -244,10 +249,11 @@ class Vendor:
         self._writers.add(writer)
         with contextlib.suppress(OSError):
             while data := await reader.read(1024):
-                self.heard.append(data)
-                answer = self._answer(data)
-                if answer:
-                    writer.write(answer)
+                for words in SAYINGS.findall(data):
+                    self.heard.append(words)
+                    answer = self._answer(words)
+                    if answer:
+                        writer.write(answer)
         self._writers.discard(writer)
         writer.close()
         with contextlib.suppress(OSError):

@@ -32,7 +32,7 @@ SETTINGS = InstrumentSettings(
 QUICK = {
     "reconnect_first_s": 0.02,
     "reconnect_cap_s": 0.05,
-    "frame_timeout_s": 1.5,
+    "frame_timeout_s": 2.5,
     "ask_again_s": 0.5,
 }
 
@@ -52,44 +52,55 @@ class Rig:
         return [command.wd_um for command in self.world.truth().commands]
 
 
-OpenMicroscope = Callable[[Instrument, Path], AbstractAsyncContextManager[Microscope]]
+Patience = dict[str, float]
+OpenMicroscope = Callable[[Instrument, Path, Patience], AbstractAsyncContextManager[Microscope]]
 
 
 @asynccontextmanager
-async def aisem(instrument: Instrument, folder: Path) -> AsyncIterator[Microscope]:
+async def aisem(
+    instrument: Instrument, folder: Path, patience: Patience
+) -> AsyncIterator[Microscope]:
     clock = ScaledClock(SPEED)
     async with AisemServer(instrument, folder=folder, clock=clock) as server:
-        settings = {"folder": folder, "port": server.address[1], "poll_s": 0.002, **QUICK}
+        settings = {"folder": folder, "port": server.address[1], "poll_s": 0.002, **patience}
         yield open_microscope("aisem", settings, clock=SystemClock())
 
 
 @asynccontextmanager
-async def stream(instrument: Instrument, folder: Path) -> AsyncIterator[Microscope]:
+async def stream(
+    instrument: Instrument, folder: Path, patience: Patience
+) -> AsyncIterator[Microscope]:
     async with StreamServer(instrument) as server:
-        settings = {"port": server.address[1], **QUICK}
+        settings = {"port": server.address[1], **patience}
         yield open_microscope("stream", settings, clock=SystemClock())
 
 
 @asynccontextmanager
-async def bridge(instrument: Instrument, folder: Path) -> AsyncIterator[Microscope]:
+async def bridge(
+    instrument: Instrument, folder: Path, patience: Patience
+) -> AsyncIterator[Microscope]:
     """The vendor's software, the bridge beside it, and the stream driver on the other side."""
     async with AisemServer(instrument, folder=folder, clock=ScaledClock(SPEED)) as server:
         words = ["--folder", str(folder), "--listen", "127.0.0.1:0"]
         vendor = f"127.0.0.1:{server.address[1]}"
         options = em30_bridge.parse_options([*words, "--vendor", vendor])
         async with em30_bridge.bridging(options) as (address, _):
-            settings = {"port": address.port, **QUICK}
+            settings = {"port": address.port, **patience}
             yield open_microscope("stream", settings, clock=SystemClock())
 
 
 @asynccontextmanager
-async def usb(instrument: Instrument, folder: Path) -> AsyncIterator[Microscope]:
+async def usb(
+    instrument: Instrument, folder: Path, patience: Patience
+) -> AsyncIterator[Microscope]:
     async with UsbServer(instrument, clock=ScaledClock(SPEED)) as server:
-        yield open_usb(QUICK, SystemClock(), backend=server.bus)
+        yield open_usb(patience, SystemClock(), backend=server.bus)
 
 
 @asynccontextmanager
-async def in_process(instrument: Instrument, folder: Path) -> AsyncIterator[Microscope]:
+async def in_process(
+    instrument: Instrument, folder: Path, patience: Patience
+) -> AsyncIterator[Microscope]:
     yield InProcessMicroscope(instrument, clock=ScaledClock(SPEED))
 
 
@@ -110,11 +121,19 @@ def plan() -> FaultPlan:
 
 
 @pytest.fixture
-async def idle(link: OpenMicroscope, plan: FaultPlan, tmp_path: Path) -> AsyncIterator[Rig]:
+def patience() -> Patience:
+    """How long the driver waits: briefly, for faults are many here."""
+    return QUICK
+
+
+@pytest.fixture
+async def idle(
+    link: OpenMicroscope, plan: FaultPlan, patience: Patience, tmp_path: Path
+) -> AsyncIterator[Rig]:
     """A microscope that has not been run yet."""
     clock = ScaledClock(SPEED)
     instrument = Instrument(World(SETTINGS, clock=clock), plan, clock=clock)
-    async with link(instrument, tmp_path) as microscope:
+    async with link(instrument, tmp_path, patience) as microscope:
         yield Rig(microscope, instrument, link.__name__)
         await microscope.close()
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from afdaemon.clock import ManualClock
@@ -22,6 +23,12 @@ def as_sent(pixels: NDArray[np.uint8], link: str) -> NDArray[np.uint8]:
         return pixels
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     return decode_jpeg(cv2.imencode(".jpg", pixels, quality)[1].tobytes())
+
+
+@pytest.fixture
+def patience() -> dict[str, float]:
+    """Asking for a frame again would expose another one."""
+    return {"frame_timeout_s": 60.0, "ask_again_s": 60.0}
 
 
 async def test_every_link_delivers_the_frames_of_the_seed(rig: Rig) -> None:
