@@ -83,7 +83,7 @@ def test_how_strange_a_frame_is_reaches_the_judgement(
     familiarity = familiar_with(inputs, network, scale=0.9)
     runtime = Runtime(network, CPU, precision=torch.float32, familiarity=familiarity)
     assert runtime.judge(inputs).distance.max() == pytest.approx(0.9, abs=0.01)
-    ramp = np.linspace(-2.0, 2.0, inputs[0].size, dtype=np.float32).reshape(1, *inputs[0].shape)
+    ramp = np.linspace(-50.0, 50.0, inputs[0].size, dtype=np.float32).reshape(1, *inputs[0].shape)
     assert runtime.judge(ramp).distance[0] > 1.0
 
 
