@@ -49,11 +49,11 @@ class Recipe:
 
     weights: dict[str, float] = field(
         default_factory=lambda: {
-            "tin_balls": 0.19,
-            "tem_grid": 0.19,
-            "gold_nanoparticles": 0.19,
-            "mixture": 0.12,
-            "ruled": 0.08,
+            "tin_balls": 0.17,
+            "tem_grid": 0.17,
+            "gold_nanoparticles": 0.17,
+            "mixture": 0.1,
+            "ruled": 0.16,
             "micrograph": 0.23,
         }
     )
