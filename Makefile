@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes that test at the same time: half of the time, a test waits for a wire.
+WORKERS ?= 2
 
 .PHONY: setup demo test check bench train clean
 
@@ -18,7 +20,7 @@ demo: $(STAMP)
 	$(BIN)/afdaemon demo --report runs/demo.html
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

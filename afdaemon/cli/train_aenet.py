@@ -86,6 +86,10 @@ def aenet(
     from afdaemon.models.checkpoint import WEIGHTS_FOLDER
     from afdaemon.models.parallel import joined
 
+    if resume and begin_with:
+        raise UsageError(
+            "--resume goes on from a state, --begin-with begins anew", remedy="give one of them"
+        )
     chosen = _chosen(
         preset,
         seed=seed,

@@ -120,6 +120,20 @@ def test_aenet_is_trained_on_frames_of_the_simulator(
     assert len(json.loads(out.with_suffix(".history.json").read_text())) == 1
 
 
+def test_aenet_begins_with_other_weights_and_says_so(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    words = ("--batch=8", "--workers=0", "--judged-scenes=1", "--micrographs=absent")
+    places = ("--keep", tmp_path / "kept", "--out")
+    assert train("aenet", "--steps=1", *words, *places, first) == 0
+    begun = ("--begin-with", first, "--steps=1", "--learning-rate=1e-6")
+    assert train("aenet", *begun, *words, *places, second) == 0
+    began, ended = (load_aenet(path)[0].state_dict()["head.2.weight"] for path in (first, second))
+    assert 0.0 < float((began - ended).abs().max()) < 1e-4
+    told = load_aenet(second)[2].training["data"]["began_with"]
+    assert told["sha256"] == load_aenet(first)[2].sha256
+    assert told["training"]["steps"] == 1
+
+
 def test_a_scorer_is_trained_on_dataset_1(tmp_path: Path) -> None:
     out = tmp_path / "pacf.safetensors"
     words = ("--steps=1", "--batch=2", "--scenes=1", "--workers=0", "--out", out)
@@ -137,6 +151,8 @@ REFUSED = {
     "an absent teacher": (["aenet", "--preset=gpu", "--teacher=t.safetensors"], ["t.safetensors"]),
     "nothing to go on from": (["scorer", "PACF", "--resume"], ["holds no training"]),
     "no AENet to go on from": (["aenet", "--resume"], ["holds no training"]),
+    "nothing to begin with": (["aenet", "--begin-with=b.safetensors"], ["b.json"]),
+    "two ways to begin": (["aenet", "--begin-with=b.safetensors", "--resume"], ["--resume"]),
     "an empty folder": (["scorer", "PACF", "--data=empty"], ["no labelled frames"]),
     "no folder": (["scorer", "PACF", "--data=absent"], ["absent"]),
     "no micrographs": (["scorer", "PACF", "--scenes=1", "--micrographs=empty"], ["empty"]),
