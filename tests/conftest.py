@@ -17,6 +17,8 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 THREAD_GRACE_S = 1.0
+# Networks compute in one thread, here and in the programs under test: on a busy machine two wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_configure() -> None:

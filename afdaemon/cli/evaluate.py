@@ -94,6 +94,8 @@ def _make(folder: Path) -> None:
 def _evaluation(
     scorer: "FocusScorer", micrographs: Path, weights: Path | None, *, quick: bool, seed: int
 ) -> "Evaluation":
+    import torch
+
     from afdaemon.evaluate.aenet import FULL, QUICK, Evaluation
     from afdaemon.evaluate.judging import AenetJudge
     from afdaemon.models.memory import keep_freed_memory
@@ -101,6 +103,9 @@ def _evaluation(
     from afdaemon.sim.dataset import find_micrographs
 
     keep_freed_memory()
+    torch.set_num_threads(
+        1
+    )  # frames are drawn beside it: two threads that wait for each other are slower than one
     found = find_micrographs(micrographs)
     if not found:
         raise UsageError(
