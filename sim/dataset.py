@@ -23,6 +23,7 @@ from afdaemon.sim.surface import Specimen
 MICROGRAPH_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _HELD_BACK_SHARE = 4
 """One micrograph in this many, chosen by its name, is never trained on."""
+_LEAST_NOISE = 4.0
 _MICROGRAPH_AT = 1_000.0
 """Magnification at which micrographs are drawn; what the frames claim is another, drawn at random."""
 
@@ -43,8 +44,8 @@ class Recipe:
 
     Of `draws_every` scenes one is drawn anew, the others are taken from the last `kept_scenes`. Each frame
     gives two windows of `window_px`, or itself as a whole where that is None. The shares are of frames that were
-    averaged afterwards, that were compressed as the vendor does, and of scenes with a contrast and grain of
-    their own.
+    averaged afterwards, that got up to `most_noise` grey levels more of noise, that were compressed as the vendor
+    does, and of scenes with a contrast and grain of their own.
     """
 
     weights: dict[str, float] = field(
@@ -63,7 +64,9 @@ class Recipe:
     draws_every: int = 4
     kept_scenes: int = 24
     window_px: int | None = 160
+    most_noise: float = 45.0
     averaged_share: float = 0.25
+    noisy_share: float = 0.4
     compressed_share: float = 0.5
     varied_share: float = 0.3
 
@@ -142,6 +145,8 @@ def _worn(frames: LabelledFrames, recipe: Recipe, rng: np.random.Generator) -> L
         sigma_px = float(rng.uniform(0.2, 1.5)) if rng.random() < recipe.averaged_share else 0.0
         if sigma_px:
             frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), sigma_px), np.uint8)
+        if rng.random() < recipe.noisy_share:
+            frame = _noisy(frame, log_uniform(rng, (_LEAST_NOISE, recipe.most_noise)), rng)
         if rng.random() < recipe.compressed_share:
             frame = _compressed(frame, int(rng.integers(85, 99)))
         turned = [_turned(w, rng) for w in _windows(frame, recipe.window_px, rng)]
@@ -178,6 +183,11 @@ def _turned(window: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     )
     window = np.rot90(window, quarters)
     return np.ascontiguousarray(window[:, ::-1] if rng.random() < 0.5 else window)
+
+
+def _noisy(pixels: NDArray[np.uint8], sigma: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    noise = rng.standard_normal(pixels.shape, np.float32)
+    return np.asarray(np.clip(np.rint(pixels + np.float32(sigma) * noise), 0, 255), np.uint8)
 
 
 def _compressed(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

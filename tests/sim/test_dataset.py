@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from afdaemon.sim import dataset
 from afdaemon.sim.dataset import (
@@ -24,7 +25,7 @@ from afdaemon.sim.series import focus_series, offsets_dof
 from afdaemon.sim.specimens.micrograph import load_micrograph
 
 RECIPE = Recipe(weights={"ruled": 1.0}, frames_at_once=3, window_px=96)
-PLAIN = replace(RECIPE, averaged_share=0.0, compressed_share=0.0, varied_share=0.0)
+PLAIN = replace(RECIPE, averaged_share=0.0, noisy_share=0.0, compressed_share=0.0, varied_share=0.0)
 
 
 def drawn(recipe: Recipe, count: int, seed: int, *micrographs: Path) -> list[LabelledFrames]:
@@ -58,8 +59,17 @@ def test_labels_cover_focus_and_far_away() -> None:
     assert (blur_px > 16.0).mean() > 0.1
 
 
-def test_averaging_counts_as_blur_and_compression_does_not() -> None:
+def finest(frames: LabelledFrames) -> NDArray[np.float64]:
+    """Mean step from one pixel to the next, in grey levels."""
+    steps = np.abs(np.diff(frames.pixels.astype(np.float64), axis=2))
+    return np.asarray(steps.mean(axis=(1, 2)), np.float64)
+
+
+def test_averaging_counts_as_blur_and_noise_and_compression_do_not() -> None:
     (clean,) = drawn(PLAIN, 1, seed=2)
+    (noisy,) = drawn(replace(PLAIN, noisy_share=1.0), 1, seed=2)
+    assert (noisy.blur_px == clean.blur_px).all()
+    assert (finest(noisy) > finest(clean) + 2.0).all()
     (compressed,) = drawn(replace(PLAIN, compressed_share=1.0), 1, seed=2)
     (averaged,) = drawn(replace(PLAIN, averaged_share=1.0), 1, seed=2)
     assert (compressed.blur_px == clean.blur_px).all()
