@@ -26,7 +26,7 @@ TEACHER_CHANNELS = [0, 2]
 
 _CLOSE_SCORE = 0.5
 """Errors below count as squares, larger ones as they are: a frame that cannot be judged must not rule the rest."""
-_LOG_SHARE, _ERROR_SHARE = 0.2, 0.1
+_LOG_SHARE, _ERROR_SHARE = 0.3, 0.1
 
 
 def loss_of_estimate(estimated: Estimate, target: Tensor) -> Tensor:
