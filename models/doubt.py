@@ -7,7 +7,8 @@ import numpy as np
 
 from afdaemon.models.preprocess import Pixels
 
-LEAST_GREY_LEVELS = 6
+LEAST_GREY_LEVELS = 10
+"""With fewer the steps between them are edges, which look sharp however blurred the frame is."""
 LEAST_SPREAD = 1.0
 """Standard deviation in steps of the grey scale: below it a frame is its own rounding."""
 MOST_SATURATED = 0.6
