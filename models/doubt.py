@@ -11,12 +11,15 @@ LEAST_GREY_LEVELS = 10
 """With fewer the steps between them are edges, which look sharp however blurred the frame is."""
 LEAST_SPREAD = 1.0
 """Standard deviation in steps of the grey scale: below it a frame is its own rounding."""
+LEAST_GROUPING = 1.3
+"""Variance of means over blocks of pixels, times the pixels of a block, over that of pixels: 1 for white noise."""
 MOST_SATURATED = 0.6
 FARTHEST = 1.0
 """Distance from the training's features above which a frame is unlike all of them."""
 DOUBTFUL_CONFIDENCE = 0.2
 """No doubted score is surer than this."""
 
+_BLOCK_PX = 4
 _TAIL = 0.001
 """Share of the darkest and of the brightest pixels that count for nothing: specks are no picture."""
 
@@ -31,6 +34,8 @@ def doubt_of(pixels: Pixels, saturated: float, distance: float = 0.0) -> str:
         return f"blank: {levels} grey level{'s' if levels > 1 else ''} in use"
     if float(cv2.meanStdDev(pixels)[1][0, 0]) < LEAST_SPREAD:
         return "blank: grey values spread by less than one step"
+    if grouping(pixels) < LEAST_GROUPING:
+        return "blank: nothing but noise"
     if saturated > MOST_SATURATED:
         return f"saturated: {saturated:.0%} of the pixels are black or white"
     if distance > FARTHEST:
@@ -45,6 +50,18 @@ def grey_levels(pixels: Pixels) -> int:
     tail = _TAIL * pixels.size
     middle = (up_to > tail) & (up_to - counts < pixels.size - tail)
     return int(np.count_nonzero(counts[middle]))
+
+
+def grouping(pixels: Pixels) -> float:
+    """How much neighbouring pixels have in common: 1 where each is drawn by itself, the more the coarser the picture.
+
+    A picture with a seventh of the noise's spread reaches about 1.3.
+    """
+    height, width = pixels.shape[0] // _BLOCK_PX, pixels.shape[1] // _BLOCK_PX
+    whole = pixels[: height * _BLOCK_PX, : width * _BLOCK_PX].astype(np.float32)
+    means = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+    fine, coarse = (float(cv2.meanStdDev(image)[1][0, 0]) ** 2 for image in (whole, means))
+    return _BLOCK_PX**2 * coarse / fine if fine > 0.0 else 0.0
 
 
 def confidence_of(expected_error: float, doubt: str) -> float:

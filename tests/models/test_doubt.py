@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from afdaemon.models.doubt import DOUBTFUL_CONFIDENCE, confidence_of, doubt_of, grey_levels
+from afdaemon.models.doubt import (
+    DOUBTFUL_CONFIDENCE,
+    confidence_of,
+    doubt_of,
+    grey_levels,
+    grouping,
+)
 
 RNG = np.random.default_rng(3)
 SHAPE = (120, 160)
@@ -17,6 +23,13 @@ SHAPE = (120, 160)
 def noisy(sigma: float, mean: float = 120.0) -> NDArray[np.uint8]:
     values = RNG.normal(mean, sigma, SHAPE)
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def something(spread: float, sigma: float) -> NDArray[np.uint8]:
+    """Shades of `spread` grey levels, ten pixels wide, under noise of `sigma`."""
+    y, x = np.indices(SHAPE)
+    values = 120.0 + spread * 1.4 * np.sin(x / 6.0) * np.cos(y / 6.0) * np.sqrt(2.0)
+    return np.asarray(np.clip(np.rint(RNG.normal(values, sigma)), 0, 255), np.uint8)
 
 
 @pytest.mark.parametrize("grey", [0, 77, 255])
@@ -34,7 +47,13 @@ def test_a_flat_frame_with_specks_is_blank() -> None:
 
 def test_a_frame_that_is_only_rounding_is_blank() -> None:
     assert "blank" in doubt_of(noisy(0.6), 0.0)
-    assert doubt_of(noisy(4.0), 0.0) == ""
+
+
+@pytest.mark.parametrize("sigma", [2.0, 4.0, 25.0])
+def test_noise_alone_is_blank_and_a_picture_in_it_is_not(sigma: float) -> None:
+    assert doubt_of(noisy(sigma), 0.0) == "blank: nothing but noise"
+    assert grouping(noisy(sigma)) == pytest.approx(1.0, abs=0.15)
+    assert doubt_of(something(0.3 * sigma, sigma), 0.0) == ""
 
 
 def test_a_faint_spread_of_many_levels_is_blank() -> None:
@@ -51,7 +70,7 @@ def test_grey_levels_of_a_converted_frame_are_those_it_had() -> None:
 
 
 def test_saturated_and_strange_frames_are_doubted() -> None:
-    frame = noisy(20.0)
+    frame = something(20.0, 5.0)
     assert doubt_of(frame, 0.61) == "saturated: 61% of the pixels are black or white"
     assert doubt_of(frame, 0.59) == ""
     assert doubt_of(frame, 0.0, distance=1.01) == "unlike every frame of the training"
