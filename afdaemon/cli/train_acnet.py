@@ -72,7 +72,9 @@ def _scored_series(
 
     scored = []
     for imaged in itertools.islice(focus_series(micrographs, seed=seed), count):
-        readings = [scorer.score(frame, imaged.magnification) for frame in imaged.pixels]
+        readings = scorer.score_many(
+            list(imaged.pixels), [imaged.magnification] * len(imaged.pixels)
+        )
         scored.append(
             FocusSeries(
                 magnification=imaged.magnification,
