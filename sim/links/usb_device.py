@@ -72,6 +72,12 @@ class _Pipe:
         self._mishap = None
         return mishap
 
+    def let_go(self) -> None:
+        """End a HOLD, and forget one whose time has not come."""
+        self.held = False
+        if self._mishap is not None and self._mishap[1] is Mishap.HOLD:
+            self._mishap = None
+
     def cross(self, wanted: int) -> int:
         """How many of `wanted` bytes cross the cable before the next mishap; they are counted."""
         if self._mishap is None:
@@ -270,7 +276,7 @@ class Attachment:
         """End a HOLD of either endpoint."""
         with self._changed:
             for pipe in self._pipes.values():
-                pipe.held = False
+                pipe.let_go()
             self._changed.notify_all()
 
     def unplug(self) -> None:

@@ -124,7 +124,11 @@ async def test_what_was_left_for_the_program_before_is_thrown_away() -> None:
         before = await UsbLink.open(SETTINGS, backend=bus)
         assert device.attachment is not None
         device.attachment.trip(ENDPOINT_IN, 0, Mishap.HOLD)
-        await before.send(b"old" * 1000, timeout_s=SEND_S)
+        await before.send(b"old" * 100, timeout_s=SEND_S)
+        answers = device.attachment.pipe(ENDPOINT_IN)
+        async with asyncio.timeout(10.0):
+            while not (answers.held and answers.packets):  # noqa: ASYNC110 - a thread holds them
+                await asyncio.sleep(0.002)
         await before.close()
         device.attachment.let_go()
         after = await UsbLink.open(SETTINGS, backend=bus)
