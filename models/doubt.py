@@ -34,10 +34,10 @@ def doubt_of(pixels: Pixels, saturated: float, distance: float = 0.0) -> str:
         return f"blank: {levels} grey level{'s' if levels > 1 else ''} in use"
     if float(cv2.meanStdDev(pixels)[1][0, 0]) < LEAST_SPREAD:
         return "blank: grey values spread by less than one step"
-    if grouping(pixels) < LEAST_GROUPING:
-        return "blank: nothing but noise"
     if saturated > MOST_SATURATED:
         return f"saturated: {saturated:.0%} of the pixels are black or white"
+    if grouping(pixels) < LEAST_GROUPING:
+        return "blank: nothing but noise"
     if distance > FARTHEST:
         return "unlike every frame of the training"
     return ""
