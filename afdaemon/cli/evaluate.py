@@ -103,9 +103,8 @@ def _evaluation(
     from afdaemon.sim.dataset import find_micrographs
 
     keep_freed_memory()
-    torch.set_num_threads(
-        1
-    )  # frames are drawn beside it: two threads that wait for each other are slower than one
+    # Frames are drawn beside it: two threads that wait for each other are slower than one.
+    torch.set_num_threads(1)
     found = find_micrographs(micrographs)
     if not found:
         raise UsageError(

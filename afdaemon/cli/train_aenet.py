@@ -150,7 +150,6 @@ def _trained(plan: _Plan, team: "Team") -> "Run[AENetCompact]":
 
     from afdaemon.models import run_state, train_aenet, trainer
     from afdaemon.models.data import batches, stream_seed
-    from afdaemon.sim.dataset import stream
     from afdaemon.sim.dataset1 import Part
 
     settings, recipe = plan.preset.settings, plan.recipe
@@ -161,7 +160,7 @@ def _trained(plan: _Plan, team: "Team") -> "Run[AENetCompact]":
         run_state.resume(run, settings, plan.keep)
         say(team, f"going on from step {run.step}")
     frames = batches(
-        lambda seed: stream(recipe, plan.used, seed=seed),
+        _frames(recipe, plan.used),
         seed=stream_seed(settings.seed, step=run.step, rank=team.rank),
         sets_per_batch=max(1, settings.batch // _frames_of_a_set(recipe)),
         workers=plan.workers,
@@ -220,10 +219,14 @@ def _write(plan: _Plan, team: "Team", run: "Run[AENetCompact]", path: Path, seco
     from afdaemon.models.familiarity import fit_network
 
     settings = plan.preset.settings
-    unseen = batches(_unseen(plan), seed=settings.seed + 777, sets_per_batch=1, workers=0)
+    unseen = batches(
+        _frames(plan.recipe, plan.kept), seed=settings.seed + 777, sets_per_batch=1, workers=0
+    )
     metrics = train_aenet.evaluate(run.averaged, unseen, _JUDGED_SETS * plan.judged_scenes)
     typer.echo(f"unseen scenes: {metrics}")
-    seen = batches(_seen(plan), seed=settings.seed + 555, sets_per_batch=4, workers=0)
+    seen = batches(
+        _frames(plan.recipe, plan.used), seed=settings.seed + 555, sets_per_batch=4, workers=0
+    )
     familiarity = fit_network(run.averaged, seen, _FAMILIAR_BATCHES * plan.judged_scenes)
     data = {
         "source": "simulated frames, afdaemon.sim.dataset",
@@ -248,16 +251,10 @@ def _write(plan: _Plan, team: "Team", run: "Run[AENetCompact]", path: Path, seco
     write_history(run.history, path)
 
 
-def _unseen(plan: _Plan) -> "FrameSource":
+def _frames(recipe: "Recipe", micrographs: list[Path]) -> "FrameSource":
     from afdaemon.sim.dataset import stream
 
-    return lambda seed: stream(plan.recipe, plan.kept, seed=seed)
-
-
-def _seen(plan: _Plan) -> "FrameSource":
-    from afdaemon.sim.dataset import stream
-
-    return lambda seed: stream(plan.recipe, plan.used, seed=seed)
+    return lambda seed: stream(recipe, micrographs, seed=seed)
 
 
 def _earlier(weights: Path | None) -> dict[str, Any] | None:

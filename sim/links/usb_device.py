@@ -273,7 +273,7 @@ class Attachment:
             self._changed.notify_all()
 
     def let_go(self) -> None:
-        """End a HOLD of either endpoint."""
+        """End a HOLD of either endpoint, and one that has been tripped but not come."""
         with self._changed:
             for pipe in self._pipes.values():
                 pipe.let_go()
