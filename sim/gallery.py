@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from afdaemon.sim.errors import OutOfReach
 from afdaemon.sim.settings import InstrumentSettings
 from afdaemon.sim.snapshot import Snapshot, take
-from afdaemon.sim.specimens.catalogue import TRAINED, UNSEEN
+from afdaemon.sim.specimens.catalogue import STAND_INS, TRAINED, UNSEEN
 
 Grey = NDArray[np.uint8]
 
@@ -31,7 +31,7 @@ class Gallery:
     """What is shown: a row a specimen, a column each magnification and defocus (in depths of focus)."""
 
     specimens: tuple[str, ...] = (
-        *(name for name in TRAINED if name != "mixture"),
+        *(name for name in TRAINED if name not in STAND_INS),
         *UNSEEN,
         "tin_balls+dust+scratches",
     )

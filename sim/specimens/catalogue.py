@@ -35,6 +35,9 @@ _BY_NAME = TRAINING_SPECIMENS | _UNSEEN_SPECIMENS | {"empty": Empty}
 TRAINED = tuple(TRAINING_SPECIMENS)
 """Names of those that networks learn from."""
 
+STAND_INS = ("mixture", "ruled")
+"""Those of them that are drawn for the networks alone: they look like no specimen that there is."""
+
 UNSEEN = tuple(_UNSEEN_SPECIMENS)
 """Names of those that no network may ever learn from."""
 
