@@ -5,7 +5,8 @@ import math
 import cv2
 import numpy as np
 
-from afdaemon.models.preprocess import Pixels
+from afdaemon.models.noise_floor import lacks_noise
+from afdaemon.models.preprocess import Pixels, reduce
 
 LEAST_GREY_LEVELS = 10
 """With fewer the steps between them are edges, which look sharp however blurred the frame is."""
@@ -38,6 +39,8 @@ def doubt_of(pixels: Pixels, saturated: float, distance: float = 0.0) -> str:
         return f"saturated: {saturated:.0%} of the pixels are black or white"
     if grouping(pixels) < LEAST_GROUPING:
         return "blank: nothing but noise"
+    if lacks_noise(pixels):
+        return "too little noise for its contrast: print, a drawing or a photograph"
     if distance > FARTHEST:
         return "unlike every frame of the training"
     return ""
@@ -57,9 +60,8 @@ def grouping(pixels: Pixels) -> float:
 
     A picture with a seventh of the noise's spread reaches about 1.3.
     """
-    height, width = pixels.shape[0] // _BLOCK_PX, pixels.shape[1] // _BLOCK_PX
-    whole = pixels[: height * _BLOCK_PX, : width * _BLOCK_PX].astype(np.float32)
-    means = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+    whole = pixels.astype(np.float32)
+    means = reduce(whole, _BLOCK_PX)
     fine, coarse = (float(cv2.meanStdDev(image)[1][0, 0]) ** 2 for image in (whole, means))
     return _BLOCK_PX**2 * coarse / fine if fine > 0.0 else 0.0
 

@@ -33,7 +33,7 @@ HARSH = Variety(
     brightness=(0.3, 0.7),
     gamma=(0.6, 1.6),
     read_noise=(0.5, 8.0),
-    astigmatic_share=0.7,
+    astigmatic_share=0.5,
     tilt_rad=0.1,
 )
 
@@ -66,7 +66,7 @@ class Recipe:
     window_px: int | None = 160
     most_noise: float = 45.0
     averaged_share: float = 0.25
-    noisy_share: float = 0.4
+    noisy_share: float = 0.5
     compressed_share: float = 0.5
     varied_share: float = 0.3
 

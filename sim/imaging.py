@@ -27,6 +27,8 @@ _SUPERSAMPLING = 2
 _MARGIN = 1 / 16
 """Drawn beyond each border, as a share of the frame, so that blur brings in what lies there; also makes fast sizes."""
 
+_DETAIL_SIGMA_PX = 1.5
+
 _KEPT_VIEWS = 4
 """Views whose drawn surface is kept: mostly it is the focus alone that changes."""
 
@@ -118,6 +120,12 @@ def blur_field(field: FloatImage, blur: Blur) -> FloatImage:
     return np.asarray(NUMPY.irfft2(NUMPY.rfft2(field) * transfer(size, blur), size), np.float32)
 
 
+def detail(field: FloatImage) -> FloatImage:
+    """What of `field` (H, W) is finer than about three pixels."""
+    coarse = cv2.GaussianBlur(field, (0, 0), _DETAIL_SIGMA_PX)
+    return np.asarray(field - coarse, np.float32)
+
+
 def crop(field: FloatImage, view: View) -> FloatImage:
     """The frame inside its margin."""
     return field[window(view)]
@@ -157,6 +165,7 @@ class Imager:
         self._surface = lru_cache(_KEPT_VIEWS)(lambda view: sharp_surface(specimen, view))
         self._layers = lru_cache(_KEPT_VIEWS)(self._split)
         self._streaks = lru_cache(_KEPT_VIEWS)(self._trails)
+        self._heights = lru_cache(_KEPT_VIEWS)(self._focus_height_um)
 
     def expose(
         self,
@@ -170,7 +179,7 @@ class Imager:
         """A frame, uint8 (height, width), taken `defocus_um` away from the best WD of the specimen's plane.
 
         `optics` is that of this frame, by default the imager's; without `scan` the scan has no flaws. What stands
-        above the plane or below it has a focus of its own: see `mean_height_um`.
+        above the plane or below it has a focus of its own: see `focus_height_um`.
         """
         optics = self.optics if optics is None else optics
         step_um = layer_step_um(view.pixel_um, optics.alpha_rad)
@@ -183,7 +192,7 @@ class Imager:
             signal = normalised(signal, scan_out(weight, layers.size, window(view), moved))
         if charging > 0.0 and (trails := self._streaks(view)) is not None:
             blur = optics.blur(
-                defocus_um + self.mean_height_um(view), view.magnification, view.width_px
+                defocus_um + self.focus_height_um(view), view.magnification, view.width_px
             )
             draw_streaks(signal, crop(blur_field(trails, blur), view), charging, z)
         return detect(signal, self.detector, rng)
@@ -192,10 +201,12 @@ class Imager:
         """Noise-free signal of the field and its margin, all of it in focus."""
         return _mixed(self._surface(view), self.detector.backscatter)
 
-    def mean_height_um(self, view: View) -> float:
-        """Mean height of the field above the specimen's plane: its best WD is so much shorter than the plane's."""
-        height_um = self._surface(view).height_um
-        return 0.0 if height_um is None else float(crop(height_um, view).mean())
+    def focus_height_um(self, view: View) -> float:
+        """Height above the specimen's plane at which the field's detail lies: its best WD is so much shorter.
+
+        Heights count by the power of the fine detail there, for a deep hole with nothing in it has no focus.
+        """
+        return self._heights(view, self.detector.backscatter)
 
     def _scanned(
         self, view: View, scan: Scanning | None, rng: np.random.Generator
@@ -216,6 +227,15 @@ class Imager:
         plane = plane_um((field.shape[0], field.shape[1]), view.pixel_um, tilt, view.rotation_rad)
         heights = [h for h in (surface.height_um, plane) if h is not None]
         return split(field, sum(heights[1:], heights[0]) if heights else None, step_um)
+
+    def _focus_height_um(self, view: View, backscatter: float) -> float:
+        surface = self._surface(view)
+        if surface.height_um is None:
+            return 0.0
+        height_um = crop(surface.height_um, view)
+        power = np.square(detail(np.ascontiguousarray(crop(_mixed(surface, backscatter), view))))
+        total = float(power.sum())
+        return float((power * height_um).sum() / total if total > 0.0 else height_um.mean())
 
     def _trails(self, view: View) -> FloatImage | None:
         charging = self._surface(view).charging

@@ -6,13 +6,12 @@ Every frame goes through the whole simulator (relief, tilt, charging, jitter). I
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.sim.depth import Tilt
 from afdaemon.sim.detector import Detector
-from afdaemon.sim.imaging import Imager, View, crop
+from afdaemon.sim.imaging import Imager, View, crop, detail
 from afdaemon.sim.optics import FAST_WIDTH_PX, Optics, depth_of_focus_um, pixel_um
 from afdaemon.sim.scan import ScanFlaws, Scanning
 from afdaemon.sim.specimens.soiled import Soiled
@@ -105,7 +104,7 @@ class Scene:
         self.imager.detector = self._detector(rng)
         frame = self.imager.expose(
             self.view,
-            defocus_um=away_um - self.imager.mean_height_um(self.view),
+            defocus_um=away_um - self.imager.focus_height_um(self.view),
             rng=rng,
             optics=optics,
             scan=self._scanning(rng),
@@ -200,10 +199,7 @@ def log_uniform(rng: np.random.Generator, bounds: Range) -> float:
 
 def tells_focus(field: FloatImage) -> bool:
     """Whether a sharp field (H, W) holds contrast, and detail down to its pixels."""
-    coarse = cv2.GaussianBlur(field, (0, 0), 1.5)
-    return (
-        float(field.std()) >= SPREAD_AT_LEAST and float((field - coarse).std()) >= DETAIL_AT_LEAST
-    )
+    return float(field.std()) >= SPREAD_AT_LEAST and float(detail(field).std()) >= DETAIL_AT_LEAST
 
 
 def worth_looking(imager: Imager, view: View, rng: np.random.Generator) -> View:

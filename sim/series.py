@@ -76,7 +76,7 @@ def image_series(
     view = View(x_um=x_um, y_um=y_um, magnification=magnification, width_px=320, height_px=240)
     dof_um = depth_of_focus_um(magnification, alpha)
     offset_um = (offsets_dof() if at_dof is None else at_dof) * dof_um
-    best_um = -imager.mean_height_um(view)  # what stands above the plane focuses at a shorter WD
+    best_um = -imager.focus_height_um(view)  # what stands above the plane focuses at a shorter WD
     noise = np.random.Generator(np.random.SFC64(int(rng.integers(2**31))))
     frames = [imager.expose(view, defocus_um=best_um + float(at), rng=noise) for at in offset_um]
     return ImagedSeries(

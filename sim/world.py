@@ -87,9 +87,10 @@ class Truth:
 
     `wd_um` is where the beam has its crossover, `lens_wd_um` what the lens current stands for: the one lies
     `hysteresis_um` beyond the other. `focus_wd_um` is the best WD of the field that the last frame showed: that of the
-    specimen's plane, `plane_wd_um`, less the field's mean height `height_um` (0 before the first frame). It has drifted
-    by `drift_um`. `dof_um`, `blur_px` (larger semi-axis of the defocus ellipse) and `score` are those of the present
-    magnification at 320 pixels; `alpha_rad` and `probe_nm` are those of the present WD. `age_s` is what drift counts.
+    specimen's plane, `plane_wd_um`, less the height of its detail `height_um` (0 before the first frame). It has
+    drifted by `drift_um`. `dof_um`, `blur_px` (larger semi-axis of the defocus ellipse) and `score` are those of the
+    present magnification at 320 pixels; `alpha_rad` and `probe_nm` are those of the present WD. `age_s` is what drift
+    counts.
     """
 
     seed: int
@@ -270,7 +271,7 @@ class World:
                 optics=exposure.optics,
                 scan=exposure.scanning,
             )
-            self._height_um = self._imager.mean_height_um(exposure.view)
+            self._height_um = self._imager.focus_height_um(exposure.view)
         return pixels
 
     # --- what no link carries ---

@@ -13,7 +13,7 @@ from afdaemon.sim.surface import FloatImage, Patch, Surface
 _FINEST_PX, _COARSEST_PX = 6.0, 160.0
 """Periods that are drawn, in drawing pixels: half of them are a frame's pixels."""
 _STREAM = 71
-_BARE_SHARE, _PIECE_SHARE, _STREAKED_SHARE, _RIBBED_SHARE, _GRITTY_SHARE = 0.4, 0.5, 0.3, 0.4, 0.5
+_BARE_SHARE, _PIECE_SHARE, _STREAKED_SHARE, _RIBBED_SHARE, _GRITTY_SHARE = 0.4, 0.5, 0.45, 0.4, 0.5
 """Octaves with nothing in them; of the others those in pieces, streaked, ribbed; specimens with grit on them."""
 
 _Places = NDArray[np.float64]
@@ -57,7 +57,10 @@ class Ruled:
         across = across + bend
         if own.random() < _STREAKED_SHARE:
             layer = noise_at(
-                2.0 * across, along / own.uniform(3.0, 20.0), seed=self.seed, stream=171 + k
+                own.uniform(2.0, 4.0) * across,
+                along / own.uniform(3.0, 20.0),
+                seed=self.seed,
+                stream=171 + k,
             )
         else:
             layer = self._grating(across, along, patch.step_um / period_um, own)

@@ -77,6 +77,12 @@ def test_saturated_and_strange_frames_are_doubted() -> None:
     assert doubt_of(frame, 0.0, distance=0.99) == ""
 
 
+def test_print_is_doubted() -> None:
+    y, x = np.indices(SHAPE)
+    page = np.where((x // 9 + y // 14) % 2 == 0, 20 + x // 2, 250).astype(np.uint8)
+    assert doubt_of(page, 0.0).startswith("too little noise for its contrast")
+
+
 @given(error=st.floats(0.01, 9.0), more=st.floats(0.01, 9.0))
 def test_confidence_is_a_probability_that_falls_with_the_error(error: float, more: float) -> None:
     assert 0.0 < confidence_of(error + more, "") <= confidence_of(error, "") <= 1.0

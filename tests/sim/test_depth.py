@@ -25,12 +25,14 @@ DOF_UM = depth_of_focus_um(5_000.0, 5e-3)
 
 @dataclass(frozen=True)
 class Grainy:
-    """White grain; height, backscatter yield and charging as asked."""
+    """White grain, none on a `bare_step`; height, backscatter yield and charging as asked."""
 
     height_um: float | None = None
     step_um: float | None = None
     backscatter: float | None = None
     charging: float | None = None
+    grain: float = 0.6
+    bare_step: bool = False
 
     def draw(self, patch: Patch) -> Surface:
         shape = (patch.height, patch.width)
@@ -42,8 +44,10 @@ class Grainy:
         if height is not None and self.step_um is not None:
             height[:, patch.width // 2 :] += np.float32(self.step_um)
         grain = np.random.default_rng(7).random(shape, dtype=np.float32)
+        if self.bare_step:
+            grain[:, patch.width // 2 :] = 0.5
         return Surface(
-            secondary=np.float32(0.2) + np.float32(0.6) * grain,
+            secondary=np.float32(0.2) + np.float32(self.grain) * grain,
             backscatter=full(self.backscatter),
             height_um=height,
             charging=full(self.charging),
@@ -101,7 +105,21 @@ def test_what_stands_higher_focuses_at_a_shorter_wd(height_um: float) -> None:
     raised = exposed(Grainy(height_um=height_um), defocus_um=-height_um)
     assert np.abs(raised.astype(int) - exposed(Grainy(), defocus_um=0.0)).max() <= 1
     imager = Imager(Grainy(height_um=height_um), Optics(), CLEAN)
-    assert imager.mean_height_um(VIEW) == pytest.approx(height_um)
+    assert imager.focus_height_um(VIEW) == pytest.approx(height_um)
+
+
+def test_the_focus_lies_where_the_detail_lies() -> None:
+    """Two grounds of equal detail count as they cover; one without detail counts for nothing."""
+    even = Imager(Grainy(height_um=0.0, step_um=40.0), Optics(), CLEAN)
+    assert even.focus_height_um(VIEW) == pytest.approx(20.0, rel=0.05)
+    bare = Imager(Grainy(height_um=0.0, step_um=40.0, bare_step=True), Optics(), CLEAN)
+    assert bare.focus_height_um(VIEW) == pytest.approx(0.0, abs=1.0)
+    assert Imager(Grainy(), Optics(), CLEAN).focus_height_um(VIEW) == 0.0
+
+
+def test_a_field_without_any_detail_has_its_mean_height() -> None:
+    flat = Imager(Grainy(height_um=0.0, step_um=40.0, grain=0.0), Optics(), CLEAN)
+    assert flat.focus_height_um(VIEW) == pytest.approx(20.0, rel=0.05)
 
 
 def test_each_side_of_a_step_has_its_own_focus() -> None:
