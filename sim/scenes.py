@@ -93,6 +93,26 @@ class Scene:
             blur_px=np.array(blurs, np.float32),
         )
 
+    def over_wd(
+        self, offsets_dof: NDArray[np.float64], rng: np.random.Generator
+    ) -> NDArray[np.uint8]:
+        """Frames (n, H, W) at distances (n,) from the best WD: one detector setting and astigmatism for all of them."""
+        optics = self._optics(rng)
+        self.imager.detector = self._detector(rng)
+        dof_um = depth_of_focus_um(self.view.magnification, optics.alpha_rad)
+        best_um = -self.imager.focus_height_um(self.view)
+        frames = [
+            self.imager.expose(
+                self.view,
+                defocus_um=best_um + float(at) * dof_um,
+                rng=rng,
+                optics=optics,
+                scan=self._scanning(rng),
+            )
+            for at in offsets_dof
+        ]
+        return np.stack(frames)
+
     def _shot(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Detector, float, float]:
         """A frame, its detector, its WD (um) and its label (px)."""
         wanted_px = blur_wanted_px(rng, self.variety.largest_blur_px)

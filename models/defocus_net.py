@@ -1,0 +1,98 @@
+"""How far from focus, and on which side? A distribution over the signed defocus, from the last readings.
+
+Four fully connected layers. The answer is averaged with that of the mirrored state, for nature knows no side.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from afdaemon.models import checkpoint
+from afdaemon.models.checkpoint import WEIGHTS_FOLDER, Card
+from afdaemon.models.defocus_state import (
+    BINS,
+    REACH_DOF,
+    READINGS,
+    STATE_SIZE,
+    Histories,
+    encode,
+    mirror,
+)
+from afdaemon.models.spectrum import BANDS, HIGHEST, LOWEST
+
+ARCHITECTURE = "DefocusNet"
+PREPROCESSING = {
+    "state_size": STATE_SIZE,
+    "readings": READINGS,
+    "bands": [BANDS, LOWEST, HIGHEST],
+    "bins": [BINS, REACH_DOF],
+}
+DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "defocus.safetensors"
+
+
+class DefocusNet(nn.Module):
+    """(N, 88) states -> (N, 161) logits of the defocus, on `defocus_state.AXIS_DOF`."""
+
+    mirror: Tensor
+
+    def __init__(self, hidden: int = 512) -> None:
+        super().__init__()
+        self.hidden = hidden
+        layers: list[nn.Module] = []
+        inside = STATE_SIZE
+        for _ in range(3):
+            layers += [nn.Linear(inside, hidden), nn.LayerNorm(hidden), nn.GELU()]
+            inside = hidden
+        self.layers = nn.Sequential(*layers, nn.Linear(inside, BINS))
+        self.register_buffer("mirror", torch.from_numpy(mirror()), persistent=False)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Logits of a batch, seen from one side."""
+        out: Tensor = self.layers(state)
+        return out
+
+    def mass(self, seen: Histories) -> NDArray[np.float32]:
+        """Probability of each bin, (N, 161), seen from both sides."""
+        state = torch.from_numpy(encode(seen)).to(self.mirror.device)
+        with torch.inference_mode():
+            logits = self(state) + self(state * self.mirror).flip(1)
+            out: NDArray[np.float32] = torch.softmax(0.5 * logits, dim=1).cpu().numpy()
+        return out
+
+
+def load_defocus(weights: Path | None = None) -> tuple[DefocusNet, Card]:
+    """The network with its weights (the shipped ones by default), in evaluation mode, and its card.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, or not this network's.
+    """
+    path = weights or DEFAULT_WEIGHTS
+    card = checkpoint.read_card(path)
+    network = DefocusNet(**card.arguments)
+    checkpoint.load_into(network, path, architecture=ARCHITECTURE, preprocessing=PREPROCESSING)
+    return network.eval(), card
+
+
+def history_of(
+    *,
+    wd_dof: Sequence[float],
+    bands: Sequence[Sequence[float]],
+    u: Sequence[float],
+    log_error: Sequence[float],
+    calibrated: bool,
+) -> Histories:
+    """One job's readings, newest first, at least one of them."""
+    kept = min(len(wd_dof), READINGS)
+    filled = [min(k, kept - 1) for k in range(READINGS)]
+    return Histories(
+        wd_dof=np.array([[wd_dof[k] for k in filled]], np.float64),
+        bands=np.array([[bands[k] for k in filled]], np.float32),
+        u=np.array([[u[k] for k in filled]], np.float32),
+        log_error=np.array([[log_error[k] for k in filled]], np.float32),
+        count=np.array([kept]),
+        calibrated=np.array([calibrated]),
+    )

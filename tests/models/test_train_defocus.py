@@ -1,0 +1,93 @@
+"""The defocus network learns from a bank where the focus is; its weights come back as they were."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from afdaemon.control.belief import Rules, advise
+from afdaemon.models import train_defocus
+from afdaemon.models.defocus_net import DefocusNet, load_defocus
+from afdaemon.models.errors import WeightsError
+from afdaemon.models.spectrum import BANDS
+from afdaemon.models.train_defocus import DISTANCES_DOF, DefocusBank, Moves, Runs, TrainConfig
+
+CONFIG = TrainConfig(rounds=30, runs=256, batch=512, updates=8, replay=20_000, starts_dof=(12.0,))
+
+
+def bank(scenes: int = 40, seed: int = 1) -> DefocusBank:
+    """Power laws of many slopes that defocus cuts off, over some noise; AENet that is right within a tenth."""
+    rng = np.random.default_rng(seed)
+    frequency = np.geomspace(0.01, 0.45, BANDS)
+    blur_px = 2.0 * DISTANCES_DOF[None, :, None]
+    slope, level = rng.uniform(1.0, 3.0, (scenes, 1, 1)), rng.uniform(-9.0, -5.0, (scenes, 1, 1))
+    signal = np.exp(level - 2.0) * frequency**-slope / (1.0 + (5.0 * blur_px * frequency) ** 2) ** 2
+    u = -2.0 * np.log(np.maximum(blur_px[:, :, 0], 0.5) / 4.0) + 0.1 * rng.standard_normal(
+        (scenes, 1)
+    )
+    return DefocusBank(
+        bands=np.log(signal + 1e-5).astype(np.float32),
+        u=u.astype(np.float32),
+        log_error=np.full(u.shape, -1.5, np.float32),
+    )
+
+
+def decide(mass: np.ndarray, count: np.ndarray) -> Moves:
+    told = advise(mass, count, Rules(sure=0.8))
+    return Moves(step_dof=told.step_dof, found=told.found)
+
+
+def test_a_little_training_finds_the_focus_of_unseen_scenes() -> None:
+    losses: list[float] = []
+    network = train_defocus.train(CONFIG, bank(), decide, lambda *told: losses.append(told[2]))
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+    trained = train_defocus.evaluate(network, bank(seed=2), CONFIG, decide)
+    fresh = train_defocus.evaluate(DefocusNet().eval(), bank(seed=2), CONFIG, decide)
+    assert trained["within_2_dof"] > 0.6 > fresh["within_2_dof"] + 0.2
+
+
+def test_runs_stand_where_their_moves_lead() -> None:
+    runs = Runs(bank(), CONFIG, np.random.default_rng(0))
+    before = runs.defocus_dof
+    runs.move(np.full(CONFIG.runs, 2.5))
+    assert np.allclose(runs.defocus_dof - before, 2.5)
+    runs.move(np.full(CONFIG.runs, 1e6))
+    assert np.allclose(runs.true_dof, 100.0)
+    assert set(runs.count) == {1}
+    runs.read()
+    assert np.allclose(runs.seen().wd_dof[:, 0], runs.defocus_dof)
+    assert np.allclose(runs.seen().wd_dof[:, 1], before)
+
+
+def test_a_bank_reads_what_was_measured_there() -> None:
+    measured = bank(3)
+    scene = np.array([0, 1, 2])
+    for place in (0, 5, 17):
+        away = np.full(3, DISTANCES_DOF[place])
+        many = [
+            measured.read(scene, s * away, np.random.default_rng(k))[0]
+            for k in range(200)
+            for s in (1, -1)
+        ]
+        assert np.allclose(np.mean(many, axis=0), measured.bands[:, place], atol=0.1)
+
+
+def test_weights_come_back_and_tampered_ones_do_not(tmp_path: Path) -> None:
+    network = DefocusNet(hidden=16).eval()
+    path = tmp_path / "defocus.safetensors"
+    train_defocus.save(network, path, config=CONFIG, data={}, metrics={}, seconds=1.0)
+    again, card = load_defocus(path)
+    seen = Runs(bank(), CONFIG, np.random.default_rng(0)).seen()
+    assert np.allclose(again.mass(seen), network.mass(seen), atol=1e-2)
+    assert card.training["runs"] == CONFIG.runs
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(WeightsError, match="SHA-256"):
+        load_defocus(path)
+
+
+def test_a_belief_knows_no_side() -> None:
+    network = DefocusNet(hidden=16).eval()
+    seen = Runs(bank(), CONFIG, np.random.default_rng(0)).seen()
+    one = network.mass(seen)
+    assert np.allclose(one[:8], one[:8, ::-1], atol=1e-6)  # a single frame cannot tell
+    assert np.allclose(one.sum(axis=1), 1.0, atol=1e-4)
