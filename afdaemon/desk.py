@@ -11,6 +11,7 @@ import structlog
 from afdaemon import views
 from afdaemon.api import schemas as s
 from afdaemon.api.events import Publisher
+from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.profile import PaperProfile
 from afdaemon.drivers.base import Microscope
@@ -27,11 +28,20 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What a job must keep to: limits, the numbers of its procedure, and its longest time (s)."""
+    """What a job must keep to: limits, the numbers of each procedure, and its longest time (s).
+
+    `profile` is the procedure of a job that asks for none.
+    """
 
     limits: Limits
-    profile: PaperProfile
+    paper: PaperProfile
+    fast: FastProfile
+    profile: str
     timeout_s: float
+
+    def procedure(self, wanted: str | None) -> PaperProfile | FastProfile:
+        """The numbers of the procedure called `wanted`."""
+        return self.fast if (wanted or self.profile) == self.fast.name else self.paper
 
 
 @dataclass(slots=True)
@@ -179,13 +189,13 @@ class JobDesk:
         job = Job(
             job_id,
             replace(self._bench, guard=MotionGuard(limits)),
-            rules=self._rules.profile,
+            rules=self._rules.procedure(params.profile),
             deadlines=Deadlines(job_s=params.timeout_s or self._rules.timeout_s),
             request=params.model_dump(mode="json"),
             report=self._report,
             begin_wd_um=params.start_wd_um,
         )
-        running = Running(job, s.Progress(job=job_id, phase="prepare"))
+        running = Running(job, s.Progress(job=job_id, phase="prepare", profile=job.profile))
         self._running = running
         with job_context(job_id):
             self._group.create_task(self._carry_out(running), name=f"job {job_id}")

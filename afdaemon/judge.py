@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from afdaemon.control.servo import StepLaw, acnet_law
+from afdaemon.control.fast_profile import FAST, FastProfile
+from afdaemon.control.servo import FocusLaw, StepLaw, acnet_law, defocus_law, no_belief
 from afdaemon.control.values import Reading
 from afdaemon.drivers.base import Frame
 from afdaemon.drivers.errors import FrameInvalid
@@ -44,18 +45,26 @@ class Verdict(Protocol):
         """Share of pixels at either end of the grey scale."""
         ...
 
+    @property
+    def expected_error(self) -> float:
+        """By how much the score may be off."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
-    """The scorer, the step law, and the hashes of their weights by name.
+    """The scorer, the laws of both procedures, and the hashes of their weights by name.
 
-    `score` judges pixels of shape (height, width) at a magnification; it may be slow and is never
-    called from two threads at once. `law` is quick.
+    `score` judges pixels of shape (height, width) at a magnification, `spectrum` says how their
+    power is spread (18 bands); they may be slow and are never called from two threads at once. The
+    laws are quick.
     """
 
     score: Callable[[GreyPixels, float], Verdict]
     law: StepLaw
     hashes: Mapping[str, str]
+    belief: FocusLaw = no_belief
+    spectrum: Callable[[GreyPixels], tuple[float, ...]] = lambda _pixels: ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +98,7 @@ class Judge:
 
     async def read(self, frame: Frame) -> Reading:
         """What a frame tells. Raises `ModelError`."""
-        verdict = await self._in_thread(
-            lambda: self.networks.score(frame.pixels, frame.magnification)
-        )
+        verdict, bands = await self._in_thread(lambda: self._look(frame))
         return Reading(
             wd_um=frame.wd_um,
             magnification=frame.magnification,
@@ -99,6 +106,8 @@ class Judge:
             variance=verdict.variance,
             entropy=verdict.entropy,
             saturated=verdict.saturated,
+            expected_error=verdict.expected_error,
+            bands=bands,
         )
 
     async def score_file(self, data: bytes, magnification: float) -> Judged:
@@ -108,6 +117,11 @@ class Judge:
     def close(self) -> None:
         """End the thread; what it works on is finished first."""
         self._thread.shutdown(cancel_futures=True)
+
+    def _look(self, frame: Frame) -> tuple[Verdict, tuple[float, ...]]:
+        networks = self.networks
+        verdict = networks.score(frame.pixels, frame.magnification)
+        return verdict, networks.spectrum(frame.pixels)
 
     def _score_file(self, data: bytes, magnification: float) -> Judged:
         try:
@@ -122,20 +136,29 @@ class Judge:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def load_networks(settings: ModelSettings) -> Networks:
-    """AENet and ACNet as the settings say, warmed up. Imports torch. Raises `ModelError`."""
+def load_networks(settings: ModelSettings, fast: FastProfile = FAST) -> Networks:
+    """All networks as the settings say, warmed up. Imports torch. Raises `ModelError`."""
+    from afdaemon.models.defocus_net import load_believer
     from afdaemon.models.memory import keep_freed_memory
     from afdaemon.models.policy import load_policy
     from afdaemon.models.scorer import load_scorer
+    from afdaemon.models.spectrum import frame_bands
 
     keep_freed_memory()
     scorer = load_scorer(settings.device, settings.threads, _file(settings.aenet))
     policy = load_policy(_file(settings.acnet))
+    believer = load_believer(_file(settings.defocus))
     scorer.warm_up()
     return Networks(
         score=scorer.score,
         law=acnet_law(policy.propose),
-        hashes={"aenet": scorer.card.sha256, "acnet": policy.card.sha256},
+        hashes={
+            "aenet": scorer.card.sha256,
+            "acnet": policy.card.sha256,
+            "defocus": believer.card.sha256,
+        },
+        belief=defocus_law(believer.believe, fast),
+        spectrum=frame_bands,
     )
 
 

@@ -15,6 +15,7 @@ import structlog
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.backend import FocusBackend
 from afdaemon.clock import Clock, SystemClock
+from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.profile import PaperProfile
 from afdaemon.desk import Rules
@@ -39,9 +40,16 @@ def rules_of(settings: Settings) -> Rules:
     numbers = settings.control.model_dump(exclude={"profile", "timeout_s"})
     return Rules(
         limits=Limits(hard=hard, site=Range(lo_um=low_um, hi_um=high_um)),
-        profile=PaperProfile(**numbers),
+        paper=PaperProfile(**numbers),
+        fast=fast_of(settings),
+        profile=settings.control.profile,
         timeout_s=settings.control.timeout_s,
     )
+
+
+def fast_of(settings: Settings) -> FastProfile:
+    """The numbers of the fast procedure, in control's words."""
+    return FastProfile(**settings.fast.model_dump())
 
 
 def microscope_of(settings: Settings, clock: Clock) -> Microscope:
@@ -52,7 +60,7 @@ def microscope_of(settings: Settings, clock: Clock) -> Microscope:
 
 def networks_of(settings: Settings) -> Networks:
     """The networks that the settings name."""
-    return load_networks(settings.models)
+    return load_networks(settings.models, fast_of(settings))
 
 
 async def serve(
@@ -89,6 +97,7 @@ async def serve(
                 microscope=microscope,
                 score=judge.read,
                 law=networks.law,
+                belief=networks.belief,
                 guard=MotionGuard(rules.limits),
                 journal=journal,
                 clock=clock,

@@ -172,7 +172,9 @@ class LimitSettings(Section):
 class ControlSettings(Section):
     """How a job searches, steps and stops. The defaults are the published procedure's."""
 
-    profile: Literal["paper"] = Field("paper", description="procedure")
+    profile: Literal["paper", "fast"] = Field(
+        "paper", description="procedure: the published one, or the fast one"
+    )
     timeout_s: Seconds = Field(
         180.0, description="a job that takes longer is ended and the start WD restored"
     )
@@ -212,6 +214,37 @@ class ControlSettings(Section):
     )
 
 
+class FastSettings(Section):
+    """How a job of the fast procedure moves and stops. Distances in depths of focus (DoF)."""
+
+    sure: float = Field(
+        0.9, ge=0.5, le=0.999, description="probability of standing within 1 DoF at which to stop"
+    )
+    fewest_readings: int = Field(3, ge=1, le=100, description="it does not stop before so many")
+    most_readings: int = Field(16, ge=1, le=1000, description="it gives up after so many")
+    probe_dof: float = Field(
+        4.0, ge=1.0, le=50.0, description="how far it steps aside where it can't tell the sides"
+    )
+    most_step_dof: float = Field(150.0, ge=1.0, le=10_000.0, description="no step is longer")
+    fail_score: ScoreValue = Field(3.0, description="no success with a score below this")
+    agreed_drop: ScoreValue = Field(
+        2.0, description="nor with one so much below the best seen elsewhere"
+    )
+    settle_margin: ScoreValue = Field(
+        0.5, description="where a score was higher by more than this, the job ends there"
+    )
+    flat_variance: float = Field(
+        0.02, ge=0.0, le=1.0, description="a frame with std / mean below this shows nothing"
+    )
+    saturated_fraction: Fraction = Field(
+        0.5, description="a frame with more saturated pixels than this shows nothing"
+    )
+    alpha_mrad: float = Field(5.0, ge=0.1, le=100.0, description="convergence semi-angle")
+    calibrated: bool = Field(
+        False, description="whether that angle was measured; else it may be off by a factor of 2"
+    )
+
+
 class ModelSettings(Section):
     """The networks and where they run."""
 
@@ -220,6 +253,9 @@ class ModelSettings(Section):
     )
     acnet: str = Field(
         "default", min_length=1, description="step law's weights: default, or a .safetensors file"
+    )
+    defocus: str = Field(
+        "default", min_length=1, description="fast law's weights: default, or a .safetensors file"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the scorer runs; auto: the GPU if there is one"
@@ -264,6 +300,7 @@ class Settings(Section):
     microscope: MicroscopeSettings = MicroscopeSettings()
     limits: LimitSettings = LimitSettings()
     control: ControlSettings = ControlSettings()
+    fast: FastSettings = FastSettings()
     models: ModelSettings = ModelSettings()
     api: ApiSettings = Field(default_factory=ApiSettings)
     log: LogSettings = LogSettings()

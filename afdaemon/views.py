@@ -35,6 +35,7 @@ def progress(now: Progress) -> s.Progress:
     """A running job."""
     return s.Progress(
         job=now.job_id,
+        profile=now.profile,
         phase=now.phase.value,
         reading=now.reading,
         readings_max=now.readings_max,
@@ -50,6 +51,7 @@ def under_way(now: s.Progress) -> s.Job:
     """A job that runs, as far as its latest progress tells."""
     return s.Job(
         job=now.job,
+        profile=now.profile,
         state=s.JobState.RUNNING,
         wd_um=now.wd_um,
         best_wd_um=now.best_wd_um,
@@ -60,16 +62,19 @@ def under_way(now: s.Progress) -> s.Job:
 
 def ended(result: JobResult, hashes: Mapping[str, str]) -> s.Job:
     """A job that has just ended."""
-    return _concluded(result.job_id, result.outcome, result.trace, hashes, result.seconds)
+    job = _concluded(result.job_id, result.outcome, result.trace, hashes, result.seconds)
+    return job.model_copy(update={"profile": result.profile})
 
 
 def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:
     """A job of the past, as the journal knows it."""
     trace = tuple(_trace(steps))
     if record.outcome is not None:
-        return _concluded(record.job_id, record.outcome, trace, {}, seconds=0.0)
+        job = _concluded(record.job_id, record.outcome, trace, {}, seconds=0.0)
+        return job.model_copy(update={"profile": record.rules.name})
     return s.Job(
         job=record.job_id,
+        profile=record.rules.name,
         state=s.JobState.INTERRUPTED,
         detail="the daemon ended while the job ran; nothing was moved since",
         start_wd_um=record.start_wd_um,

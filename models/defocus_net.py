@@ -77,6 +77,35 @@ def load_defocus(weights: Path | None = None) -> tuple[DefocusNet, Card]:
     return network.eval(), card
 
 
+class Believer:
+    """The network behind the words of control: one job's readings in, a belief out."""
+
+    def __init__(self, network: DefocusNet, card: Card) -> None:
+        self._network = network.eval()
+        self.card = card
+
+    def believe(
+        self,
+        *,
+        wd_dof: Sequence[float],
+        bands: Sequence[Sequence[float]],
+        u: Sequence[float],
+        log_error: Sequence[float],
+        calibrated: bool,
+    ) -> NDArray[np.float32]:
+        """Probability of each bin, (161,); histories are newest first, of any length >= 1."""
+        seen = history_of(
+            wd_dof=wd_dof, bands=bands, u=u, log_error=log_error, calibrated=calibrated
+        )
+        out: NDArray[np.float32] = self._network.mass(seen)[0]
+        return out
+
+
+def load_believer(weights: Path | None = None) -> Believer:
+    """The network behind the words of control. Raises `WeightsError`."""
+    return Believer(*load_defocus(weights))
+
+
 def history_of(
     *,
     wd_dof: Sequence[float],
@@ -93,6 +122,6 @@ def history_of(
         bands=np.array([[bands[k] for k in filled]], np.float32),
         u=np.array([[u[k] for k in filled]], np.float32),
         log_error=np.array([[log_error[k] for k in filled]], np.float32),
-        count=np.array([kept]),
+        count=np.array([len(wd_dof)]),
         calibrated=np.array([calibrated]),
     )

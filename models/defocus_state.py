@@ -19,8 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.models.preprocess import SAMPLING_WIDTH_PX
 from afdaemon.models.spectrum import BANDS
 
+_PICTURE_UM = 127_000.0
 READINGS = 4
 BINS = 161
 REACH_DOF = 200.0
@@ -49,6 +51,14 @@ class Histories:
     log_error: NDArray[np.float32]
     count: NDArray[np.int64]
     calibrated: NDArray[np.bool_]
+
+
+def dof_um(magnification: float, alpha_rad: float) -> float:
+    """Depth of focus in um: two pixels of a frame 320 wide, over the convergence semi-angle.
+
+    ASSUMED: magnification refers to a picture 127 mm wide.
+    """
+    return 2.0 * _PICTURE_UM / (SAMPLING_WIDTH_PX * magnification * alpha_rad)
 
 
 def encode(seen: Histories) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from afdaemon.models.preprocess import FloatImage
+from afdaemon.models.preprocess import FloatImage, Pixels, reduce, reduction_factor, to_unit
 
 BANDS = 18
 LOWEST, HIGHEST = 0.008, 0.5
@@ -31,6 +31,12 @@ def band_powers(image: FloatImage) -> NDArray[np.float32]:
     sums = np.stack([np.bincount(band, one, minlength=BANDS + 1)[:BANDS] for one in power])
     mean = (sums / modes).reshape(*image.shape[:-2], BANDS)
     return np.asarray(np.log(mean + _FLOOR), np.float32)
+
+
+def frame_bands(pixels: Pixels) -> tuple[float, ...]:
+    """Band powers of a frame, uint8 or uint16 (H, W), at the sampling that frames are judged at."""
+    image = reduce(to_unit(pixels), reduction_factor(pixels.shape[1]))
+    return tuple(float(power) for power in band_powers(image))
 
 
 @lru_cache(maxsize=8)

@@ -118,6 +118,7 @@ class FakeVerdict:
     variance: float = 0.3
     entropy: float = 5.0
     saturated: float = 0.0
+    expected_error: float = 0.3
 
 
 def score_of_grey(pixels: GreyPixels, _magnification: float) -> FakeVerdict:
@@ -362,7 +363,7 @@ async def test_images_and_frames_are_scored(settings: Settings) -> None:
 async def test_a_job_that_a_crash_interrupted_is_answered_for(settings: Settings) -> None:
     journal = Journal(settings.journal.path)
     rules = rules_of(settings)
-    journal.open_job("crashed", request={}, limits=rules.limits, rules=rules.profile)
+    journal.open_job("crashed", request={}, limits=rules.limits, rules=rules.paper)
     journal.close()
     microscope = FakeMicroscope()
     async with service(settings, microscope) as client:
@@ -414,5 +415,5 @@ def test_the_settings_become_rules() -> None:
     flags = {"limits.site_min_um": 8_000.0, "control.patience": 7, "control.timeout_s": 60.0}
     rules = rules_of(load(environ={}, flags=flags).settings)
     assert (rules.limits.allowed.lo_um, rules.limits.allowed.hi_um) == (8_000.0, 50_000.0)
-    assert (rules.profile.patience, rules.timeout_s) == (7, 60.0)
+    assert (rules.paper.patience, rules.timeout_s) == (7, 60.0)
     assert not rules.limits.within(Started(wd_um=7_999.0, magnification=1.0).wd_um)

@@ -47,11 +47,11 @@ def reading(wd_um: float, score: float = 5.0) -> Reading:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_leads_to_a_final_state(reason: Reason) -> None:
-    result = JobResult(job_id="j", outcome=outcome(reason), trace=(), seconds=1.0)
+    result = JobResult(job_id="j", profile="fast", outcome=outcome(reason), trace=(), seconds=1.0)
     job = views.ended(result, {})
     assert job.state.final
     assert (job.state is JobState.SUCCEEDED) is job.converged is (reason is Reason.FOCUSED)
-    assert job.reason == reason.value
+    assert (job.reason, job.profile) == (reason.value, "fast")
 
 
 def test_a_past_jobs_trace_has_commanded_wds_and_purposes_and_usable_readings_alone() -> None:

@@ -51,7 +51,7 @@ def start(params: s.AutofocusParams) -> Ask[s.Started]:
 
 def autofocus_params(
     *,
-    profile: str = "paper",
+    profile: str | None = None,
     start_wd_um: float | None = None,
     timeout_s: float | None = None,
     range_um: tuple[float, float] | None = None,

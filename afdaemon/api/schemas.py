@@ -125,8 +125,8 @@ class WdRange(Strict):
 class AutofocusParams(Strict):
     """A wish for focus."""
 
-    profile: Literal["paper"] = "paper"
-    """Procedure."""
+    profile: Literal["paper", "fast"] | None = None
+    """Procedure; absent: the daemon's setting."""
     start_wd_um: WdUm | None = None
     """Where to begin; absent: at the present WD."""
     timeout_s: Seconds | None = None
@@ -226,6 +226,7 @@ class Progress(Reply):
     """A running job after its latest step. Also the data of `progress` events."""
 
     job: str
+    profile: str = "paper"
     phase: str
     """prepare, search, servo, finish or restore."""
     reading: int = 0

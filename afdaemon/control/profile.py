@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from afdaemon.errors import ConfigError
 
@@ -32,6 +33,8 @@ class PaperProfile:
         flat_variance: a frame with std / mean below it shows nothing.
         saturated_fraction: frames with more saturated pixels than this show nothing either.
     """
+
+    name: ClassVar[str] = "paper"
 
     search_score: float = 2.0
     stride_fraction: float = 1.0 / 3.0

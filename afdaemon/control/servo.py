@@ -4,12 +4,22 @@ A step law is any function from the readings in memory, newest first, to a propo
 published one is ACNet's, which is handed in as a function.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from afdaemon.control.belief import Rules, advise
+from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits
 from afdaemon.control.values import Reading
+from afdaemon.models.defocus_state import dof_um
 from afdaemon.models.state import a_max_um
+
+_LEAST_SCORE = 0.01
 
 StepLaw = Callable[[Sequence[Reading]], float]
 """Readings (1 .. 20, newest first) -> step in um; called between two readings, so it must be quick.
@@ -17,6 +27,39 @@ StepLaw = Callable[[Sequence[Reading]], float]
 A law that returns NaN or an infinity ends the job as not converged: there is no safe guess at what
 it meant, and a zero step in its place would pass for patience.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A step in um, and the probability that the present WD is within 1 depth of focus of the best one."""
+
+    step_um: float
+    at_focus: float
+
+
+FocusLaw = Callable[[Sequence[Reading]], Proposal]
+"""Readings (at least one, newest first) -> what to do: the law of the fast procedure."""
+
+
+def no_belief(_newest_first: Sequence[Reading]) -> Proposal:
+    """The law of a job without the fast procedure's network: it proposes nothing."""
+    return Proposal(step_um=math.nan, at_focus=math.nan)
+
+
+class Believe(Protocol):
+    """A belief from histories, newest first; see `afdaemon.models.defocus_net.Believer`."""
+
+    def __call__(
+        self,
+        *,
+        wd_dof: Sequence[float],
+        bands: Sequence[Sequence[float]],
+        u: Sequence[float],
+        log_error: Sequence[float],
+        calibrated: bool,
+    ) -> NDArray[np.float32]:
+        """Probability of each bin of the defocus, (161,)."""
+        ...
 
 
 class Propose(Protocol):
@@ -48,6 +91,35 @@ def acnet_law(propose: Propose) -> StepLaw:
         )
 
     return law
+
+
+def defocus_law(believe: Believe, profile: FastProfile) -> FocusLaw:
+    """The fast procedure's law: what the defocus network believes of the readings, as a move."""
+    rules = Rules(
+        sure=profile.sure,
+        fewest_readings=profile.fewest_readings,
+        probe_dof=profile.probe_dof,
+    )
+
+    def law(newest_first: Sequence[Reading]) -> Proposal:
+        unit_um = dof_um(newest_first[0].magnification, 1e-3 * profile.alpha_mrad)
+        mass = believe(
+            wd_dof=[reading.wd_um / unit_um for reading in newest_first],
+            bands=[reading.bands for reading in newest_first],
+            u=[u_of(reading.score) for reading in newest_first],
+            log_error=[math.log(reading.expected_error) for reading in newest_first],
+            calibrated=profile.calibrated,
+        )
+        told = advise(mass[None], np.array([len(newest_first)]), rules)
+        return Proposal(step_um=float(told.step_dof[0]) * unit_um, at_focus=float(told.at_focus[0]))
+
+    return law
+
+
+def u_of(score: float) -> float:
+    """AENet's estimate of the blur, -2 ln(b / b0), that its score came from."""
+    kept = min(max(score, _LEAST_SCORE), 9.0 - _LEAST_SCORE)
+    return math.log(kept / (9.0 - kept))
 
 
 def target_um(wd_um: float, step_um: float, magnification: float, limits: Limits) -> float:

@@ -3,11 +3,24 @@
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Protocol
 
 from afdaemon.control.profile import PaperProfile
 from afdaemon.control.values import ReadingCount, ReadingKind, Reason, TracePoint
 
 Trace = Sequence[TracePoint]
+
+
+class Emptiness(Protocol):
+    """From when on a frame shows nothing."""
+
+    @property
+    def flat_variance(self) -> float:
+        """Least std / mean."""
+
+    @property
+    def saturated_fraction(self) -> float:
+        """Largest share of saturated pixels."""
 
 
 class Stop(StrEnum):
@@ -50,17 +63,17 @@ def best_seen(trace: Trace) -> TracePoint:
     return max(newest.values(), key=lambda point: point.score)
 
 
-def is_flat(trace: Trace, rules: PaperProfile) -> bool:
+def is_flat(trace: Trace, rules: Emptiness) -> bool:
     """Whether no frame of the job showed any contrast."""
     return all(point.reading.variance < rules.flat_variance for point in trace)
 
 
-def is_saturated(trace: Trace, rules: PaperProfile) -> bool:
+def is_saturated(trace: Trace, rules: Emptiness) -> bool:
     """Whether every frame of the job was mostly saturated."""
     return all(point.reading.saturated > rules.saturated_fraction for point in trace)
 
 
-def diagnose(trace: Trace, rules: PaperProfile, otherwise: Reason) -> Reason:
+def diagnose(trace: Trace, rules: Emptiness, otherwise: Reason) -> Reason:
     """The most telling reason for a failure; a frame that is all white is flat too."""
     if is_saturated(trace, rules):
         return Reason.SATURATED

@@ -47,7 +47,9 @@ class Reading:
     """What one usable frame told.
 
     `variance` is std / mean of the 0..1 image; `entropy` is in bits over 256 bins of the
-    standardised image; `saturated` is the fraction of pixels at either end of the grey scale.
+    standardised image; `saturated` is the fraction of pixels at either end of the grey scale;
+    `expected_error` is how far off the score may be; `bands` are the logarithms of the power in 18
+    bands of spatial frequency (`afdaemon.models.spectrum`).
     """
 
     wd_um: float
@@ -56,6 +58,8 @@ class Reading:
     variance: float
     entropy: float
     saturated: float = 0.0
+    expected_error: float = 1.0
+    bands: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

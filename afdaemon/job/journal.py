@@ -19,9 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from afdaemon.control.job_state import Profile, State
 from afdaemon.control.limits import Limits
-from afdaemon.control.machine import IllegalEventError, State, step
-from afdaemon.control.profile import PaperProfile
+from afdaemon.control.machine import IllegalEventError, step
+from afdaemon.control.servo import Proposal
 from afdaemon.control.values import Command, Conclude, Event, Outcome, Started
 from afdaemon.errors import ConfigError, JournalError, LimitError
 from afdaemon.job import records
@@ -44,11 +45,15 @@ CREATE TABLE IF NOT EXISTS steps (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalStep:
-    """What happened, what was to be done next, and the step law's answer (um) if it was asked."""
+    """What happened, what was to be done next, and the law's answer if it was asked.
+
+    That is a step (um), of the fast procedure's law also how sure it was of standing in focus.
+    """
 
     event: Event
     command: Command
     proposal_um: float | None = None
+    at_focus: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,7 @@ class JobRecord:
     opened_utc: datetime
     request: Mapping[str, Any]
     limits: Limits
-    rules: PaperProfile
+    rules: Profile
     start_wd_um: float | None
     outcome: Outcome | None
     interrupted: bool
@@ -93,15 +98,15 @@ class Journal:
         *,
         request: Mapping[str, object],
         limits: Limits,
-        rules: PaperProfile,
+        rules: Profile,
     ) -> None:
         """Enter a job. Raises JournalError too if the id is known: no job is done twice."""
         row = (
             job_id,
             self._utc().isoformat(),
             json.dumps(dict(request)),
-            records.encode_setting(limits),
-            records.encode_setting(rules),
+            records.encode_limits(limits),
+            records.encode_profile(rules),
         )
         with self._transaction() as connection:
             if connection.execute("SELECT 1 FROM jobs WHERE job_id = ?", (job_id,)).fetchone():
@@ -117,7 +122,8 @@ class Journal:
 
     def append(self, job_id: str, number: int, entry: JournalStep) -> None:
         """Enter a job's step `number` (from 0). A conclusion closes the job with its outcome."""
-        proposal = None if entry.proposal_um is None else json.dumps(entry.proposal_um)
+        answer = (entry.proposal_um, entry.at_focus)
+        proposal = None if entry.proposal_um is None else json.dumps(answer)
         command = records.encode(entry.command)
         with self._transaction() as connection:
             connection.execute(
@@ -238,19 +244,22 @@ def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> JobRecord:
 
 
 def _step(row: sqlite3.Row) -> JournalStep:
+    answer = (None, None) if row["proposal"] is None else json.loads(row["proposal"])
+    proposal_um, at_focus = answer if isinstance(answer, list | tuple) else (answer, None)
     return JournalStep(
         event=records.decode_event(row["event"]),
         command=records.decode_command(row["command"]),
-        proposal_um=None if row["proposal"] is None else json.loads(row["proposal"]),
+        proposal_um=proposal_um,
+        at_focus=at_focus,
     )
 
 
 def _replay(record: JobRecord, steps: list[JournalStep]) -> list[JournalStep]:
-    state = State(limits=record.limits, rules=record.rules, law=_no_law)
+    state = State(limits=record.limits, rules=record.rules, law=_no_law, belief=_no_belief)
     again: list[JournalStep] = []
     for number, entry in enumerate(steps):
         if entry.proposal_um is not None:
-            state = replace(state, law=_answering(entry.proposal_um))
+            state = _answering(state, entry.proposal_um, entry.at_focus)
         try:
             state, (command,) = step(state, entry.event)
         except IllegalEventError as error:
@@ -260,7 +269,7 @@ def _replay(record: JobRecord, steps: list[JournalStep]) -> list[JournalStep]:
                 f"job {record.job_id}, step {number} replays to {command}, "
                 f"but the journal says {entry.command}"
             )
-        state = replace(state, law=_no_law)
+        state = replace(state, law=_no_law, belief=_no_belief)
         again.append(replace(entry, command=command))
     return again
 
@@ -269,5 +278,13 @@ def _no_law(_readings: object) -> float:
     raise IllegalEventError("the journal holds no answer of the step law here")
 
 
-def _answering(proposal_um: float) -> Callable[[object], float]:
-    return lambda _readings: proposal_um
+def _no_belief(_readings: object) -> Proposal:
+    raise IllegalEventError("the journal holds no answer of the fast law here")
+
+
+def _answering(state: State, proposal_um: float, at_focus: float | None) -> State:
+    """The state with laws that answer so."""
+    if at_focus is None:
+        return replace(state, law=lambda _readings: proposal_um)
+    proposal = Proposal(step_um=proposal_um, at_focus=at_focus)
+    return replace(state, belief=lambda _readings: proposal)

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from afdaemon.clock import Clock
+from afdaemon.control.job_state import Profile, State
 from afdaemon.control.limits import MotionGuard
-from afdaemon.control.machine import State, step
+from afdaemon.control.machine import step
 from afdaemon.control.profile import PAPER, PaperProfile
-from afdaemon.control.servo import StepLaw
+from afdaemon.control.servo import FocusLaw, StepLaw, no_belief
 from afdaemon.control.stop import best_seen
 from afdaemon.control.values import (
     Command,
@@ -63,7 +64,10 @@ DEADLINES = Deadlines()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What a job works with: shared by all jobs, used by one at a time."""
+    """What a job works with: shared by all jobs, used by one at a time.
+
+    `law` proposes the steps of the published procedure, `belief` those of the fast one.
+    """
 
     microscope: Microscope
     score: Score
@@ -71,6 +75,7 @@ class Bench:
     guard: MotionGuard
     journal: Journal
     clock: Clock
+    belief: FocusLaw = no_belief
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,7 @@ class Progress:
     """
 
     job_id: str
+    profile: str
     phase: Phase
     kind: ReadingKind | None
     reading: int
@@ -99,6 +105,7 @@ class JobResult:
     """How a job ended, every reading of it in order, and how long it took."""
 
     job_id: str
+    profile: str
     outcome: Outcome
     trace: tuple[TracePoint, ...]
     seconds: float
@@ -112,19 +119,22 @@ class Job:
         job_id: str,
         bench: Bench,
         *,
-        rules: PaperProfile = PAPER,
+        rules: Profile = PAPER,
         deadlines: Deadlines = DEADLINES,
         request: Mapping[str, object] | None = None,
         report: Callable[[Progress], None] | None = None,
         begin_wd_um: float | None = None,
     ) -> None:
         self.job_id = job_id
+        self.profile = rules.name
         self._begin_wd_um = begin_wd_um
         self._bench = bench
         self._deadlines = deadlines
         self._request = request or {}
         self._report = report
-        self._state = State(limits=bench.guard.limits, law=bench.law, rules=rules)
+        self._state = State(
+            limits=bench.guard.limits, law=bench.law, rules=rules, belief=bench.belief
+        )
         self._began_s = bench.clock.now_s()
         self._steps = 0
         self._is_journaled = True
@@ -172,6 +182,7 @@ class Job:
             raise
         return JobResult(
             job_id=self.job_id,
+            profile=self.profile,
             outcome=outcome,
             trace=self._state.trace,
             seconds=self._elapsed_s(),
@@ -187,7 +198,12 @@ class Job:
     async def _advance(self, event: Event) -> Command:
         before = self._state
         self._state, (command,) = step(before, event)
-        entry = JournalStep(event=event, command=command, proposal_um=self._state.proposal_um)
+        entry = JournalStep(
+            event=event,
+            command=command,
+            proposal_um=self._state.proposal_um,
+            at_focus=self._state.at_focus,
+        )
         try:
             if self._is_journaled:
                 await asyncio.to_thread(self._bench.journal.append, self.job_id, self._steps, entry)
@@ -302,6 +318,7 @@ class Job:
         self._report(
             Progress(
                 job_id=self.job_id,
+                profile=self.profile,
                 phase=state.phase,
                 kind=last.kind if last is not None else None,
                 reading=len(state.trace),
@@ -321,7 +338,10 @@ def _readings_max(state: State) -> int:
         case Phase.SEARCH:
             return 1 + len(state.plan)
         case Phase.SERVO:
-            return state.servo_from + state.rules.max_servo_readings
+            rules = state.rules
+            if isinstance(rules, PaperProfile):
+                return state.servo_from + rules.max_servo_readings
+            return rules.most_readings
         case Phase.FINISH:
             return len(state.trace) + 1
         case _:

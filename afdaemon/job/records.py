@@ -8,6 +8,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from afdaemon.control.fast_profile import FastProfile
+from afdaemon.control.job_state import Profile
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.profile import PaperProfile
 from afdaemon.control.values import (
@@ -42,11 +44,15 @@ def decode_event(text: str) -> Event:
         case "Moved":
             return Moved(**body)
         case "Observed":
-            return Observed(reading=Reading(**body["reading"]))
+            return Observed(reading=_reading(body["reading"]))
         case "Failed":
             return Failed(reason=Reason(body["reason"]), detail=body["detail"])
         case other:
             raise ValueError(f"no event is called {other!r}")
+
+
+def _reading(body: dict[str, Any]) -> Reading:
+    return Reading(bands=tuple(body.pop("bands", ())), **body)
 
 
 def decode_command(text: str) -> Command:
@@ -68,9 +74,15 @@ def _outcome(body: dict[str, Any]) -> Outcome:
     return Outcome(reason=Reason(body.pop("reason")), readings=readings, **body)
 
 
-def encode_setting(value: Limits | PaperProfile) -> str:
-    """Limits or a profile as JSON."""
+def encode_limits(value: Limits) -> str:
+    """Limits as JSON."""
     return json.dumps(asdict(value))
+
+
+def encode_profile(value: Profile) -> str:
+    """A profile as JSON; that of the fast procedure says so."""
+    tag = {"procedure": "fast"} if isinstance(value, FastProfile) else {}
+    return json.dumps({**tag, **asdict(value)})
 
 
 def decode_limits(text: str) -> Limits:
@@ -80,6 +92,8 @@ def decode_limits(text: str) -> Limits:
     return Limits(**ranges)
 
 
-def decode_profile(text: str) -> PaperProfile:
+def decode_profile(text: str) -> Profile:
     """The profile in `text`."""
-    return PaperProfile(**json.loads(text))
+    body: dict[str, Any] = json.loads(text)
+    is_fast = body.pop("procedure", "paper") == "fast"
+    return FastProfile(**body) if is_fast else PaperProfile(**body)

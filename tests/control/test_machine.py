@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from afdaemon.control.job_state import State
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.machine import LEADS_TO, IllegalEventError, State, step
+from afdaemon.control.machine import LEADS_TO, IllegalEventError, step
 from afdaemon.control.profile import PAPER, PaperProfile
 from afdaemon.control.values import (
     Command,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from afdaemon.control.job_state import State
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.machine import LEADS_TO, State, step
+from afdaemon.control.machine import LEADS_TO, step
 from afdaemon.control.profile import PaperProfile
 from afdaemon.control.search import plan
 from afdaemon.control.stop import best_seen
@@ -34,6 +35,7 @@ class Run:
     """One whole conversation."""
 
     state: State
+    rules: PaperProfile
     events: list[Event]
     commands: list[Command]
     answers: list[float]
@@ -80,7 +82,8 @@ def runs(draw: st.DrawFn, *, failures: bool = True, nonsense: bool = True) -> Ru
         answers.append(draw(steps))
         return answers[-1]
 
-    state = State(limits=limits, law=law, rules=draw(rules()))
+    chosen = draw(rules())
+    state = State(limits=limits, law=law, rules=chosen)
     event: Event = Started(wd_um=start_um, magnification=magnification)
     events: list[Event] = []
     commands: list[Command] = []
@@ -92,8 +95,8 @@ def runs(draw: st.DrawFn, *, failures: bool = True, nonsense: bool = True) -> Ru
         events.append(event)
         commands.append(command)
         if isinstance(command, Conclude):
-            return Run(state, events, commands, answers, wd_um, command.outcome)
-        assert len(events) <= most_steps(state), "a job must end"
+            return Run(state, chosen, events, commands, answers, wd_um, command.outcome)
+        assert len(events) <= most_steps(state, chosen), "a job must end"
         if len(events) > fails_after and draw(st.booleans()):
             if isinstance(command, MoveWd) and draw(st.booleans()):
                 wd_um = command.wd_um  # carried out, but never acknowledged
@@ -113,13 +116,13 @@ def runs(draw: st.DrawFn, *, failures: bool = True, nonsense: bool = True) -> Ru
             )
 
 
-def most_steps(state: State) -> int:
+def most_steps(state: State, rules: PaperProfile) -> int:
     """Each reading costs a move and a grab; then the start, the way home and the conclusion."""
     assert state.start is not None
-    spots = plan(state.start.wd_um, state.start.magnification, state.limits, state.rules)
+    spots = plan(state.start.wd_um, state.start.magnification, state.limits, rules)
     # An attempt's servo, its opening reading and two verifying ones (the best, then the start).
-    attempt = state.rules.max_servo_readings + 3
-    readings = 1 + len(spots) + (1 + state.rules.retries) * attempt
+    attempt = rules.max_servo_readings + 3
+    readings = 1 + len(spots) + (1 + rules.retries) * attempt
     return 2 * readings + 3
 
 
@@ -138,7 +141,7 @@ def test_a_job_ends_at_the_best_it_verified_or_at_its_start(run: Run) -> None:
         verified = run.state.trace[-1]
         assert verified.kind is ReadingKind.VERIFY
         assert (verified.wd_um, verified.score) == (outcome.wd_um, outcome.score)
-        assert verified.score >= run.state.rules.fail_score
+        assert verified.score >= run.rules.fail_score
         best = best_seen(run.state.trace[:-1])
         assert verified.wd_um in {best.wd_um, outcome.start_wd_um}
     else:
@@ -170,7 +173,7 @@ def test_servo_steps_keep_to_the_action_limit(run: Run) -> None:
     assert here is not None
     assert run.state.start is not None
     most_um = a_max_um(run.state.start.magnification) * (1 + 1e-9)
-    state = State(limits=run.state.limits, law=lambda _: answers.pop(0), rules=run.state.rules)
+    state = State(limits=run.state.limits, law=lambda _: answers.pop(0), rules=run.rules)
     answers = list(run.answers)
     for event in run.events:
         state, (command,) = step(state, event)
@@ -183,7 +186,7 @@ def test_servo_steps_keep_to_the_action_limit(run: Run) -> None:
 @given(runs())
 def test_the_same_events_give_the_same_commands_again(run: Run) -> None:
     answers = list(run.answers)
-    state = State(limits=run.state.limits, law=lambda _: answers.pop(0), rules=run.state.rules)
+    state = State(limits=run.state.limits, law=lambda _: answers.pop(0), rules=run.rules)
     commands: list[Command] = []
     for event in run.events:
         state, answer = step(state, event)

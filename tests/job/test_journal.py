@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from afdaemon.control.fast_profile import FastProfile
+from afdaemon.control.job_state import State
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.machine import State, step
+from afdaemon.control.machine import step
 from afdaemon.control.profile import PAPER, PaperProfile
 from afdaemon.control.values import (
     Command,
@@ -266,6 +268,6 @@ def test_commands_survive_to_the_last_bit(command: Command) -> None:
 
 
 def test_settings_survive() -> None:
-    rules = PaperProfile(patience=8, stride_fraction=0.1)
-    assert records.decode_profile(records.encode_setting(rules)) == rules
-    assert records.decode_limits(records.encode_setting(LIMITS)) == LIMITS
+    for rules in (PaperProfile(patience=8, stride_fraction=0.1), FastProfile(sure=0.95)):
+        assert records.decode_profile(records.encode_profile(rules)) == rules
+    assert records.decode_limits(records.encode_limits(LIMITS)) == LIMITS

@@ -1,0 +1,86 @@
+"""The fast procedure: a belief about the defocus, and moves that follow it. Pure; see `machine` for the whole.
+
+Each reading makes the belief narrower. The job moves to where the focus most likely is, and stops where the belief is
+sure that it stands in focus and AENet agrees. Two readings at a known distance tell how far the focus is and on which
+side; the third, there, verifies.
+"""
+
+import math
+from dataclasses import replace
+
+from afdaemon.control import stop
+from afdaemon.control.fast_profile import FastProfile
+from afdaemon.control.job_state import Answer, State, fail, go, read, succeed
+from afdaemon.control.servo import Proposal
+from afdaemon.control.values import Failed, Phase, Reason, TracePoint
+from afdaemon.models.defocus_state import dof_um
+
+_SAME_PLACE_DOF = 0.05
+"""A shorter step is not sent: a reading is taken where the instrument stands."""
+
+
+def begin(state: State, begin_um: float) -> Answer:
+    """The first reading, at `begin_um`."""
+    return go(state, Phase.SERVO, begin_um)
+
+
+def observe(state: State, rules: FastProfile) -> Answer:
+    """What follows from the newest reading."""
+    here = state.trace[-1]
+    if state.phase is Phase.FINISH:
+        return _verify(state, rules, here)
+    proposal = state.belief([point.reading for point in reversed(state.trace)])
+    state = replace(state, proposal_um=proposal.step_um, at_focus=proposal.at_focus)
+    if not (math.isfinite(proposal.step_um) and math.isfinite(proposal.at_focus)):
+        detail = f"the step law proposed {proposal.step_um} um"
+        return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
+    if _is_found(state, rules, proposal):
+        return _settle(state, rules, here)
+    if len(state.trace) >= rules.most_readings:
+        return fail(state, _not_converged(state, rules))
+    return _move(state, rules, proposal.step_um)
+
+
+def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
+    """Whether the belief is sure and AENet agrees: no low score, none much higher elsewhere, and something to see."""
+    here, best = state.trace[-1], stop.best_seen(state.trace)
+    return (
+        proposal.at_focus >= rules.sure
+        and len(state.trace) >= rules.fewest_readings
+        and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
+        and not stop.is_flat(state.trace, rules)
+        and not stop.is_saturated(state.trace, rules)
+    )
+
+
+def _settle(state: State, rules: FastProfile, here: TracePoint) -> Answer:
+    """End here, unless a place seen before scored clearly higher."""
+    best = stop.best_seen(state.trace)
+    if best.wd_um != here.wd_um and best.score > here.score + rules.settle_margin:
+        return go(state, Phase.FINISH, best.wd_um)
+    return succeed(state, here, f"with a probability of {state.at_focus:.2f} within 1 DoF")
+
+
+def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
+    if here.score >= rules.fail_score:
+        return succeed(state, here, "at the best score seen")
+    return fail(state, _not_converged(state, rules))
+
+
+def _move(state: State, rules: FastProfile, step_um: float) -> Answer:
+    unit_um = dof_um(state.trace[-1].reading.magnification, 1e-3 * rules.alpha_mrad)
+    most_um = rules.most_step_dof * unit_um
+    target_um = state.limits.nearest(state.wd_um + min(max(step_um, -most_um), most_um))
+    if abs(target_um - state.wd_um) < _SAME_PLACE_DOF * unit_um:
+        return read(state)
+    return go(state, Phase.SERVO, target_um)
+
+
+def _not_converged(state: State, rules: FastProfile) -> Failed:
+    best = stop.best_seen(state.trace)
+    detail = (
+        f"after {len(state.trace)} readings the focus is not certain; the best score was"
+        f" {best.score:.2f} at {best.wd_um:g} um"
+    )
+    otherwise = Reason.NOT_FOUND if best.score < rules.fail_score else Reason.NOT_CONVERGED
+    return Failed(reason=stop.diagnose(state.trace, rules, otherwise), detail=detail)

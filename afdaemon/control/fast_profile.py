@@ -1,0 +1,74 @@
+"""The numbers of the fast procedure."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from afdaemon.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FastProfile:
+    """Parameters of the fast procedure. Distances in depths of focus (DoF) of the assumed convergence angle.
+
+    Belief:
+        sure: probability of standing within 1 DoF of the focus at which the job stops.
+        fewest_readings: it does not stop before so many: two to know, one to verify.
+        most_readings: it gives up after so many.
+        probe_dof: how far it steps aside where it cannot tell the sides.
+        most_step_dof: no step is longer.
+    Verdict:
+        fail_score: below it AENet does not agree that this is focus.
+        agreed_drop: nor if it has seen a score higher by more than this, elsewhere.
+        settle_margin: where a score was higher by more than this, the job ends there instead.
+        flat_variance: a frame with std / mean below it shows nothing.
+        saturated_fraction: frames with more saturated pixels than this show nothing either.
+    Instrument:
+        alpha_mrad: convergence semi-angle. ASSUMED, unless calibrated.
+        calibrated: whether that angle was measured; else it may be off by a factor of 2.
+    """
+
+    name: ClassVar[str] = "fast"
+
+    sure: float = 0.9
+    fewest_readings: int = 3
+    most_readings: int = 16
+    probe_dof: float = 4.0
+    most_step_dof: float = 150.0
+
+    fail_score: float = 3.0
+    agreed_drop: float = 2.0
+    settle_margin: float = 0.5
+    flat_variance: float = 0.02
+    saturated_fraction: float = 0.5
+
+    alpha_mrad: float = 5.0
+    calibrated: bool = False
+
+    def __post_init__(self) -> None:
+        for name, (lo, hi) in _ALLOWED.items():
+            value = getattr(self, name)
+            if not lo <= value <= hi:
+                raise ConfigError(f"{name} must be between {lo:g} and {hi:g}, got {value}")
+        if self.most_readings < self.fewest_readings:
+            raise ConfigError(
+                f"most_readings must be at least fewest_readings, {self.fewest_readings},"
+                f" got {self.most_readings}"
+            )
+
+
+_ALLOWED: dict[str, tuple[float, float]] = {
+    "sure": (0.5, 0.999),
+    "fewest_readings": (1, 100),
+    "most_readings": (1, 1000),
+    "probe_dof": (1.0, 50.0),
+    "most_step_dof": (1.0, 10_000.0),
+    "fail_score": (0.0, 9.0),
+    "agreed_drop": (0.0, 9.0),
+    "settle_margin": (0.0, 9.0),
+    "flat_variance": (0.0, 1.0),
+    "saturated_fraction": (0.0, 1.0),
+    "alpha_mrad": (0.1, 100.0),
+}
+
+FAST = FastProfile()
+"""The fast procedure on an instrument that was not calibrated."""

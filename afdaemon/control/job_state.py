@@ -1,0 +1,137 @@
+"""Where a job stands, and the answers that every procedure gives: go, read, fail, succeed. Pure."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+from afdaemon.control import stop
+from afdaemon.control.fast_profile import FastProfile
+from afdaemon.control.limits import Limits
+from afdaemon.control.profile import PAPER, PaperProfile
+from afdaemon.control.servo import FocusLaw, StepLaw, no_belief
+from afdaemon.control.values import (
+    Command,
+    Conclude,
+    Failed,
+    MoveWd,
+    Outcome,
+    Phase,
+    ReadingKind,
+    Reason,
+    Started,
+    TakeReading,
+    TracePoint,
+)
+
+Profile = PaperProfile | FastProfile
+"""Which procedure, and its numbers."""
+
+KIND_OF_PHASE = {
+    Phase.SEARCH: ReadingKind.SEARCH,
+    Phase.SERVO: ReadingKind.SERVO,
+    Phase.FINISH: ReadingKind.VERIFY,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Where a job stands. Begin with `State(limits=..., law=...)`; only `step` makes others.
+
+    `wd_um` is the last acknowledged WD. `trace` holds every reading in order; `memory_from` and
+    `servo_from` say where in it the law's memory and the present attempt's servo readings begin.
+    `pending` is the command under way. `proposal_um` is the law's unclipped answer if the last step
+    asked it, and `at_focus` how sure the fast law was of standing in focus: with them a replay needs
+    no network.
+    """
+
+    limits: Limits
+    law: StepLaw = field(repr=False)
+    rules: Profile = PAPER
+    belief: FocusLaw = field(default=no_belief, repr=False)
+    phase: Phase = Phase.PREPARE
+    pending: Command | None = None
+    start: Started | None = None
+    wd_um: float = math.nan
+    plan: tuple[float, ...] = ()
+    trace: tuple[TracePoint, ...] = ()
+    attempt: int = 0
+    memory_from: int = 0
+    servo_from: int = 0
+    proposal_um: float | None = None
+    at_focus: float | None = None
+    stopped: stop.Stop | None = None
+    failure: Failed | None = None
+
+    @property
+    def home_um(self) -> float:
+        """The start WD in um; NaN before the job has started."""
+        return self.start.wd_um if self.start is not None else math.nan
+
+    @property
+    def servo_trace(self) -> tuple[TracePoint, ...]:
+        """The servo readings of the present attempt."""
+        return tuple(p for p in self.trace[self.servo_from :] if p.kind is ReadingKind.SERVO)
+
+
+Answer = tuple[State, Command]
+
+
+def go(state: State, phase: Phase, wd_um: float) -> Answer:
+    """Move to `wd_um` and read there; just read if the instrument stands there already."""
+    state = replace(state, phase=phase)
+    return read(state) if wd_um == state.wd_um else (state, MoveWd(wd_um=wd_um))
+
+
+def read(state: State) -> Answer:
+    """Take a reading where the instrument stands."""
+    return state, TakeReading(kind=KIND_OF_PHASE[state.phase])
+
+
+def fail(state: State, failed: Failed) -> Answer:
+    """The job fails: back to the start WD, or to the end if that has failed too."""
+    first = state.failure
+    if first is not None:
+        detail = f"{first.detail}; the start WD could not be restored: {failed.detail}"
+        return give_up(state, Failed(reason=first.reason, detail=detail), restored=False)
+    state = replace(state, failure=failed)
+    # A move that has failed may have been carried out nevertheless.
+    is_away = isinstance(state.pending, MoveWd) or state.wd_um != state.home_um
+    if state.start is not None and is_away:
+        return replace(state, phase=Phase.RESTORE), MoveWd(wd_um=state.home_um)
+    return give_up(state, failed, restored=True)
+
+
+def give_up(state: State, failed: Failed, *, restored: bool) -> Answer:
+    """The job ends without focus."""
+    best = stop.best_seen(state.trace) if state.trace else None
+    outcome = Outcome(
+        converged=False,
+        reason=failed.reason,
+        detail=failed.detail,
+        start_wd_um=_known(state.home_um),
+        wd_um=_known(state.wd_um),
+        best_wd_um=best.wd_um if best is not None else None,
+        score=best.score if best is not None else None,
+        readings=stop.count(state.trace),
+        restored=restored,
+    )
+    return replace(state, phase=Phase.DONE), Conclude(outcome=outcome)
+
+
+def succeed(state: State, here: TracePoint, why: str) -> Answer:
+    """The job ends in focus, where it stands."""
+    outcome = Outcome(
+        converged=True,
+        reason=Reason.FOCUSED,
+        detail=f"focused; {why}",
+        start_wd_um=state.home_um,
+        wd_um=state.wd_um,
+        best_wd_um=here.wd_um,
+        score=here.score,
+        readings=stop.count(state.trace),
+        restored=state.wd_um == state.home_um,
+    )
+    return replace(state, phase=Phase.DONE), Conclude(outcome=outcome)
+
+
+def _known(wd_um: float) -> float | None:
+    return wd_um if math.isfinite(wd_um) else None

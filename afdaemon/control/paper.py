@@ -1,0 +1,108 @@
+"""The published procedure (Lee et al. 2021): search, servo, finish. Pure; see `machine` for the whole."""
+
+import math
+from dataclasses import replace
+
+from afdaemon.control import search, servo, stop
+from afdaemon.control.job_state import Answer, State, fail, go, read, succeed
+from afdaemon.control.profile import PaperProfile
+from afdaemon.control.values import Failed, Phase, ReadingKind, Reason
+from afdaemon.models.state import MEMORY
+
+
+def begin(state: State, rules: PaperProfile, magnification: float, begin_um: float) -> Answer:
+    """The first reading, at `begin_um`."""
+    plan = search.plan(begin_um, magnification, state.limits, rules)
+    return go(replace(state, plan=plan), Phase.SEARCH, begin_um)
+
+
+def observe(state: State, rules: PaperProfile, kind: ReadingKind) -> Answer:
+    """What follows from the newest reading."""
+    match kind:
+        case ReadingKind.SEARCH:
+            return _search(state, rules)
+        case ReadingKind.SERVO:
+            return _servo(state, rules)
+        case ReadingKind.VERIFY:
+            return _judge(state, rules)
+
+
+def _search(state: State, rules: PaperProfile) -> Answer:
+    used = len(state.trace)
+    found = state.trace[-1].score > rules.search_score
+    if found and used >= rules.min_search_readings:
+        return _servo(replace(state, memory_from=max(0, used - 2), servo_from=used), rules)
+    if used <= len(state.plan):
+        return go(state, Phase.SEARCH, state.plan[used - 1])
+    return fail(state, _not_found(state, rules))
+
+
+def _servo(state: State, rules: PaperProfile) -> Answer:
+    opening = state.trace[state.memory_from : state.servo_from]
+    stopped = stop.servo_stop(opening, state.servo_trace, rules)
+    if stopped is not None:
+        return _finish(replace(state, stopped=stopped), rules)
+    newest_first = [point.reading for point in reversed(state.trace[state.memory_from :])][:MEMORY]
+    proposal_um = state.law(newest_first)
+    state = replace(state, proposal_um=proposal_um, phase=Phase.SERVO)
+    if not math.isfinite(proposal_um):
+        detail = f"the step law proposed {proposal_um} um"
+        return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
+    magnification = newest_first[0].magnification
+    target_um = servo.target_um(state.wd_um, proposal_um, magnification, state.limits)
+    if abs(target_um - state.wd_um) < rules.min_step_um:
+        return read(state)
+    return go(state, Phase.SERVO, target_um)
+
+
+def _finish(state: State, rules: PaperProfile) -> Answer:
+    best = stop.best_seen(state.trace)
+    home = stop.latest_at(state.trace, state.home_um)
+    if home is not None and home.score >= best.score - rules.tie_margin:
+        best = home
+    return go(state, Phase.FINISH, best.wd_um)
+
+
+def _judge(state: State, rules: PaperProfile) -> Answer:
+    here = state.trace[-1]
+    promised = stop.latest_at(state.trace[:-1], here.wd_um)
+    drop = promised.score - here.score if promised is not None else 0.0
+    if here.score < rules.fail_score or drop > rules.verify_drop:
+        return _retry(state, rules)
+    if stop.is_flat(state.trace, rules):
+        return fail(state, _not_converged(state, rules))
+    home = stop.latest_at(state.trace, state.home_um)
+    is_home = here.wd_um == state.home_um
+    if home is not None and not is_home and home.score >= here.score - rules.tie_margin:
+        return go(state, Phase.FINISH, home.wd_um)
+    return succeed(state, here, f"the servo ended because of: {state.stopped}")
+
+
+def _retry(state: State, rules: PaperProfile) -> Answer:
+    if state.attempt >= rules.retries:
+        return fail(state, _not_converged(state, rules))
+    best = stop.best_seen(state.trace)
+    used = len(state.trace)
+    state = replace(state, attempt=state.attempt + 1, servo_from=used)
+    if best.wd_um == state.wd_um:
+        return _servo(replace(state, memory_from=used - 1), rules)
+    return go(replace(state, memory_from=used), Phase.SERVO, best.wd_um)
+
+
+def _not_found(state: State, rules: PaperProfile) -> Failed:
+    visited = [point.wd_um for point in state.trace]
+    detail = (
+        f"no score above {rules.search_score:g} in {len(visited)} readings "
+        f"between {min(visited):g} and {max(visited):g} um"
+    )
+    reason = stop.diagnose(state.trace, rules, Reason.NOT_FOUND)
+    return Failed(reason=reason, detail=detail)
+
+
+def _not_converged(state: State, rules: PaperProfile) -> Failed:
+    detail = (
+        f"the score at the best WD is {state.trace[-1].score:.2f} after {state.attempt + 1} "
+        f"attempts; it must reach {rules.fail_score:g} and confirm what was read before"
+    )
+    reason = stop.diagnose(state.trace, rules, Reason.NOT_CONVERGED)
+    return Failed(reason=reason, detail=detail)

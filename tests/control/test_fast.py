@@ -1,0 +1,225 @@
+"""The fast procedure: what it does with a belief, and what it never does whatever the belief."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afdaemon.control.fast_profile import FAST, FastProfile
+from afdaemon.control.job_state import State
+from afdaemon.control.limits import Limits, Range
+from afdaemon.control.machine import LEADS_TO, step
+from afdaemon.control.servo import FocusLaw, Proposal
+from afdaemon.control.values import (
+    Conclude,
+    Event,
+    Failed,
+    Moved,
+    MoveWd,
+    Observed,
+    Outcome,
+    Phase,
+    Reading,
+    ReadingKind,
+    Reason,
+    Started,
+)
+from afdaemon.errors import ConfigError
+from afdaemon.models.defocus_state import dof_um
+
+START_UM, MAGNIFICATION = 12_000.0, 2_000.0
+UNIT_UM = dof_um(MAGNIFICATION, 5e-3)
+LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
+
+
+def score_at(wd_um: float, best_um: float) -> float:
+    return 9.0 / (1.0 + (0.5 * (wd_um - best_um) / UNIT_UM) ** 2)
+
+
+def reading(
+    wd_um: float, score: float, *, variance: float = 0.3, saturated: float = 0.0
+) -> Reading:
+    return Reading(
+        wd_um=wd_um,
+        magnification=MAGNIFICATION,
+        score=score,
+        variance=variance,
+        entropy=7.0,
+        saturated=saturated,
+    )
+
+
+def oracle(best_um: float) -> FocusLaw:
+    """Knows nothing after one reading but the distance, and guesses the wrong side; then it knows."""
+
+    def law(newest_first: Sequence[Reading]) -> Proposal:
+        away_um = newest_first[0].wd_um - best_um
+        if len(newest_first) == 1:
+            return Proposal(step_um=away_um or 4.0 * UNIT_UM, at_focus=0.0)
+        return Proposal(step_um=-away_um, at_focus=1.0 if abs(away_um) < UNIT_UM else 0.0)
+
+    return law
+
+
+def answering(answer: Callable[[Sequence[Reading]], tuple[float, float]]) -> FocusLaw:
+    """A law of a step and how sure it is."""
+
+    def law(newest_first: Sequence[Reading]) -> Proposal:
+        step_um, at_focus = answer(newest_first)
+        return Proposal(step_um=step_um, at_focus=at_focus)
+
+    return law
+
+
+@dataclass
+class Played:
+    """A job to its end: where it went, what it read, and how it ended."""
+
+    outcome: Outcome
+    visited: list[float] = field(default_factory=list)
+    kinds: list[ReadingKind] = field(default_factory=list)
+
+
+def play(
+    law: FocusLaw,
+    look: Callable[[float, int], Reading],
+    rules: FastProfile = FAST,
+    limits: Limits = LIMITS,
+    start_um: float = START_UM,
+) -> Played:
+    state = State(limits=limits, law=lambda _: math.nan, rules=rules, belief=law)
+    event: Event = Started(wd_um=start_um, magnification=MAGNIFICATION)
+    wd_um = start_um
+    visited: list[float] = []
+    kinds: list[ReadingKind] = []
+    for _ in range(100):
+        before = state.phase
+        state, (command,) = step(state, event)
+        assert state.phase in LEADS_TO[before, type(event)]
+        match command:
+            case Conclude(outcome=outcome):
+                assert outcome.wd_um == wd_um
+                return Played(outcome, visited, kinds)
+            case MoveWd():
+                assert limits.within(command.wd_um)
+                wd_um, event = command.wd_um, Moved(wd_um=command.wd_um)
+            case _:
+                event = Observed(reading=look(wd_um, len(visited)))
+                visited.append(wd_um)
+                kinds.append(command.kind)
+    raise AssertionError("the job does not end")
+
+
+@given(away_dof=st.floats(-70.0, 70.0))
+def test_three_readings_are_enough_for_who_knows(away_dof: float) -> None:
+    best_um = START_UM + away_dof * UNIT_UM
+    limits = Limits(hard=Range(lo_um=-1e5, hi_um=1e5))
+    played = play(oracle(best_um), lambda wd, _: reading(wd, score_at(wd, best_um)), limits=limits)
+    assert played.outcome.converged
+    assert played.outcome.readings.total == len(played.visited) <= 4
+    assert abs(played.visited[-1] - best_um) <= UNIT_UM
+
+
+def test_a_belief_that_aenet_does_not_share_is_no_success() -> None:
+    played = play(answering(lambda _: (0.0, 1.0)), lambda wd, _: reading(wd, 1.2))
+    assert played.outcome.reason is Reason.NOT_FOUND
+    assert played.outcome.restored
+    assert len(played.visited) == FAST.most_readings
+
+
+def test_where_it_scored_clearly_higher_it_ends_and_verifies() -> None:
+    steps = iter([UNIT_UM, UNIT_UM, 0.0])
+    law = answering(lambda r: (next(steps), float(len(r) >= 3)))
+    scores = [8.5, 7.0, 7.2, 8.4]
+    played = play(law, lambda wd, n: reading(wd, scores[n]))
+    assert played.outcome.converged
+    assert played.outcome.wd_um == START_UM
+    assert played.outcome.restored
+    assert played.kinds[-1] is ReadingKind.VERIFY
+
+
+@pytest.mark.parametrize(
+    ("look", "reason"),
+    [
+        (lambda wd, _: reading(wd, 6.0, variance=0.001), Reason.NO_CONTRAST),
+        (lambda wd, _: reading(wd, 6.0, saturated=0.9), Reason.SATURATED),
+        (lambda wd, _: reading(wd, 0.5), Reason.NOT_FOUND),
+        (lambda wd, n: reading(wd, 8.0 if n == 0 else 4.0), Reason.NOT_CONVERGED),
+    ],
+)
+def test_failures_have_their_reason_and_end_at_the_start(
+    look: Callable[[float, int], Reading], reason: Reason
+) -> None:
+    law = answering(lambda r: (3.0 * UNIT_UM, float(len(r) > 1)))
+    outcome = play(law, look).outcome
+    assert outcome.reason is reason
+    assert outcome.restored
+    assert outcome.wd_um == START_UM
+
+
+@pytest.mark.parametrize("step_um", [math.nan, math.inf])
+def test_a_belief_that_is_no_number_ends_the_job(step_um: float) -> None:
+    outcome = play(
+        lambda _: Proposal(step_um=step_um, at_focus=0.5), lambda wd, _: reading(wd, 5.0)
+    )
+    assert outcome.outcome.reason is Reason.NOT_CONVERGED
+
+
+@given(
+    steps=st.lists(st.floats(-1e7, 1e7) | st.just(0.0), min_size=16, max_size=16),
+    sure=st.lists(st.floats(0.0, 1.0), min_size=16, max_size=16),
+    scores=st.lists(st.floats(0.0, 9.0), min_size=20, max_size=20),
+    width_um=st.floats(0.0, 3_000.0),
+)
+def test_whatever_the_belief_the_promises_hold(
+    steps: list[float], sure: list[float], scores: list[float], width_um: float
+) -> None:
+    """Inside the limits, at most so many readings, no step too long, and home unless it was verified."""
+    limits = Limits(hard=Range(lo_um=START_UM - width_um, hi_um=START_UM + 2.0 * width_um))
+    law = answering(lambda r: (steps[len(r) - 1], sure[len(r) - 1]))
+    played = play(law, lambda wd, n: reading(wd, scores[n]), limits=limits)
+    assert len(played.visited) <= FAST.most_readings + 1
+    assert played.outcome.readings.total == len(played.visited)
+    if played.outcome.converged:
+        assert played.outcome.wd_um == played.visited[-1]
+        seen = dict(zip(played.visited, scores, strict=False))
+        assert seen[played.visited[-1]] >= FAST.fail_score
+        if played.kinds[-1] is ReadingKind.SERVO:
+            assert max(seen.values()) <= seen[played.visited[-1]] + FAST.settle_margin
+    else:
+        assert played.outcome.restored
+        assert played.outcome.wd_um == START_UM
+
+
+def test_a_step_is_cut_to_the_longest() -> None:
+    rules = FastProfile(most_step_dof=10.0)
+    law = answering(lambda _: (1e6, 0.0))
+    visited = play(law, lambda wd, _: reading(wd, 1.0), rules).visited
+    assert visited[1] - visited[0] == pytest.approx(10.0 * UNIT_UM)
+
+
+def test_an_abort_on_the_way_leads_home() -> None:
+    law = answering(lambda _: (100.0, 0.0))
+    state = State(limits=LIMITS, law=lambda _: 0.0, rules=FAST, belief=law)
+    state, _ = step(state, Started(wd_um=START_UM, magnification=MAGNIFICATION))
+    state, (move,) = step(state, Observed(reading=reading(START_UM, 5.0)))
+    assert isinstance(move, MoveWd)
+    state, _ = step(state, Moved(wd_um=move.wd_um))
+    state, (home,) = step(state, Failed(reason=Reason.ABORTED, detail="enough"))
+    assert home == MoveWd(wd_um=START_UM)
+    state, (end,) = step(state, Moved(wd_um=START_UM))
+    assert isinstance(end, Conclude)
+    assert end.outcome.restored
+    assert state.phase is Phase.DONE
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sure", 0.2), ("probe_dof", 0.0), ("alpha_mrad", 0.0), ("most_readings", 2)],
+)
+def test_numbers_out_of_range_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=name):
+        FastProfile(**{name: value})  # type: ignore[arg-type]  # the names differ in type
