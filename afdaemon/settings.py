@@ -244,6 +244,15 @@ class FastSettings(Section):
         False, description="whether that angle was measured; else it may be off by a factor of 2"
     )
 
+    @model_validator(mode="after")
+    def _room_to_stop(self) -> Self:
+        if self.most_readings < self.fewest_readings:
+            raise ValueError(
+                f"most_readings ({self.most_readings}) must not be below"
+                f" fewest_readings ({self.fewest_readings})"
+            )
+        return self
+
 
 class ModelSettings(Section):
     """The networks and where they run."""

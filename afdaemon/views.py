@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple
 
 from afdaemon.api import schemas as s
 from afdaemon.control.limits import Limits
@@ -157,7 +156,7 @@ def _trace(steps: Iterable[JournalStep]) -> Iterable[TracePoint]:
         match step.event:
             case Started() | Moved():
                 wd_um = step.event.wd_um
-            case Observed(reading=reading) if all(map(math.isfinite, astuple(reading))):
+            case Observed(reading=reading) if reading.is_usable:
                 yield TracePoint(kind=kind, wd_um=wd_um, reading=reading)
             case _:
                 pass

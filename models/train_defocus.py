@@ -19,6 +19,7 @@ from torch import Tensor
 from afdaemon.models import checkpoint
 from afdaemon.models.defocus_net import ARCHITECTURE, PREPROCESSING, DefocusNet
 from afdaemon.models.defocus_state import READINGS, STATE_SIZE, Histories, encode, mirror, shares
+from afdaemon.models.runtime import native_precision
 from afdaemon.models.spectrum import BANDS
 
 Array = NDArray[np.float64]
@@ -244,9 +245,12 @@ def _learn(
     rng: np.random.Generator,
 ) -> float:
     total = 0.0
+    fast = native_precision(torch.device("cpu")) is torch.bfloat16
     for _ in range(config.updates):
         states, defocus = replay.sample(config.batch, rng)
-        loss = loss_of(network(states), defocus)
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+            logits = network(states)
+        loss = loss_of(logits.float(), defocus)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         optimiser.step()

@@ -1,5 +1,6 @@
 """Settings: who wins, what is refused, and how that is said."""
 
+import dataclasses
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from afdaemon.cli.config import render, toml
 from afdaemon.clock import ManualClock
 from afdaemon.config import fields, load, variable_of
+from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.profile import PaperProfile
 from afdaemon.drivers import registry
 from afdaemon.drivers.em30.settings import AisemSettings, StreamSettings, UsbSettings
@@ -202,16 +204,16 @@ def test_the_example_explains_every_key() -> None:
 
 
 def test_the_values_that_the_example_suggests_are_the_defaults() -> None:
-    commented = re.findall(r"(?m)^# (\w+ = .*)$", EXAMPLE.read_text(encoding="utf-8"))
-    assert commented
+    text = EXAMPLE.read_text(encoding="utf-8")
+    suggested = re.sub(r"(?m)^(?!# \w+ = ).*=.*$", "", text)
+    suggested = re.sub(r"(?m)^# (?=\w+ = )", "", suggested)
     absent = {"site_min_um", "site_max_um", "threads"}
-    defaults = {
-        key: value
-        for section in Settings().model_dump(mode="json").values()
-        for key, value in section.items()
-    }
-    for key, value in tomllib.loads("\n".join(commented)).items():
-        assert key in absent or value == defaults[key], key
+    defaults = Settings().model_dump(mode="json")
+    sections = tomllib.loads(suggested)
+    assert len(sections["fast"]) == len(dataclasses.fields(FastProfile))
+    for name, section in sections.items():
+        for key, value in section.items():
+            assert key in absent or value == defaults[name][key], f"{name}.{key}"
 
 
 FOREIGN = {
@@ -286,6 +288,20 @@ def test_the_drivers_take_the_section_as_it_is(link: str, kind: type) -> None:
 def test_the_profile_takes_its_section_as_it_is() -> None:
     control = Settings().control.model_dump(exclude={"profile", "timeout_s"})
     assert PaperProfile(**control) == PaperProfile()
+
+
+def test_the_fast_profile_takes_its_section_as_it_is() -> None:
+    assert FastProfile(**Settings().fast.model_dump()) == FastProfile()
+
+
+@pytest.mark.parametrize("key", [key for key in fields() if key.startswith("fast.")])
+@given(value=st.floats(-10, 1e6) | st.integers(-2, 200_000))
+def test_what_the_fast_section_takes_its_profile_takes(key: str, value: float) -> None:
+    try:
+        fast = load(environ={}, flags={key: value}).settings.fast
+    except ConfigError:
+        return
+    FastProfile(**fast.model_dump())
 
 
 @pytest.mark.parametrize("key", [key for key in fields() if key.startswith("control.")])

@@ -33,7 +33,9 @@ from afdaemon.config import load
 from afdaemon.judge import Networks
 
 def score(pixels, magnification):
-    return SimpleNamespace(score=1.0, variance=0.3, entropy=5.0, saturated=0.0)
+    return SimpleNamespace(
+        score=1.0, variance=0.3, entropy=5.0, saturated=0.0, expected_error=0.5
+    )
 
 async def main():
     settings = load(Path(sys.argv[1]), environ={}).settings

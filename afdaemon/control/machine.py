@@ -148,7 +148,7 @@ def _arrive(state: State) -> Answer:
 
 def _observe(state: State, reading: Reading) -> Answer:
     kind = KIND_OF_PHASE[state.phase]
-    if not _is_usable(reading):
+    if not reading.is_usable:
         detail = f"a reading is not made of usable numbers: {reading}"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
     point = TracePoint(kind=kind, wd_um=state.wd_um, reading=reading)
@@ -158,8 +158,3 @@ def _observe(state: State, reading: Reading) -> Answer:
             return paper.observe(state, rules, kind)
         case FastProfile() as rules:
             return fast.observe(state, rules)
-
-
-def _is_usable(reading: Reading) -> bool:
-    numbers = (reading.wd_um, reading.score, reading.variance, reading.entropy, reading.saturated)
-    return all(map(math.isfinite, numbers)) and 0.0 < reading.magnification < math.inf

@@ -4,6 +4,7 @@ Working distances are absolute, in um; a positive move lengthens the working dis
 (out of focus) to 9 (in focus). All values are immutable.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -60,6 +61,20 @@ class Reading:
     saturated: float = 0.0
     expected_error: float = 1.0
     bands: tuple[float, ...] = ()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether all of it are numbers that can be reckoned with."""
+        numbers = (
+            self.wd_um,
+            self.score,
+            self.variance,
+            self.entropy,
+            self.saturated,
+            *self.bands,
+        )
+        positive = (self.magnification, self.expected_error)
+        return all(map(math.isfinite, numbers)) and all(0.0 < x < math.inf for x in positive)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

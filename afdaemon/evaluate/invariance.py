@@ -79,12 +79,11 @@ def cases(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """A view of a specimen, clean and dusty, and the defocus at which the field's detail is sharp."""
+    """A view of a specimen, clean and dusty. Dust stands above it: each of the two has a focus of its own."""
 
     view: View
     clean: Imager
     dusty: Imager
-    best_um: float
 
     def expose(
         self, imager: Imager, detector: Detector, blur_px: float, rng: np.random.Generator
@@ -92,7 +91,8 @@ class Place:
         """A frame whose detail is blurred by that radius."""
         imager.detector = detector
         away_um = blur_px * pixel_um(self.view.magnification) / _ALPHA_RAD
-        return imager.expose(self.view, defocus_um=self.best_um + away_um, rng=rng)
+        best_um = -imager.focus_height_um(self.view)
+        return imager.expose(self.view, defocus_um=best_um + away_um, rng=rng)
 
 
 def image(job: Job) -> list[Case[Change]]:
@@ -118,7 +118,7 @@ def _place(job: Job, rng: np.random.Generator) -> Place:
     view = View(x_um=0.0, y_um=0.0, magnification=magnification, width_px=320, height_px=240)
     clean = Imager(specimen, optics, USUAL)
     view = worth_looking(clean, view, rng)
-    return Place(view, clean, Imager(dusty, optics, USUAL), -clean.focus_height_um(view))
+    return Place(view, clean, Imager(dusty, optics, USUAL))
 
 
 def _frames(

@@ -13,8 +13,11 @@ from afdaemon.sim.surface import FloatImage, Patch, Surface
 _FINEST_PX, _COARSEST_PX = 6.0, 160.0
 """Periods that are drawn, in drawing pixels: half of them are a frame's pixels."""
 _STREAM = 71
-_BARE_SHARE, _PIECE_SHARE, _STREAKED_SHARE, _RIBBED_SHARE, _GRITTY_SHARE = 0.4, 0.5, 0.45, 0.4, 0.5
+_BARE_SHARE, _PIECE_SHARE, _STREAKED_SHARE, _RIBBED_SHARE, _GRITTY_SHARE = 0.4, 0.5, 0.45, 0.4, 0.7
 """Octaves with nothing in them; of the others those in pieces, streaked, ribbed; specimens with grit on them."""
+
+_STREAKS = (3.0, 100.0)
+"""Length of a streak over its width."""
 
 _Places = NDArray[np.float64]
 
@@ -56,11 +59,9 @@ class Ruled:
         )
         across = across + bend
         if own.random() < _STREAKED_SHARE:
+            length = np.exp(own.uniform(*np.log(_STREAKS)))
             layer = noise_at(
-                own.uniform(2.0, 4.0) * across,
-                along / own.uniform(3.0, 20.0),
-                seed=self.seed,
-                stream=171 + k,
+                own.uniform(2.0, 4.0) * across, along / length, seed=self.seed, stream=171 + k
             )
         else:
             layer = self._grating(across, along, patch.step_um / period_um, own)

@@ -92,7 +92,11 @@ PARAMS = [
         {"timeout_s": 0},
         "timeout_s = 0 is not allowed: it must be a number above",
     ),
-    ("autofocus.start", {"profile": "x"}, 'profile = x is not allowed: it must be "paper"'),
+    (
+        "autofocus.start",
+        {"profile": "x"},
+        'profile = x is not allowed: it must be one of "paper", "fast"',
+    ),
     (
         "autofocus.start",
         {"limits": {"min_um": 9, "max_um": 3}},

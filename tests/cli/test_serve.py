@@ -17,9 +17,10 @@ from afdaemon.api.client import Client
 from afdaemon.api.rundir import held
 from afdaemon.cli.serve import sim_arguments
 from afdaemon.errors import UsageError
-from afdaemon.models import train_acnet, train_aenet
+from afdaemon.models import train_acnet, train_aenet, train_defocus
 from afdaemon.models.acnet import ACNet
 from afdaemon.models.aenet import AENetCompact
+from afdaemon.models.defocus_net import DefocusNet
 from afdaemon.models.trainer import Settings
 
 ENDS_S = 30.0
@@ -99,7 +100,7 @@ def test_options_of_the_simulator_are_passed_on() -> None:
 
 @pytest.fixture
 def untrained(folder: Path) -> str:
-    """Weights of both networks as they are before training, named as settings."""
+    """Weights of all networks as they are before training, named as settings."""
     torch.manual_seed(0)
     aenet, acnet = folder / "aenet.safetensors", folder / "acnet.safetensors"
     train_aenet.save(
@@ -113,7 +114,13 @@ def untrained(folder: Path) -> str:
     train_acnet.save(
         ACNet(), acnet, config=train_acnet.TrainConfig(), data={}, metrics={}, seconds=0.0
     )
-    return f"[models]\ndevice = 'cpu'\nthreads = 1\naenet = '{aenet}'\nacnet = '{acnet}'\n"
+    defocus = folder / "defocus.safetensors"
+    recipe = train_defocus.TrainConfig()
+    train_defocus.save(
+        DefocusNet(hidden=16), defocus, config=recipe, data={}, metrics={}, seconds=0.0
+    )
+    files = f"aenet = '{aenet}'\nacnet = '{acnet}'\ndefocus = '{defocus}'\n"
+    return f"[models]\ndevice = 'cpu'\nthreads = 1\n{files}"
 
 
 @pytest.mark.parametrize("link", ["aisem", "stream"])
@@ -131,7 +138,10 @@ def test_serve_with_a_simulator_answers_and_ends_with_it(
                 log.append(next(process.stderr))
             with Client(str(folder / "run")) as client:
                 status = client.status()
-                assert (status.state, set(status.models)) == ("ready", {"aenet", "acnet"})
+                assert (status.state, set(status.models)) == (
+                    "ready",
+                    {"aenet", "acnet", "defocus"},
+                )
                 assert 0.0 <= client.score_image().score <= 9.0
                 job = client.autofocus(timeout_s=ENDS_S)
                 assert job.state.final

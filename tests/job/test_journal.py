@@ -2,7 +2,8 @@
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.control.fast_profile import FastProfile
+from afdaemon.control.fast_profile import FAST, FastProfile
 from afdaemon.control.job_state import State
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import step
 from afdaemon.control.profile import PAPER, PaperProfile
+from afdaemon.control.servo import FocusLaw, Proposal
 from afdaemon.control.values import (
     Command,
     Conclude,
@@ -78,6 +80,44 @@ def write_job(
         else:
             event = Observed(reading=reading(wd_um))
     return written
+
+
+def write_fast_job(journal: Journal, law: FocusLaw) -> list[JournalStep]:
+    """The same by the fast procedure."""
+    journal.open_job("job-1", request={}, limits=LIMITS, rules=FAST)
+    state = State(limits=LIMITS, law=lambda _readings: math.nan, rules=FAST, belief=law)
+    wd_um = START_UM
+    event: Event = Started(wd_um=wd_um, magnification=700.0)
+    written: list[JournalStep] = []
+    while not (written and isinstance(written[-1].command, Conclude)):
+        state, (command,) = step(state, event)
+        entry = JournalStep(
+            event=event,
+            command=command,
+            proposal_um=state.proposal_um,
+            at_focus=state.at_focus,
+        )
+        journal.append("job-1", len(written), entry)
+        written.append(entry)
+        wd_um = command.wd_um if isinstance(command, MoveWd) else wd_um
+        bands = tuple(1.0 / (k + 3.0) for k in range(18))
+        is_move = isinstance(command, MoveWd)
+        seen = Observed(reading=replace(reading(wd_um), bands=bands, expected_error=1 / 7))
+        event = Moved(wd_um=wd_um) if is_move else seen
+    return written
+
+
+def test_a_fast_job_replays_with_its_beliefs(journal: Journal) -> None:
+    def law(newest_first: Sequence[Reading]) -> Proposal:
+        step_um = 12_700.0 - newest_first[0].wd_um
+        return Proposal(step_um=step_um / 3.0, at_focus=1.0 / (1.0 + abs(step_um)))
+
+    written = write_fast_job(journal, law)
+    assert sum(entry.at_focus is not None for entry in written) > 3
+    assert journal.replay("job-1") == journal.steps("job-1") == written
+    record = journal.find("job-1")
+    assert record is not None
+    assert record.rules == FAST
 
 
 def reading(wd_um: float) -> Reading:
