@@ -1,0 +1,150 @@
+"""Focus: how many readings does each procedure take, and where does it end?
+
+Jobs on simulated instruments without any wire between: all drawn specimens, two of them never trained on, and, where a
+folder of them is given, micrographs; magnifications from 500 to 30 000, noise from good to bad, drift, hysteresis,
+astigmatism up to 2 DoF.
+
+    python benchmarks/focus.py [--quick] [--seed N] [--json FILE] [--micrographs DIR]
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import mean, median
+from typing import TYPE_CHECKING
+
+from focus_runs import Run, Task, play, tasks
+from reporting import Bar, close, parse, publish
+
+from afdaemon.control.fast_profile import FAST
+from afdaemon.control.profile import PAPER
+from afdaemon.control.servo import acnet_law, defocus_law
+from afdaemon.models.defocus_net import Believer, load_believer
+from afdaemon.models.policy import StepPolicy, load_policy
+from afdaemon.models.scorer import FocusScorer, load_scorer
+from afdaemon.sim.dataset import find_micrographs
+
+if TYPE_CHECKING:
+    from afdaemon.control.job_state import Profile
+
+RUNS, QUICK_RUNS = 1_000, 60
+PAPER_RUNS, QUICK_PAPER_RUNS = 250, 12
+WORSE_DOF, WRONG_DOF = 0.5, 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Circumstances that many runs share; bars only for the fast procedure. `angle_factor` 1: calibrated."""
+
+    name: str
+    procedure: str
+    reach_dof: float
+    angle_factor: float
+    most_readings: float = float("inf")
+    within_1: float = 0.0
+
+
+ROWS = (
+    Row(
+        name="+-20 DoF, angle calibrated", procedure="fast", reach_dof=20.0, angle_factor=1.0,
+        most_readings=3.8, within_1=0.99,
+    ),
+    Row(
+        name="+-20 DoF, angle within a factor of 2", procedure="fast", reach_dof=20.0,
+        angle_factor=2.0, most_readings=4.2, within_1=0.99,
+    ),
+    Row(
+        name="+-75 DoF, angle calibrated", procedure="fast", reach_dof=75.0, angle_factor=1.0,
+        most_readings=5.5, within_1=0.97,
+    ),
+    Row(name="+-20 DoF", procedure="paper", reach_dof=20.0, angle_factor=1.0),
+    Row(name="+-75 DoF", procedure="paper", reach_dof=75.0, angle_factor=1.0),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """The networks that all rows share."""
+
+    scorer: FocusScorer
+    policy: StepPolicy
+    believer: Believer
+
+    def play(self, row: Row, task: Task) -> Run:
+        """One job of a row."""
+        fast = replace(FAST, alpha_mrad=task.assumed_alpha_mrad, calibrated=row.angle_factor == 1.0)
+        rules: "Profile" = fast if row.procedure == "fast" else PAPER
+        law = acnet_law(self.policy.propose)
+        return play(task, self.scorer, rules, law, defocus_law(self.believer.believe, fast))
+
+
+def worse(run: Run) -> bool:
+    """Left further from the truth than it began."""
+    return run.end_dof > run.start_dof + WORSE_DOF
+
+
+def wrong(run: Run) -> bool:
+    """Claims a focus that is not there."""
+    return run.converged and run.end_dof > WRONG_DOF
+
+
+def line(row: Row, runs: Sequence[Run]) -> str:
+    """A row of the table."""
+    used = [run.readings for run in runs]
+    found = [run for run in runs if run.converged]
+    return (
+        f"{row.procedure:<7}{row.name:<38}{len(runs):>6}{mean(used):>7.2f}{median(used):>5.0f}"
+        f"{mean(run.within_1 for run in runs):>9.3f}{len(found) / len(runs):>11.3f}"
+        f"{sum(map(worse, runs)):>7}{mean(map(wrong, runs)):>8.3f}"
+    )
+
+
+def bars(row: Row, runs: Sequence[Run]) -> list[Bar]:
+    """What must hold of a row of the fast procedure."""
+    if row.procedure != "fast":
+        count = sum(map(worse, runs))
+        return [Bar(f"paper, {row.name}: none ends worse", count == 0, f"{count}")]
+    used, near = mean(run.readings for run in runs), mean(run.within_1 for run in runs)
+    count, share = sum(map(worse, runs)), mean(map(wrong, runs))
+    name = f"fast, {row.name}"
+    return [
+        Bar(
+            f"{name}: mean readings <= {row.most_readings:g}",
+            used <= row.most_readings,
+            f"{used:.2f}",
+        ),
+        Bar(f"{name}: within 1 DoF >= {row.within_1:g}", near >= row.within_1, f"{near:.3f}"),
+        Bar(f"{name}: none ends worse", count == 0, f"{count}"),
+        Bar(f"{name}: wrong success <= 0.2 %", share <= 0.002, f"{100 * share:.2f} %"),
+    ]
+
+
+def main() -> int:
+    arguments = parse(__doc__, quick="60 runs a row, 12 of the published procedure")
+    micrographs = find_micrographs(arguments.micrographs) if arguments.micrographs else []
+    player = Player(load_scorer(), load_policy(), load_believer())
+    lines = [
+        f"{'':<7}{'start, convergence angle':<38}{'runs':>6}{'mean':>7}{'med.':>5}"
+        f"{'in 1 DoF':>9}{'converged':>11}{'worse':>7}{'wrong':>8}"
+    ]
+    held, rows = [], []
+    for row in ROWS:
+        most = (QUICK_RUNS, QUICK_PAPER_RUNS) if arguments.quick else (RUNS, PAPER_RUNS)
+        count = most[row.procedure == "paper"]
+        drawn = tasks(count, row.reach_dof, row.angle_factor, micrographs, seed=arguments.seed)
+        runs = [player.play(row, task) for task in drawn]
+        lines.append(line(row, runs))
+        print(lines[-1], file=sys.stderr, flush=True)
+        held += bars(row, runs)
+        rows += [{"row": f"{row.procedure}, {row.name}", **asdict(run)} for run in runs]
+    lines.append(
+        "mean, med.: readings; worse: ends further from focus; wrong: converged over 3 DoF off"
+    )
+    text = "\n".join(lines)
+    print(text)
+    publish(arguments, "benchmarks/focus.py", text, held, rows)
+    return close(held)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

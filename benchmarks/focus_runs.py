@@ -1,0 +1,187 @@
+"""Autofocus jobs on simulated instruments without any wire between: how they are drawn, and how they are played."""
+
+import asyncio
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from afdaemon.clock import ManualClock
+from afdaemon.control.job_state import Profile, State
+from afdaemon.control.limits import Limits, Range
+from afdaemon.control.machine import step
+from afdaemon.control.servo import FocusLaw, StepLaw
+from afdaemon.control.values import (
+    Conclude,
+    Event,
+    Moved,
+    MoveWd,
+    Observed,
+    Outcome,
+    Reading,
+    Started,
+)
+from afdaemon.models.scorer import FocusScorer
+from afdaemon.models.spectrum import frame_bands
+from afdaemon.sim.conditions import Condition, instrument
+from afdaemon.sim.optics import depth_of_focus_um
+from afdaemon.sim.settings import (
+    WD_UM,
+    ColumnSettings,
+    DetectorSettings,
+    InstrumentSettings,
+    ScanSettings,
+)
+from afdaemon.sim.world import Shot, World
+
+DRAWN = ("tin_balls", "tem_grid", "gold_nanoparticles", "butterfly_wing", "woven_fabric")
+"""Specimens of the runs, the last two never trained on; micrographs come besides."""
+MAGNIFICATIONS = (500.0, 30_000.0)
+MICROGRAPHS_AT = 1_000
+ALPHA_MRAD = 5.0
+_GOLD_FROM = 6_000.0
+"""Below it gold is too small to be seen."""
+_LIMITS = Limits(hard=Range(lo_um=WD_UM.low, hi_um=WD_UM.high))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """An instrument with something wrong with it, and what the service believes its convergence angle to be."""
+
+    settings: InstrumentSettings
+    assumed_alpha_mrad: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """How one job went. Distances in true depths of focus (DoF) of the moment when it ended."""
+
+    specimen: str
+    magnification: int
+    converged: bool
+    reason: str
+    readings: int
+    score: float | None
+    start_dof: float
+    end_dof: float
+    dof_um: float
+
+    @property
+    def within_1(self) -> bool:
+        """Within 1 DoF of the truth, or 2 um where that is more."""
+        return self.end_dof <= max(1.0, 2.0 / self.dof_um)
+
+
+def tasks(
+    count: int, reach_dof: float, angle_factor: float, micrographs: Sequence[Path], *, seed: int
+) -> Iterator[Task]:
+    """Instruments, each with a specimen, magnification, noise, drift, lag and astigmatism of its own.
+
+    They start within `reach_dof` of the focus; the assumed angle is off by up to `angle_factor` to either side.
+    """
+    rng = np.random.default_rng(seed)
+    names = [*DRAWN, *(["micrograph"] if micrographs else [])]
+    for number in range(count):
+        name = names[number % len(names)]
+        magnification = round(_log(rng, *MAGNIFICATIONS))
+        if name == "gold_nanoparticles":
+            magnification = round(_log(rng, _GOLD_FROM, MAGNIFICATIONS[1]))
+        if name == "micrograph":
+            name = f"image:{micrographs[int(rng.integers(len(micrographs)))]}"
+            magnification = MICROGRAPHS_AT
+        off = _log(rng, 1.0 / angle_factor, angle_factor)
+        yield Task(
+            settings=_instrument(name, magnification, reach_dof, rng),
+            assumed_alpha_mrad=ALPHA_MRAD * off,
+        )
+
+
+def _instrument(
+    name: str, magnification: int, reach_dof: float, rng: np.random.Generator
+) -> InstrumentSettings:
+    dof_um = depth_of_focus_um(magnification, 1e-3 * ALPHA_MRAD)
+    focus_um = float(rng.uniform(9_000.0, 15_000.0))
+    away_um = float(rng.uniform(-1.0, 1.0)) * reach_dof * dof_um
+    if focus_um + away_um < WD_UM.low:
+        away_um = -away_um
+    turn, apart_um = rng.uniform(0.0, 2.0 * math.pi), float(rng.uniform(0.0, 2.0)) * dof_um
+    return instrument(
+        Condition.GOOD,
+        specimen=name,
+        magnification=magnification,
+        seed=int(rng.integers(2**31)),
+        focus_wd_um=focus_um,
+        start_wd_um=min(focus_um + away_um, WD_UM.high),
+        alpha_mrad=ALPHA_MRAD,
+        column=ColumnSettings(
+            astigmatism_x_um=apart_um * math.cos(turn),
+            astigmatism_y_um=apart_um * math.sin(turn),
+            hysteresis_um=float(rng.uniform(0.0, 0.1)) * dof_um,
+            drift_um_per_min=float(rng.uniform(-0.5, 0.5)) * dof_um,
+        ),
+        detector=DetectorSettings(
+            current_pa=_log(rng, 15.0, 400.0),
+            contrast=_log(rng, 0.5, 1.5),
+            read_noise=_log(rng, 0.5, 12.0),
+        ),
+        scan=ScanSettings(charging=float(rng.uniform(0.0, 0.3))),
+    )
+
+
+def _log(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def play(task: Task, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: FocusLaw) -> Run:
+    """One job to its end."""
+    world = World(task.settings, clock=ManualClock())
+    outcome = asyncio.run(_converse(world, scorer, rules, law, belief))
+    truth = world.truth()
+    shown = truth.specimen.rsplit("/", 1)[-1]
+    return Run(
+        specimen=shown if truth.specimen.startswith("image:") else truth.specimen,
+        magnification=truth.magnification,
+        converged=outcome.converged,
+        reason=outcome.reason.value,
+        readings=outcome.readings.total,
+        score=outcome.score,
+        start_dof=abs(truth.start_wd_um - truth.focus_wd_um) / truth.dof_um,
+        end_dof=abs(truth.wd_um - truth.focus_wd_um) / truth.dof_um,
+        dof_um=truth.dof_um,
+    )
+
+
+async def _converse(
+    world: World, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: FocusLaw
+) -> Outcome:
+    """What the job loop does, without its deadlines and its journal."""
+    state = State(limits=_LIMITS, law=law, rules=rules, belief=belief)
+    wd_um, magnification = world.truth().start_wd_um, world.magnification
+    event: Event = Started(wd_um=wd_um, magnification=float(magnification))
+    while True:
+        state, (command,) = step(state, event)
+        match command:
+            case Conclude(outcome=outcome):
+                return outcome
+            case MoveWd():
+                world.command(command.wd_um, magnification)
+                event = Moved(wd_um=command.wd_um)
+            case _:
+                await world.settle()
+                event = Observed(reading=_reading(await world.expose(), scorer))
+
+
+def _reading(shot: Shot, scorer: FocusScorer) -> Reading:
+    said = scorer.score(shot.pixels, float(shot.magnification))
+    return Reading(
+        wd_um=shot.wd_um,
+        magnification=float(shot.magnification),
+        score=said.score,
+        variance=said.variance,
+        entropy=said.entropy,
+        saturated=said.saturated,
+        expected_error=said.expected_error,
+        bands=frame_bands(shot.pixels),
+    )
