@@ -73,7 +73,7 @@ class Player:
     def play(self, row: Row, task: Task) -> Run:
         """One job of a row."""
         fast = replace(FAST, alpha_mrad=task.assumed_alpha_mrad, calibrated=row.angle_factor == 1.0)
-        rules: "Profile" = fast if row.procedure == "fast" else PAPER
+        rules: Profile = fast if row.procedure == "fast" else PAPER
         law = acnet_law(self.policy.propose)
         return play(task, self.scorer, rules, law, defocus_law(self.believer.believe, fast))
 

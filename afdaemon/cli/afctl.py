@@ -79,6 +79,9 @@ def focus(
     timeout: Annotated[float | None, typer.Option(help="end the job after so many seconds")] = None,
     min_wd: Annotated[float | None, typer.Option(help="shortest WD of this job, um")] = None,
     max_wd: Annotated[float | None, typer.Option(help="longest WD of this job, um")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="procedure: paper or fast; absent: the daemon's setting")
+    ] = None,
     endpoint: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,7 +90,7 @@ def focus(
         raise typer.BadParameter("--min-wd and --max-wd go together")
     session = None if min_wd is None or max_wd is None else (min_wd, max_wd)
     with _asking(context, endpoint, as_json) as (client, manner):
-        wish = {"timeout_s": timeout, "range_um": session}
+        wish = {"profile": profile, "timeout_s": timeout, "range_um": session}
         job, interrupted = _focused(client, manner, wish)
         if manner.as_json:
             _print_json(job.model_dump(mode="json"))

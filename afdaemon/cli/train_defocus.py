@@ -27,7 +27,7 @@ _ASTIGMATIC_SHARE = 0.6
 
 def defocus(
     out: Annotated[Path | None, typer.Option(help="weight file to write")] = None,
-    scenes: Annotated[int, typer.Option(min=10, help="scenes to image and measure")] = 5000,
+    scenes: Annotated[int, typer.Option(min=2, help="scenes to image and measure")] = 5000,
     rounds: Annotated[int | None, typer.Option(min=1, help="rounds of training")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     micrographs: Annotated[
@@ -49,7 +49,7 @@ def defocus(
     scorer = load_scorer()
     with progress_bar("scenes") as update:
         bank = measured(scorer, used, scenes, seed, lambda n: update(n, scenes, 0.0))
-        unseen = measured(scorer, kept, max(10, scenes // 10), seed + 777, lambda _: None)
+        unseen = measured(scorer, kept, max(2, scenes // 10), seed + 777, lambda _: None)
     with progress_bar("defocus") as update:
         network = train_defocus.train(config, bank, decide, update)
     metrics = {

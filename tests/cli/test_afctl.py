@@ -141,6 +141,7 @@ async def test_watch_ends_with_the_job(afctl: Afctl, backend: FakeBackend) -> No
 WRONG = [
     (["wd", "60000"], None, 4, "wd_um = 60000 is outside 5000 to 50000 um"),
     (["wd", "nan"], None, 2, "wd_um = NaN is not allowed: it must be a number from 0"),
+    (["focus", "--profile", "slow"], None, 2, "profile = slow is not allowed: it must be one of"),
     (["focus", "--timeout", "0"], None, 2, "timeout_s = 0.0 is not allowed: it must be a number"),
     (["focus", "--min-wd", "3"], None, 2, "--min-wd and --max-wd go together"),
     (["focus", "--min-wd", "3", "--max-wd", "2"], None, 2, "min_um (3) must be below max_um (2)"),

@@ -13,10 +13,12 @@ from afdaemon.cli.daemon import app
 from afdaemon.cli.runner import run_app
 from afdaemon.drivers.wire.labelled import Labelled, encode_labelled
 from afdaemon.models import zoo
+from afdaemon.models.defocus_net import load_defocus
 from afdaemon.models.familiarity import load_aenet
 from afdaemon.models.folder import part_of
 from afdaemon.models.networks import aenet_reference, resnet, vgg
 from afdaemon.models.networks.base import ScoringNetwork
+from afdaemon.models.scorer import load_scorer
 
 SCENES = {
     part: next(f"scene{n}" for n in count() if part_of(f"scene{n}") == part)
@@ -174,3 +176,17 @@ def test_bad_input_is_one_sentence(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert all(word in lines[0] for word in expected), lines
+
+
+def test_the_defocus_network_is_trained_on_a_few_scenes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "defocus.safetensors"
+    words = ("--scenes=2", "--rounds=1", "--micrographs=absent")
+    assert train("defocus", *words, "--out", out) == 0
+    assert "from_20_dof_calibrated" in capsys.readouterr().out
+    network, card = load_defocus(out)
+    assert card.training["data"]["scenes"] == 2
+    assert card.training["data"]["scored_by"] == load_scorer("cpu", 1).card.sha256
+    assert card.metrics["from_75_dof_uncalibrated"]["runs"] == card.training["runs"]
+    assert not network.training

@@ -114,3 +114,18 @@ def test_varied_specimens_have_the_contrast_that_they_were_given() -> None:
     grainy = Varied(plain, spread=0.05, grain=0.1, seed=1).draw(patch).secondary
     assert grainy.std() > 2.0 * drawn.std()
     assert grainy.min() >= 0.0
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_over_wd_only_the_focus_changes(name: str) -> None:
+    scene = scene_of(
+        name, replace(PLAIN, electrons=(3e4, 3e4), read_noise=(0.5, 0.5), jitter_px=0.0)
+    )
+    away_dof = np.array([-12.0, -3.0, -1.0, 0.0, 1.0, 3.0, 12.0])
+    frames = scene.over_wd(away_dof, np.random.default_rng(2))
+    detail = [np.diff(frame.astype(np.float64), axis=1).std() for frame in frames]
+    assert int(np.argmax(detail)) == 3
+    assert detail[0] < detail[1] < detail[2]
+    assert detail[6] < detail[5] < detail[4]
+    means = [frame.mean() for frame in frames]
+    assert np.ptp(means) < 10.0, "one detector setting for all"
