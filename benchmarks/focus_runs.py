@@ -2,11 +2,13 @@
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from peers.ways import Look, Window
 
 from afdaemon.clock import ManualClock
 from afdaemon.control.job_state import Profile, State
@@ -34,7 +36,7 @@ from afdaemon.sim.settings import (
     InstrumentSettings,
     ScanSettings,
 )
-from afdaemon.sim.world import Shot, World
+from afdaemon.sim.world import Shot, Truth, World
 
 DRAWN = ("tin_balls", "tem_grid", "gold_nanoparticles", "butterfly_wing", "woven_fabric")
 """Specimens of the runs, the last two never trained on; micrographs come besides."""
@@ -138,15 +140,45 @@ def play(task: Task, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: 
     """One job to its end."""
     world = World(task.settings, clock=ManualClock())
     outcome = asyncio.run(_converse(world, scorer, rules, law, belief))
-    truth = world.truth()
+    used = outcome.readings.total
+    return _run_of(world.truth(), outcome.converged, outcome.reason.value, used, outcome.score)
+
+
+def play_way(task: Task, way: Callable[[Look, Window], float], reach_dof: float) -> Run:
+    """A search in the way of others, that knows how far away the focus may be at most."""
+    world = World(task.settings, clock=ManualClock())
+    start = world.truth()
+    window = Window(
+        start_um=start.start_wd_um,
+        reach_um=reach_dof * start.dof_um,
+        dof_um=start.dof_um,
+        lowest_um=WD_UM.low,
+        highest_um=WD_UM.high,
+    )
+
+    def look(wd_um: float) -> NDArray[np.uint8]:
+        world.command(wd_um, world.magnification)
+        return asyncio.run(_seen(world)).pixels
+
+    world.command(way(look, window), world.magnification)
+    asyncio.run(world.settle())
+    return _run_of(world.truth(), True, "focused", world.frames, None)
+
+
+async def _seen(world: World) -> Shot:
+    await world.settle()
+    return await world.expose()
+
+
+def _run_of(truth: Truth, converged: bool, reason: str, readings: int, score: float | None) -> Run:
     shown = truth.specimen.rsplit("/", 1)[-1]
     return Run(
         specimen=shown if truth.specimen.startswith("image:") else truth.specimen,
         magnification=truth.magnification,
-        converged=outcome.converged,
-        reason=outcome.reason.value,
-        readings=outcome.readings.total,
-        score=outcome.score,
+        converged=converged,
+        reason=reason,
+        readings=readings,
+        score=score,
         start_dof=abs(truth.start_wd_um - truth.focus_wd_um) / truth.dof_um,
         end_dof=abs(truth.wd_um - truth.focus_wd_um) / truth.dof_um,
         dof_um=truth.dof_um,
