@@ -28,8 +28,8 @@ from afdaemon.sim.dataset import find_micrographs
 if TYPE_CHECKING:
     from afdaemon.control.job_state import Profile
 
-RUNS, QUICK_RUNS = 1_000, 60
-OTHER_RUNS, QUICK_OTHER_RUNS = 250, 12
+RUNS, QUICK_RUNS = 1_000, 40
+OTHER_RUNS, QUICK_OTHER_RUNS = 250, 8
 WORSE_DOF, WRONG_DOF = 0.5, 3.0
 
 
@@ -150,7 +150,7 @@ def contests(played: Mapping[str, Sequence[Run]]) -> list[Bar]:
 
 
 def main() -> int:
-    arguments = parse(__doc__, quick="60 runs a row of the fast procedure, 12 of any other")
+    arguments = parse(__doc__, quick="40 runs a row of the fast procedure, 8 of any other")
     micrographs = find_micrographs(arguments.micrographs) if arguments.micrographs else []
     player = Player(load_scorer(), load_policy(), load_believer())
     lines = [
