@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from afdaemon.control.job_state import Profile
 
 RUNS, QUICK_RUNS = 1_000, 40
-OTHER_RUNS, QUICK_OTHER_RUNS = 250, 8
+OTHER_RUNS, QUICK_OTHER_RUNS = 100, 8
 WORSE_DOF, WRONG_DOF = 0.5, 3.0
 
 
