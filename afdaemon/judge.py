@@ -50,6 +50,11 @@ class Verdict(Protocol):
         """By how much the score may be off."""
         ...
 
+    @property
+    def doubt(self) -> str:
+        """Why it may mean nothing; "" if nothing speaks against it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
@@ -108,6 +113,7 @@ class Judge:
             saturated=verdict.saturated,
             expected_error=verdict.expected_error,
             bands=bands,
+            doubt=verdict.doubt,
         )
 
     async def score_file(self, data: bytes, magnification: float) -> Judged:

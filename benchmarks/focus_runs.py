@@ -216,4 +216,5 @@ def _reading(shot: Shot, scorer: FocusScorer) -> Reading:
         saturated=said.saturated,
         expected_error=said.expected_error,
         bands=frame_bands(shot.pixels),
+        doubt=said.doubt,
     )

@@ -8,6 +8,8 @@ import numpy as np
 from afdaemon.models.noise_floor import lacks_noise
 from afdaemon.models.preprocess import Pixels, reduce
 
+BLANK = "blank"
+"""How doubts of frames that show nothing begin."""
 LEAST_GREY_LEVELS = 10
 """With fewer the steps between them are edges, which look sharp however blurred the frame is."""
 LEAST_SPREAD = 1.0
@@ -32,13 +34,13 @@ def doubt_of(pixels: Pixels, saturated: float, distance: float = 0.0) -> str:
     """
     levels = grey_levels(pixels)
     if levels < LEAST_GREY_LEVELS:
-        return f"blank: {levels} grey level{'s' if levels > 1 else ''} in use"
+        return f"{BLANK}: {levels} grey level{'s' if levels > 1 else ''} in use"
     if float(cv2.meanStdDev(pixels)[1][0, 0]) < LEAST_SPREAD:
-        return "blank: grey values spread by less than one step"
+        return f"{BLANK}: grey values spread by less than one step"
     if saturated > MOST_SATURATED:
         return f"saturated: {saturated:.0%} of the pixels are black or white"
     if grouping(pixels) < LEAST_GROUPING:
-        return "blank: nothing but noise"
+        return f"{BLANK}: nothing but noise"
     if lacks_noise(pixels):
         return "too little noise for its contrast: print, a drawing or a photograph"
     if distance > FARTHEST:

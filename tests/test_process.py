@@ -34,7 +34,7 @@ from afdaemon.judge import Networks
 
 def score(pixels, magnification):
     return SimpleNamespace(
-        score=1.0, variance=0.3, entropy=5.0, saturated=0.0, expected_error=0.5
+        score=1.0, variance=0.3, entropy=5.0, saturated=0.0, expected_error=0.5, doubt=""
     )
 
 async def main():

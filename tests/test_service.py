@@ -119,6 +119,7 @@ class FakeVerdict:
     entropy: float = 5.0
     saturated: float = 0.0
     expected_error: float = 0.3
+    doubt: str = ""
 
 
 def score_of_grey(pixels: GreyPixels, _magnification: float) -> FakeVerdict:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from afdaemon.control.profile import PaperProfile
 from afdaemon.control.values import ReadingCount, ReadingKind, Reason, TracePoint
+from afdaemon.models.doubt import BLANK
 
 Trace = Sequence[TracePoint]
 
@@ -64,8 +65,11 @@ def best_seen(trace: Trace) -> TracePoint:
 
 
 def is_flat(trace: Trace, rules: Emptiness) -> bool:
-    """Whether no frame of the job showed any contrast."""
-    return all(point.reading.variance < rules.flat_variance for point in trace)
+    """Whether no frame of the job showed any contrast, or anything but noise."""
+    return all(
+        point.reading.variance < rules.flat_variance or point.reading.doubt.startswith(BLANK)
+        for point in trace
+    )
 
 
 def is_saturated(trace: Trace, rules: Emptiness) -> bool:

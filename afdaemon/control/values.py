@@ -50,7 +50,8 @@ class Reading:
     `variance` is std / mean of the 0..1 image; `entropy` is in bits over 256 bins of the
     standardised image; `saturated` is the fraction of pixels at either end of the grey scale;
     `expected_error` is how far off the score may be; `bands` are the logarithms of the power in 18
-    bands of spatial frequency (`afdaemon.models.spectrum`).
+    bands of spatial frequency (`afdaemon.models.spectrum`); `doubt` says why the score may mean
+    nothing (`afdaemon.models.doubt`).
     """
 
     wd_um: float
@@ -61,6 +62,7 @@ class Reading:
     saturated: float = 0.0
     expected_error: float = 1.0
     bands: tuple[float, ...] = ()
+    doubt: str = ""
 
     @property
     def is_usable(self) -> bool:

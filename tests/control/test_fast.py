@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -145,6 +145,10 @@ def test_where_it_scored_clearly_higher_it_ends_and_verifies() -> None:
     ("look", "reason"),
     [
         (lambda wd, _: reading(wd, 6.0, variance=0.001), Reason.NO_CONTRAST),
+        (
+            lambda wd, _: replace(reading(wd, 6.0), doubt="blank: nothing but noise"),
+            Reason.NO_CONTRAST,
+        ),
         (lambda wd, _: reading(wd, 6.0, saturated=0.9), Reason.SATURATED),
         (lambda wd, _: reading(wd, 0.5), Reason.NOT_FOUND),
         (lambda wd, n: reading(wd, 8.0 if n == 0 else 4.0), Reason.NOT_CONVERGED),

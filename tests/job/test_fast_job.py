@@ -1,0 +1,107 @@
+"""A job of the fast procedure with the shipped networks on a simulated instrument, and its replay."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from afdaemon.clock import ManualClock
+from afdaemon.control.fast_profile import FastProfile
+from afdaemon.control.limits import Limits, MotionGuard, Range
+from afdaemon.control.values import ReadingKind, Reason
+from afdaemon.job.journal import Journal
+from afdaemon.job.loop import Bench, Job, JobResult
+from afdaemon.judge import Judge, Networks, load_networks
+from afdaemon.settings import ModelSettings
+from afdaemon.sim.inprocess import InProcessMicroscope
+from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.settings import InstrumentSettings
+from afdaemon.sim.world import World
+
+LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
+RULES = FastProfile(calibrated=True)
+FOCUS_UM = 12_000.0
+
+
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    return load_networks(ModelSettings(device="cpu", threads=1), RULES)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+        yield journal
+
+
+async def focused(
+    world: World, clock: ManualClock, networks: Networks, journal: Journal
+) -> JobResult:
+    microscope = InProcessMicroscope(Instrument(world, clock=clock), clock=clock)
+    with closing(Judge(lambda: networks)) as judge:
+        await judge.open()
+        running = asyncio.create_task(microscope.run())
+        await microscope.wait_connected(1.0)
+        bench = Bench(
+            microscope=microscope,
+            score=judge.read,
+            law=networks.law,
+            belief=networks.belief,
+            guard=MotionGuard(LIMITS),
+            journal=journal,
+            clock=clock,
+        )
+        result = await Job("job-1", bench, rules=RULES).run()
+        await microscope.close()
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    return result
+
+
+@pytest.mark.parametrize(
+    ("specimen", "magnification", "away_um"),
+    [
+        ("tin_balls", 2_000, 1_100.0),
+        ("tem_grid", 1_000, -2_500.0),
+        ("gold_nanoparticles", 15_000, 90.0),
+    ],
+)
+async def test_it_focuses_in_a_few_readings_and_replays(
+    specimen: str, magnification: int, away_um: float, networks: Networks, journal: Journal
+) -> None:
+    clock = ManualClock()
+    settings = InstrumentSettings(
+        specimen=specimen,
+        magnification=magnification,
+        seed=3,
+        focus_wd_um=FOCUS_UM,
+        start_wd_um=FOCUS_UM + away_um,
+    )
+    world = World(settings, clock=clock)
+    result = await focused(world, clock, networks, journal)
+    truth = world.truth()
+    assert result.outcome.converged, result.outcome.detail
+    assert result.outcome.readings.total <= 6
+    assert abs(truth.wd_um - truth.focus_wd_um) <= 1.5 * truth.dof_um
+    assert result.profile == "fast"
+    assert {point.kind for point in result.trace} <= {ReadingKind.SERVO, ReadingKind.VERIFY}
+    assert all(len(point.reading.bands) == 18 for point in result.trace)
+    assert journal.replay("job-1") == journal.steps("job-1")
+
+
+async def test_an_empty_field_is_no_focus_and_leaves_the_wd_alone(
+    networks: Networks, journal: Journal
+) -> None:
+    clock = ManualClock()
+    settings = InstrumentSettings(
+        specimen="empty", seed=3, focus_wd_um=FOCUS_UM, start_wd_um=FOCUS_UM + 500.0
+    )
+    world = World(settings, clock=clock)
+    outcome = (await focused(world, clock, networks, journal)).outcome
+    assert not outcome.converged
+    assert outcome.restored
+    assert outcome.wd_um == outcome.start_wd_um
+    assert outcome.reason is Reason.NO_CONTRAST, outcome.detail
