@@ -196,6 +196,7 @@ async def _converse(
         state, (command,) = step(state, event)
         match command:
             case Conclude(outcome=outcome):
+                await world.settle()  # the way home counts when it is done
                 return outcome
             case MoveWd():
                 world.command(command.wd_um, magnification)
