@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -34,12 +34,16 @@ _FEWEST_MODES = 5.0
 """Modes in the lowest band of a fast-mode frame; each band holds about 1.57 times as many as the one below."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moves:
-    """What is to be done after a reading, each (n,): the step in DoF, and whether the focus has been found."""
+class Moves(Protocol):
+    """What is to be done after a reading, by each of n runs."""
 
-    step_dof: Array
-    found: NDArray[np.bool_]
+    @property
+    def step_dof(self) -> Array:
+        """Steps in DoF, (n,)."""
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Whether the focus has been found, (n,)."""
 
 
 Decide = Callable[[NDArray[np.float32], NDArray[np.int64]], Moves]

@@ -76,13 +76,10 @@ def defocus(
 
 def decide(mass: "NDArray[np.float32]", count: "NDArray[np.int64]") -> "Moves":
     """The service's own moves, as training plays them."""
-    from afdaemon.control.belief import Rules, advise
+    from afdaemon.control.belief import advise
     from afdaemon.control.fast_profile import FAST
-    from afdaemon.models.train_defocus import Moves
 
-    rules = Rules(sure=FAST.sure, fewest_readings=FAST.fewest_readings, probe_dof=FAST.probe_dof)
-    advice = advise(mass, count, rules)
-    return Moves(step_dof=advice.step_dof, found=advice.found)
+    return advise(mass, count, FAST)
 
 
 def measured(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.control.fast_profile import FastProfile
 from afdaemon.models.defocus_state import AXIS_DOF
 
 Array = NDArray[np.float64]
@@ -23,15 +24,6 @@ _HERE = (np.abs(AXIS_DOF) <= _CLOSE_DOF).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """`sure`: probability of being within 1 DoF at which to stop. `probe_dof`: how far to step aside to tell sides."""
-
-    sure: float = 0.9
-    fewest_readings: int = 3
-    probe_dof: float = 4.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
     """For each belief, (n,): the step in DoF, the probability of being within 1 DoF, and whether to stop."""
 
@@ -40,7 +32,7 @@ class Advice:
     found: NDArray[np.bool_]
 
 
-def advise(mass: NDArray[np.float32], count: NDArray[np.int64], rules: Rules) -> Advice:
+def advise(mass: NDArray[np.float32], count: NDArray[np.int64], rules: FastProfile) -> Advice:
     """What beliefs (n, 161) after so many readings (n,) advise.
 
     The step leads to where most probability lies around. Where that is here already, but not surely, it leads aside:

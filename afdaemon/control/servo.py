@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.control.belief import Rules, advise
+from afdaemon.control.belief import advise
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits
 from afdaemon.control.values import Reading
@@ -95,11 +95,6 @@ def acnet_law(propose: Propose) -> StepLaw:
 
 def defocus_law(believe: Believe, profile: FastProfile) -> FocusLaw:
     """The fast procedure's law: what the defocus network believes of the readings, as a move."""
-    rules = Rules(
-        sure=profile.sure,
-        fewest_readings=profile.fewest_readings,
-        probe_dof=profile.probe_dof,
-    )
 
     def law(newest_first: Sequence[Reading]) -> Proposal:
         unit_um = dof_um(newest_first[0].magnification, 1e-3 * profile.alpha_mrad)
@@ -110,7 +105,7 @@ def defocus_law(believe: Believe, profile: FastProfile) -> FocusLaw:
             log_error=[math.log(reading.expected_error) for reading in newest_first],
             calibrated=profile.calibrated,
         )
-        told = advise(mass[None], np.array([len(newest_first)]), rules)
+        told = advise(mass[None], np.array([len(newest_first)]), profile)
         return Proposal(step_um=float(told.step_dof[0]) * unit_um, at_focus=float(told.at_focus[0]))
 
     return law

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from afdaemon.control.belief import Advice, Rules, advise
+from afdaemon.control.belief import Advice, advise
+from afdaemon.control.fast_profile import FAST, FastProfile
 from afdaemon.models.defocus_state import AXIS_DOF, BINS
 
-RULES = Rules()
 distances = st.floats(-150.0, 150.0)
 
 
@@ -23,7 +23,7 @@ def belief(*peaks: tuple[float, float], spread: float = 0.1) -> NDArray[np.float
     return np.asarray(mass[None] / mass.sum(), np.float32)
 
 
-def advice(mass: NDArray[np.float32], count: int = 2, rules: Rules = RULES) -> Advice:
+def advice(mass: NDArray[np.float32], count: int = 2, rules: FastProfile = FAST) -> Advice:
     return advise(mass, np.array([count]), rules)
 
 
@@ -47,7 +47,7 @@ def test_of_two_peaks_the_likelier_is_gone_to_not_what_lies_between(
 @given(place=st.floats(-0.8, 0.8))
 def test_a_first_reading_near_focus_leads_aside(place: float) -> None:
     (step,) = advice(belief((place, 1.0)), count=1).step_dof
-    assert abs(step) == RULES.probe_dof
+    assert abs(step) == FAST.probe_dof
 
 
 @given(place=distances, count=st.integers(1, 12), sure=st.floats(0.5, 0.99))
@@ -55,7 +55,7 @@ def test_it_stops_only_when_sure_and_after_enough_readings(
     place: float, count: int, sure: float
 ) -> None:
     mass = belief((place, 1.0))
-    rules = Rules(sure=sure)
+    rules = FastProfile(sure=sure)
     told = advice(mass, count, rules)
     within = float(mass[0][np.abs(AXIS_DOF) <= 1.0].sum())
     assert told.at_focus[0] == pytest.approx(within, abs=1e-5)
@@ -65,7 +65,7 @@ def test_it_stops_only_when_sure_and_after_enough_readings(
 @given(places=st.lists(distances, min_size=1, max_size=5), count=st.integers(1, 9))
 def test_many_are_told_as_one_by_one(places: list[float], count: int) -> None:
     masses = [belief((place, 1.0)) for place in places]
-    together = advise(np.concatenate(masses), np.full(len(places), count), RULES)
+    together = advise(np.concatenate(masses), np.full(len(places), count), FAST)
     alone = [advice(mass, count) for mass in masses]
     assert np.allclose(together.step_dof, [one.step_dof[0] for one in alone])
     assert np.allclose(together.at_focus, [one.at_focus[0] for one in alone])

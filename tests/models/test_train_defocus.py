@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from afdaemon.control.belief import Rules, advise
+from afdaemon.control.belief import advise
+from afdaemon.control.fast_profile import FastProfile
 from afdaemon.models import train_defocus
 from afdaemon.models.defocus_net import DefocusNet, load_defocus
 from afdaemon.models.errors import WeightsError
@@ -33,8 +34,7 @@ def bank(scenes: int = 40, seed: int = 1) -> DefocusBank:
 
 
 def decide(mass: np.ndarray, count: np.ndarray) -> Moves:
-    told = advise(mass, count, Rules(sure=0.8))
-    return Moves(step_dof=told.step_dof, found=told.found)
+    return advise(mass, count, FastProfile(sure=0.8))
 
 
 def test_a_little_training_finds_the_focus_of_unseen_scenes() -> None:
