@@ -104,17 +104,7 @@ class Judge:
     async def read(self, frame: Frame) -> Reading:
         """What a frame tells. Raises `ModelError`."""
         verdict, bands = await self._in_thread(lambda: self._look(frame))
-        return Reading(
-            wd_um=frame.wd_um,
-            magnification=frame.magnification,
-            score=verdict.score,
-            variance=verdict.variance,
-            entropy=verdict.entropy,
-            saturated=verdict.saturated,
-            expected_error=verdict.expected_error,
-            bands=bands,
-            doubt=verdict.doubt,
-        )
+        return reading_of(frame.wd_um, frame.magnification, verdict, bands)
 
     async def score_file(self, data: bytes, magnification: float) -> Judged:
         """Judge the bytes of a PNG, TIFF or JPEG file. Raises `ImageError` or another `ModelError`."""
@@ -140,6 +130,23 @@ class Judge:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def reading_of(
+    wd_um: float, magnification: float, verdict: Verdict, bands: tuple[float, ...]
+) -> Reading:
+    """What a frame that was taken there told, in control's words."""
+    return Reading(
+        wd_um=wd_um,
+        magnification=magnification,
+        score=verdict.score,
+        variance=verdict.variance,
+        entropy=verdict.entropy,
+        saturated=verdict.saturated,
+        expected_error=verdict.expected_error,
+        bands=bands,
+        doubt=verdict.doubt,
+    )
 
 
 def load_networks(settings: ModelSettings, fast: FastProfile = FAST) -> Networks:

@@ -61,16 +61,16 @@ def under_way(now: s.Progress) -> s.Job:
 
 def ended(result: JobResult, hashes: Mapping[str, str]) -> s.Job:
     """A job that has just ended."""
-    job = _concluded(result.job_id, result.outcome, result.trace, hashes, result.seconds)
-    return job.model_copy(update={"profile": result.profile})
+    return _concluded(
+        result.job_id, result.profile, result.outcome, result.trace, hashes, result.seconds
+    )
 
 
 def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:
     """A job of the past, as the journal knows it."""
     trace = tuple(_trace(steps))
     if record.outcome is not None:
-        job = _concluded(record.job_id, record.outcome, trace, {}, seconds=0.0)
-        return job.model_copy(update={"profile": record.rules.name})
+        return _concluded(record.job_id, record.rules.name, record.outcome, trace, {}, seconds=0.0)
     return s.Job(
         job=record.job_id,
         profile=record.rules.name,
@@ -112,6 +112,7 @@ def limits(present: Limits) -> s.Limits:
 
 def _concluded(
     job_id: str,
+    profile: str,
     outcome: Outcome,
     trace: Iterable[TracePoint],
     hashes: Mapping[str, str],
@@ -120,6 +121,7 @@ def _concluded(
     used = outcome.readings
     return s.Job(
         job=job_id,
+        profile=profile,
         state=_STATES.get(outcome.reason, s.JobState.FAILED),
         converged=outcome.converged,
         reason=outcome.reason.value,

@@ -25,10 +25,12 @@ from afdaemon.control.values import (
     Reading,
     Started,
 )
+from afdaemon.judge import reading_of
 from afdaemon.models.scorer import FocusScorer
 from afdaemon.models.spectrum import frame_bands
 from afdaemon.sim.conditions import Condition, instrument
 from afdaemon.sim.optics import depth_of_focus_um
+from afdaemon.sim.scenes import log_uniform
 from afdaemon.sim.settings import (
     WD_UM,
     ColumnSettings,
@@ -87,13 +89,13 @@ def tasks(
     names = [*DRAWN, *(["micrograph"] if micrographs else [])]
     for number in range(count):
         name = names[number % len(names)]
-        magnification = round(_log(rng, *MAGNIFICATIONS))
+        magnification = round(log_uniform(rng, MAGNIFICATIONS))
         if name == "gold_nanoparticles":
-            magnification = round(_log(rng, _GOLD_FROM, MAGNIFICATIONS[1]))
+            magnification = round(log_uniform(rng, (_GOLD_FROM, MAGNIFICATIONS[1])))
         if name == "micrograph":
             name = f"image:{micrographs[int(rng.integers(len(micrographs)))]}"
             magnification = MICROGRAPHS_AT
-        off = _log(rng, 1.0 / angle_factor, angle_factor)
+        off = log_uniform(rng, (1.0 / angle_factor, angle_factor))
         yield Task(
             settings=_instrument(name, magnification, reach_dof, rng),
             assumed_alpha_mrad=ALPHA_MRAD * off,
@@ -124,16 +126,12 @@ def _instrument(
             drift_um_per_min=float(rng.uniform(-0.5, 0.5)) * dof_um,
         ),
         detector=DetectorSettings(
-            current_pa=_log(rng, 15.0, 400.0),
-            contrast=_log(rng, 0.5, 1.5),
-            read_noise=_log(rng, 0.5, 12.0),
+            current_pa=log_uniform(rng, (15.0, 400.0)),
+            contrast=log_uniform(rng, (0.5, 1.5)),
+            read_noise=log_uniform(rng, (0.5, 12.0)),
         ),
         scan=ScanSettings(charging=float(rng.uniform(0.0, 0.3))),
     )
-
-
-def _log(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def play(task: Task, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: FocusLaw) -> Run:
@@ -207,15 +205,6 @@ async def _converse(
 
 
 def _reading(shot: Shot, scorer: FocusScorer) -> Reading:
-    said = scorer.score(shot.pixels, float(shot.magnification))
-    return Reading(
-        wd_um=shot.wd_um,
-        magnification=float(shot.magnification),
-        score=said.score,
-        variance=said.variance,
-        entropy=said.entropy,
-        saturated=said.saturated,
-        expected_error=said.expected_error,
-        bands=frame_bands(shot.pixels),
-        doubt=said.doubt,
-    )
+    magnification = float(shot.magnification)
+    said = scorer.score(shot.pixels, magnification)
+    return reading_of(shot.wd_um, magnification, said, frame_bands(shot.pixels))

@@ -14,6 +14,7 @@ differ in. Distances are in depths of focus (DoF), which makes them independent 
 u = -2 ln(b / b0) is AENet's estimate of the blur (see `afdaemon.models.aenet`).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from afdaemon.models.preprocess import SAMPLING_WIDTH_PX
 from afdaemon.models.spectrum import BANDS
 
 _PICTURE_UM = 127_000.0
+_LEAST_SCORE = 0.01
 READINGS = 4
 BINS = 161
 REACH_DOF = 200.0
@@ -59,6 +61,12 @@ def dof_um(magnification: float, alpha_rad: float) -> float:
     ASSUMED: magnification refers to a picture 127 mm wide.
     """
     return 2.0 * _PICTURE_UM / (SAMPLING_WIDTH_PX * magnification * alpha_rad)
+
+
+def u_of(score: float) -> float:
+    """AENet's estimate of the blur, -2 ln(b / b0), that its score came from."""
+    kept = min(max(score, _LEAST_SCORE), 9.0 - _LEAST_SCORE)
+    return math.log(kept / (9.0 - kept))
 
 
 def encode(seen: Histories) -> NDArray[np.float32]:

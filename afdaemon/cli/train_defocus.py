@@ -92,8 +92,8 @@ def measured(
     """`count` scenes, each imaged at `DISTANCES_DOF` on either side, with spectra and AENet's answers."""
     import numpy as np
 
-    from afdaemon.control.servo import u_of
     from afdaemon.evaluate.judging import drawn
+    from afdaemon.models.defocus_state import u_of
     from afdaemon.models.preprocess import to_unit
     from afdaemon.models.spectrum import band_powers
     from afdaemon.models.train_defocus import DISTANCES_DOF, DefocusBank

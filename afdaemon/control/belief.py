@@ -35,8 +35,8 @@ class Advice:
 def advise(mass: NDArray[np.float32], count: NDArray[np.int64], rules: FastProfile) -> Advice:
     """What beliefs (n, 161) after so many readings (n,) advise.
 
-    The step leads to where most probability lies around. Where that is here already, but not surely, it leads aside:
-    two frames at the same place say no more than one.
+    The step leads to where most probability lies around. Where that is here already after the first reading, it leads
+    aside: a second frame at the same place would not tell the sides either.
     """
     at_focus = np.asarray(mass @ _HERE, np.float64)
     around = mass @ _AROUND.T

@@ -16,10 +16,8 @@ from afdaemon.control.belief import advise
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits
 from afdaemon.control.values import Reading
-from afdaemon.models.defocus_state import dof_um
+from afdaemon.models.defocus_state import dof_um, u_of
 from afdaemon.models.state import a_max_um
-
-_LEAST_SCORE = 0.01
 
 StepLaw = Callable[[Sequence[Reading]], float]
 """Readings (1 .. 20, newest first) -> step in um; called between two readings, so it must be quick.
@@ -109,12 +107,6 @@ def defocus_law(believe: Believe, profile: FastProfile) -> FocusLaw:
         return Proposal(step_um=float(told.step_dof[0]) * unit_um, at_focus=float(told.at_focus[0]))
 
     return law
-
-
-def u_of(score: float) -> float:
-    """AENet's estimate of the blur, -2 ln(b / b0), that its score came from."""
-    kept = min(max(score, _LEAST_SCORE), 9.0 - _LEAST_SCORE)
-    return math.log(kept / (9.0 - kept))
 
 
 def target_um(wd_um: float, step_um: float, magnification: float, limits: Limits) -> float:

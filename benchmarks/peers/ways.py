@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from afdaemon.models.classical import normalised_variance, tenengrad
+from afdaemon.models.preprocess import FloatImage, to_unit
+
 Pixels = NDArray[np.uint8]
 Look = Callable[[float], Pixels]
 """Goes to a WD (um) and returns the frame seen there."""
@@ -35,23 +38,10 @@ class Window:
         )
 
 
-def normalised_variance(pixels: Pixels) -> float:
-    """Variance over mean."""
-    image = pixels.astype(np.float64)
-    return float(image.var() / max(image.mean(), 1e-6))
-
-
-def tenengrad(pixels: Pixels) -> float:
-    """Mean squared Sobel gradient of the frame, smoothed a little first."""
-    image = cv2.GaussianBlur(pixels.astype(np.float32), (0, 0), 1.0)
-    across, down = cv2.Sobel(image, cv2.CV_32F, 1, 0), cv2.Sobel(image, cv2.CV_32F, 0, 1)
-    return float(np.mean(np.square(across) + np.square(down)))
-
-
 def brent(look: Look, window: Window) -> float:
     """Brent's search for the maximum of the normalised variance, as in Micro-Manager's OughtaFocus."""
     found = minimize_scalar(
-        lambda wd_um: -normalised_variance(look(float(wd_um))),
+        lambda wd_um: -normalised_variance(to_unit(look(float(wd_um)))),
         bounds=window.ends_um,
         method="bounded",
         options={"xatol": 0.5 * window.dof_um},
@@ -85,12 +75,16 @@ def grid(look: Look, window: Window, points: int = 11) -> float:
     def sweep(low_um: float, high_um: float) -> tuple[float, float, float]:
         """The best place and its neighbours."""
         places = np.linspace(low_um, high_um, points)
-        best = int(np.argmax([tenengrad(look(float(wd_um))) for wd_um in places]))
+        best = int(np.argmax([tenengrad(_smoothed(look(float(wd_um)))) for wd_um in places]))
         below, above = max(best - 1, 0), min(best + 1, points - 1)
         return float(places[best]), float(places[below]), float(places[above])
 
     _, low_um, high_um = sweep(*window.ends_um)
     return sweep(low_um, high_um)[0]
+
+
+def _smoothed(pixels: Pixels) -> FloatImage:
+    return np.asarray(cv2.GaussianBlur(to_unit(pixels), (0, 0), 1.0), np.float32)
 
 
 WAYS: Mapping[str, Callable[[Look, Window], float]] = {
