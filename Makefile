@@ -20,7 +20,7 @@ demo: $(STAMP)
 	$(BIN)/afdaemon demo --report runs/demo.html
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --max-worker-restart 0
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

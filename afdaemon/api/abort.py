@@ -34,7 +34,13 @@ class AbortDoor:
             raise
 
     def start(self, answer: Callable[[Sequence[bytes]], bytes]) -> Future[None]:
-        """Answer messages in a thread. The future ends with the thread, and has its error."""
+        """Answer messages in a thread. The future ends with the thread, and has its error.
+
+        Raises:
+            RuntimeError: started before; two threads on one socket would end the process.
+        """
+        if self._thread is not None:
+            raise RuntimeError("the abort socket is already answered; open doors anew")
         finished: Future[None] = Future()
         finished.set_running_or_notify_cancel()
         stopped: zmq.Socket[Any] = self._context.socket(zmq.PAIR)

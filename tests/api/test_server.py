@@ -233,12 +233,19 @@ async def test_tcp_beside_ipc(folder: Path, free_ports: int) -> None:
     address = f"tcp://127.0.0.1:{free_ports}"
     with ExitStack() as stack:
         doors = opened(stack, str(folder), address, insecure=True)
-        for place in (address, str(folder)):
-            async with fake_daemon(doors, instance="i-2"), AsyncClient(place) as client:
-                assert (await client.autofocus()).converged
-                assert (await client.abort()).job is None
+        async with fake_daemon(doors, instance="i-2"):
+            for place in (address, str(folder)):
+                async with AsyncClient(place) as client:
+                    assert (await client.autofocus()).converged
+                    assert (await client.abort()).job is None
         with pytest.raises(BusyError, match="another program already listens on tcp"):
             opened(stack, str(folder / "other"), address, insecure=True)
+
+
+async def test_doors_are_served_once(backend: FakeBackend, doors: Doors) -> None:
+    """Two threads on one abort socket would end the process."""
+    with pytest.raises(RuntimeError, match="already answered"):
+        await doors.serve(backend)
 
 
 @pytest.fixture
