@@ -226,6 +226,15 @@ class FastSettings(Section):
         4.0, ge=1.0, le=50.0, description="how far it steps aside where it can't tell the sides"
     )
     most_step_dof: float = Field(150.0, ge=1.0, le=10_000.0, description="no step is longer")
+    far_dof: float = Field(
+        90.0, ge=10.0, le=200.0, description="a focus farther away can't be told where it is"
+    )
+    stride_dof: float = Field(
+        150.0, ge=1.0, le=1000.0, description="stride of the search then; half of it uncalibrated"
+    )
+    most_search_readings: int = Field(
+        200, ge=0, le=10_000, description="most readings of that search"
+    )
     fail_score: ScoreValue = Field(3.0, description="no success with a score below this")
     agreed_drop: ScoreValue = Field(
         2.0, description="nor with one so much below the best seen elsewhere"

@@ -1,7 +1,7 @@
 """Batches for training AENet. Where the frames come from is handed in; nothing here knows a simulator."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -18,6 +18,8 @@ HALF_SCORE_RADIUS_PX = 4.0
 """Blur radius b0 at which the label has fallen to half (see docs: the truth that labels come from)."""
 
 _CLIP_PX = (0.4, 80.0)
+_MORE_NOISE = (5.0, 40.0)
+"""Spread of the noise, in grey levels, that a frame is shown with for the second time."""
 
 
 class Frames(Protocol):
@@ -62,10 +64,14 @@ FrameSource = Callable[[int], Iterator[Frames]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Network input (N, channels, H, W), float32; target u = -2 ln(b / b0), (N,), float32."""
+    """Network input (N, channels, H, W), float32; target u = -2 ln(b / b0), (N,), float32.
+
+    If `paired`, the second half shows the frames of the first once more, in their order, with more noise.
+    """
 
     x: Tensor
     target: Tensor
+    paired: bool = False
 
 
 def target_of(blur_px: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -90,26 +96,48 @@ def batch_of(several: Sequence[Frames]) -> Batch:
     return Batch(torch.from_numpy(np.stack(inputs)), torch.from_numpy(targets))
 
 
+def paired_batch_of(several: Sequence[Frames], rng: np.random.Generator) -> Batch:
+    """As `batch_of`, and each frame once more with independent noise of 5 to 40 grey levels on top."""
+    noisier = [_Noisier(frames, rng) for frames in several]
+    return replace(batch_of([*several, *noisier]), paired=True)
+
+
+class _Noisier:
+    """Frames as they would be with a faster scan."""
+
+    def __init__(self, frames: Frames, rng: np.random.Generator) -> None:
+        sigma = rng.uniform(*_MORE_NOISE, (len(frames.pixels), 1, 1)).astype(np.float32)
+        levels = frames.pixels + sigma * rng.standard_normal(frames.pixels.shape, np.float32)
+        self.pixels = np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+        self.magnification = frames.magnification
+        self.blur_px = frames.blur_px
+
+
 class FrameStream(IterableDataset[Batch]):
     """Endless batches of `sets_per_batch` sets of frames; every worker process draws its own."""
 
-    def __init__(self, source: FrameSource, seed: int, sets_per_batch: int) -> None:
+    def __init__(
+        self, source: FrameSource, seed: int, sets_per_batch: int, *, paired: bool
+    ) -> None:
         self._source, self._seed, self._per_batch = source, seed, sets_per_batch
+        self._paired = paired
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches without end."""
         info = get_worker_info()
         torch.set_num_threads(1)
-        stream = self._source(self._seed * 1000 + (info.id if info else 0))
+        seed = self._seed * 1000 + (info.id if info else 0)
+        stream, rng = self._source(seed), np.random.default_rng(seed)
         while True:
-            yield batch_of([next(stream) for _ in range(self._per_batch)])
+            several = [next(stream) for _ in range(self._per_batch)]
+            yield paired_batch_of(several, rng) if self._paired else batch_of(several)
 
 
 def batches(
-    source: FrameSource, *, seed: int, sets_per_batch: int, workers: int
+    source: FrameSource, *, seed: int, sets_per_batch: int, workers: int, paired: bool = False
 ) -> Iterator[Batch]:
-    """Endless batches, drawn by `workers` processes beside the training (0: in it)."""
-    return beside(FrameStream(source, seed, sets_per_batch), workers)
+    """Endless batches, drawn by `workers` processes beside the training (0: in it); see `paired_batch_of`."""
+    return beside(FrameStream(source, seed, sets_per_batch, paired=paired), workers)
 
 
 def beside(stream: IterableDataset[D], workers: int) -> Iterator[D]:

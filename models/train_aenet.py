@@ -26,7 +26,9 @@ TEACHER_CHANNELS = [0, 2]
 
 _CLOSE_SCORE = 0.5
 """Errors below count as squares, larger ones as they are: a frame that cannot be judged must not rule the rest."""
-_LOG_SHARE, _ERROR_SHARE = 0.3, 0.1
+_LOG_SHARE, _ERROR_SHARE, _NOISE_SHARE = 0.3, 0.1, 0.5
+_NOISE_MAY_CHANGE, _NOISE_MAY_WIN = 0.25, 0.1
+"""By how much noise may move a score before it costs, either way and upwards."""
 
 
 def loss_of_estimate(estimated: Estimate, target: Tensor) -> Tensor:
@@ -44,6 +46,17 @@ def loss_of_estimate(estimated: Estimate, target: Tensor) -> Tensor:
     )
 
 
+def loss_of_noise(score: Tensor) -> Tensor:
+    """What it costs that noise moves scores (2 N,) of a paired batch; twice where it lifts them.
+
+    A frame that noise makes better would let an autofocus prefer the worse frame.
+    """
+    calm, noisy = score.chunk(2)
+    change = noisy - calm
+    moved = torch.relu(change.abs() - _NOISE_MAY_CHANGE)
+    return (moved + torch.relu(change - _NOISE_MAY_WIN)).mean()
+
+
 def loss_on(
     device: torch.device, *, bf16: bool = True, teacher: nn.Module | None = None
 ) -> Callable[[AENetCompact, Batch], Tensor]:
@@ -57,6 +70,8 @@ def loss_on(
         x = batch.x.to(device, memory_format=torch.channels_last)
         estimated = _estimate_on(device, model, x, bf16=bf16)
         own = loss_of_estimate(estimated, batch.target.to(device))
+        if batch.paired:
+            own = own + _NOISE_SHARE * loss_of_noise(estimated.score)
         if teacher is None:
             return own
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):

@@ -25,7 +25,7 @@ from afdaemon.models.spectrum import BANDS
 Array = NDArray[np.float64]
 _Float = TypeVar("_Float", np.float32, np.float64)
 
-DISTANCES_DOF: Array = np.sinh(np.linspace(0.0, np.arcsinh(100.0), 18))
+DISTANCES_DOF: Array = np.sinh(np.linspace(0.0, np.arcsinh(200.0), 20))
 """Where scenes are measured, in true depths of focus; one side is enough, for blur is the same on both."""
 _FAR_DOF = float(DISTANCES_DOF[-1])
 _STEP = math.asinh(_FAR_DOF) / (len(DISTANCES_DOF) - 1)
@@ -63,7 +63,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
     explored_share: float = 0.3
-    starts_dof: tuple[float, ...] = (3.0, 20.0, 20.0, 75.0)
+    starts_dof: tuple[float, ...] = (3.0, 20.0, 20.0, 20.0, 75.0, 200.0)
     calibrated_share: float = 0.5
     angle_factor: float = 2.0
     seed: int = 1
@@ -71,7 +71,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, slots=True)
 class DefocusBank:
-    """Scenes at `DISTANCES_DOF`: spectra (s, 18, 18), AENet's u and the logarithm of its error (s, 18), float32."""
+    """Scenes at `DISTANCES_DOF`: spectra (s, 20, 18), AENet's u and the logarithm of its error (s, 20), float32."""
 
     bands: NDArray[np.float32]
     u: NDArray[np.float32]

@@ -164,6 +164,7 @@ def _trained(plan: _Plan, team: "Team") -> "Run[AENetCompact]":
         seed=stream_seed(settings.seed, step=run.step, rank=team.rank),
         sets_per_batch=max(1, settings.batch // _frames_of_a_set(recipe)),
         workers=plan.workers,
+        paired=True,
     )
     judges = list(dataset1_scenes(Part.VALIDATE, plan.judged_scenes, team=team))
     loss = train_aenet.loss_on(team.device, bf16=settings.bf16, teacher=teacher)

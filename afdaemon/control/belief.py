@@ -25,10 +25,11 @@ _HERE = (np.abs(AXIS_DOF) <= _CLOSE_DOF).astype(np.float32)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """For each belief, (n,): the step in DoF, the probability of being within 1 DoF, and whether to stop."""
+    """For each belief, (n,): the step in DoF, the probabilities of being within 1 DoF and far away, whether to stop."""
 
     step_dof: Array
     at_focus: Array
+    far: Array
     found: NDArray[np.bool_]
 
 
@@ -47,5 +48,6 @@ def advise(mass: NDArray[np.float32], count: NDArray[np.int64], rules: FastProfi
     return Advice(
         step_dof=np.where(aside, -side * rules.probe_dof, step),
         at_focus=at_focus,
+        far=np.asarray(mass @ (np.abs(AXIS_DOF) >= rules.far_dof).astype(np.float32), np.float64),
         found=(at_focus >= rules.sure) & (count >= rules.fewest_readings),
     )

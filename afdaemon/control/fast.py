@@ -1,20 +1,23 @@
 """The fast procedure: a belief about the defocus, and moves that follow it. Pure; see `machine` for the whole.
 
-Each reading makes the belief narrower. The job moves to where the focus most likely is, and stops where the belief is
+Where a frame shows hardly anything, the job looks around first: at the nearest place that it has not seen yet. Then
+each reading makes the belief narrower. The job moves to where the focus most likely is, and stops where the belief is
 sure that it stands in focus and AENet agrees. Two readings at a known distance tell how far the focus is and on which
 side; the third, there, verifies.
 """
 
-import math
 from dataclasses import replace
 
-from afdaemon.control import stop
+from afdaemon.control import search, stop
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.job_state import Answer, State, fail, go, read, succeed
 from afdaemon.control.servo import Proposal
-from afdaemon.control.values import Failed, Phase, Reason, TracePoint
+from afdaemon.control.values import Failed, Phase, ReadingKind, Reason, TracePoint
 from afdaemon.models.defocus_state import dof_um
 
+_PROBABLY = 0.5
+_BEYOND_HELP = 3
+"""After so many readings, all of them saturated, looking elsewhere would not help."""
 _SAME_PLACE_DOF = 0.05
 """A shorter step is not sent: a reading is taken where the instrument stands."""
 
@@ -30,15 +33,17 @@ def observe(state: State, rules: FastProfile) -> Answer:
     if state.phase is Phase.FINISH:
         return _verify(state, rules, here)
     proposal = state.belief([point.reading for point in reversed(state.trace)])
-    state = replace(state, proposal_um=proposal.step_um, at_focus=proposal.at_focus)
-    if not (math.isfinite(proposal.step_um) and math.isfinite(proposal.at_focus)):
+    state = replace(state, proposal=proposal)
+    if not proposal.is_finite:
         detail = f"the step law proposed {proposal.step_um} um"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
     if _is_found(state, rules, proposal):
-        return _settle(state, rules, here)
-    if len(state.trace) >= rules.most_readings:
+        return _settle(state, rules, proposal)
+    if _is_lost(rules, proposal, here):
+        return _search(state, rules, proposal)
+    if sum(point.kind is ReadingKind.SERVO for point in state.trace) >= rules.most_readings:
         return fail(state, _not_converged(state, rules))
-    return _move(state, rules, proposal.step_um)
+    return _move(replace(state, phase=Phase.SERVO), rules, proposal.step_um)
 
 
 def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
@@ -53,12 +58,37 @@ def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
     )
 
 
-def _settle(state: State, rules: FastProfile, here: TracePoint) -> Answer:
+def _is_lost(rules: FastProfile, proposal: Proposal, here: TracePoint) -> bool:
+    """Whether this frame does not tell where the focus is."""
+    return proposal.far > _PROBABLY or stop.is_flat([here], rules)
+
+
+def _search(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
+    """Look at the nearest place that was not seen yet."""
+    looks = sum(point.kind is ReadingKind.SEARCH for point in state.trace)
+    in_vain = len(state.trace) >= _BEYOND_HELP and stop.is_saturated(state.trace, rules)
+    stride_dof = rules.stride_dof if rules.calibrated else 0.5 * rules.stride_dof
+    place_um = search.nearest_unseen(
+        [point.wd_um for point in state.trace],
+        stride_um=stride_dof * _unit_um(state, rules),
+        first=proposal.step_um,
+        limits=state.limits,
+    )
+    if place_um is None or in_vain or looks >= rules.most_search_readings:
+        return fail(state, _not_converged(state, rules))
+    return go(state, Phase.SEARCH, place_um)
+
+
+def _unit_um(state: State, rules: FastProfile) -> float:
+    return dof_um(state.trace[-1].reading.magnification, 1e-3 * rules.alpha_mrad)
+
+
+def _settle(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
     """End here, unless a place seen before scored clearly higher."""
-    best = stop.best_seen(state.trace)
+    here, best = state.trace[-1], stop.best_seen(state.trace)
     if best.wd_um != here.wd_um and best.score > here.score + rules.settle_margin:
         return go(state, Phase.FINISH, best.wd_um)
-    return succeed(state, here, f"with a probability of {state.at_focus:.2f} within 1 DoF")
+    return succeed(state, here, f"with a probability of {proposal.at_focus:.2f} within 1 DoF")
 
 
 def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
@@ -68,7 +98,7 @@ def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
 
 
 def _move(state: State, rules: FastProfile, step_um: float) -> Answer:
-    unit_um = dof_um(state.trace[-1].reading.magnification, 1e-3 * rules.alpha_mrad)
+    unit_um = _unit_um(state, rules)
     most_um = rules.most_step_dof * unit_um
     target_um = state.limits.nearest(state.wd_um + min(max(step_um, -most_um), most_um))
     if abs(target_um - state.wd_um) < _SAME_PLACE_DOF * unit_um:

@@ -16,6 +16,10 @@ class FastProfile:
         most_readings: it gives up after so many.
         probe_dof: how far it steps aside where it cannot tell the sides.
         most_step_dof: no step is longer.
+    Search:
+        far_dof: a focus farther away than this cannot be told where it is;
+        stride_dof: then the job looks this far from where it has looked (half of it if the angle may be off);
+        most_search_readings: it gives up after so many looks.
     Verdict:
         fail_score: below it AENet does not agree that this is focus.
         agreed_drop: nor if it has seen a score higher by more than this, elsewhere.
@@ -34,6 +38,10 @@ class FastProfile:
     most_readings: int = 16
     probe_dof: float = 4.0
     most_step_dof: float = 150.0
+
+    far_dof: float = 90.0
+    stride_dof: float = 150.0
+    most_search_readings: int = 200
 
     fail_score: float = 3.0
     agreed_drop: float = 2.0
@@ -62,6 +70,9 @@ _ALLOWED: dict[str, tuple[float, float]] = {
     "most_readings": (1, 1000),
     "probe_dof": (1.0, 50.0),
     "most_step_dof": (1.0, 10_000.0),
+    "far_dof": (10.0, 200.0),
+    "stride_dof": (1.0, 1_000.0),
+    "most_search_readings": (0, 10_000),
     "fail_score": (0.0, 9.0),
     "agreed_drop": (0.0, 9.0),
     "settle_margin": (0.0, 9.0),

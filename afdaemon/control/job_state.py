@@ -7,7 +7,7 @@ from afdaemon.control import stop
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits
 from afdaemon.control.profile import PAPER, PaperProfile
-from afdaemon.control.servo import FocusLaw, StepLaw, no_belief
+from afdaemon.control.servo import FocusLaw, Proposal, StepLaw, no_belief
 from afdaemon.control.values import (
     Command,
     Conclude,
@@ -38,9 +38,8 @@ class State:
 
     `wd_um` is the last acknowledged WD. `trace` holds every reading in order; `memory_from` and
     `servo_from` say where in it the law's memory and the present attempt's servo readings begin.
-    `pending` is the command under way. `proposal_um` is the law's unclipped answer if the last step
-    asked it, and `at_focus` how sure the fast law was of standing in focus: with them a replay needs
-    no network.
+    `pending` is the command under way. `proposal` is the law's unclipped answer if the last step
+    asked it: with it a replay needs no network.
     """
 
     limits: Limits
@@ -56,8 +55,7 @@ class State:
     attempt: int = 0
     memory_from: int = 0
     servo_from: int = 0
-    proposal_um: float | None = None
-    at_focus: float | None = None
+    proposal: Proposal | None = None
     stopped: stop.Stop | None = None
     failure: Failed | None = None
 

@@ -22,8 +22,9 @@ The published procedure (afdaemon.control.paper):
               Below 3, or far below what it should confirm, the attempt has failed: SERVO once again
               from the best WD seen. If the start turns out to be as good, the job ends there.
 
-The fast procedure (afdaemon.control.fast) has no search:
+The fast procedure (afdaemon.control.fast):
 
+    SEARCH    Where a frame shows hardly anything, stride to the nearest place that was not seen yet.
     SERVO     The belief about the defocus says where to go; until it is sure that this is focus and
               the score agrees. That reading verifies.
     FINISH    Where a place seen before scored clearly higher, the job ends there, and verifies.
@@ -69,7 +70,9 @@ LEADS_TO: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = MappingProxyTyp
         ),
         (Phase.SEARCH, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.SERVO, Moved): frozenset({Phase.SERVO}),
-        (Phase.SERVO, Observed): frozenset({Phase.SERVO, Phase.FINISH, Phase.RESTORE, Phase.DONE}),
+        (Phase.SERVO, Observed): frozenset(
+            {Phase.SEARCH, Phase.SERVO, Phase.FINISH, Phase.RESTORE, Phase.DONE}
+        ),
         (Phase.SERVO, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.FINISH, Moved): frozenset({Phase.FINISH}),
         (Phase.FINISH, Observed): frozenset({Phase.FINISH, Phase.SERVO, Phase.RESTORE, Phase.DONE}),
@@ -95,7 +98,7 @@ def step(state: State, event: Event) -> tuple[State, tuple[Command, ...]]:
         raise IllegalEventError(f"{type(event).__name__} is not legal in phase {state.phase}")
     if not _answers(event, state.pending):
         raise IllegalEventError(f"{event} does not answer {state.pending}")
-    after, command = _react(replace(state, proposal_um=None, at_focus=None), event)
+    after, command = _react(replace(state, proposal=None), event)
     return replace(after, pending=command), (command,)
 
 

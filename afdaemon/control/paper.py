@@ -44,7 +44,7 @@ def _servo(state: State, rules: PaperProfile) -> Answer:
         return _finish(replace(state, stopped=stopped), rules)
     newest_first = [point.reading for point in reversed(state.trace[state.memory_from :])][:MEMORY]
     proposal_um = state.law(newest_first)
-    state = replace(state, proposal_um=proposal_um, phase=Phase.SERVO)
+    state = replace(state, proposal=servo.Proposal(step_um=proposal_um), phase=Phase.SERVO)
     if not math.isfinite(proposal_um):
         detail = f"the step law proposed {proposal_um} um"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))

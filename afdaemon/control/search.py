@@ -1,12 +1,15 @@
 """Coarse search: where to look for a first trace of focus.
 
+The fast procedure looks at the nearest place that it has not seen yet (`nearest_unseen`).
+
 The published stride is A_max(m) / 3: 400 um at low and 12 um at high magnification. A sweep walks
 from the start towards longer WD to the end of the range, then from the start towards shorter WD;
 the next sweep does the same with half the stride and leaves out what was read already.
 """
 
-from collections.abc import Iterator
-from itertools import islice
+import math
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
 
 from afdaemon.control.limits import Limits
 from afdaemon.control.profile import PaperProfile
@@ -52,3 +55,24 @@ def _spots(
                 if index not in seen:
                     seen.add(index)
                     yield wd_um
+
+
+def nearest_unseen(
+    seen_um: Sequence[float], *, stride_um: float, first: float, limits: Limits
+) -> float | None:
+    """The WD (um) nearest to the first of `seen_um` from which no reading is within half a stride, or None.
+
+    Places lie whole strides from there, and at both ends of the range. Of two as near, that to the side of `first`
+    (its sign) comes before the other.
+    """
+    start_um = seen_um[0]
+    side = math.copysign(1.0, first)
+    for strides in count(1):
+        places = [start_um + sign * strides * stride_um for sign in (side, -side)]
+        for place_um in places:
+            there_um = limits.nearest(place_um)
+            if min(abs(there_um - wd_um) for wd_um in seen_um) > 0.5 * stride_um:
+                return there_um
+        if not any(limits.within(place_um) for place_um in places):
+            return None
+    return None

@@ -29,10 +29,20 @@ it meant, and a zero step in its place would pass for patience.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A step in um, and the probability that the present WD is within 1 depth of focus of the best one."""
+    """What a law says: a step in um. The fast procedure's law also says how probable two things are.
+
+    `at_focus`: that the present WD is within 1 depth of focus of the best one; `far`: that it is so
+    far away that a frame shows hardly anything.
+    """
 
     step_um: float
-    at_focus: float
+    at_focus: float = 0.0
+    far: float = 0.0
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of it are numbers that can be acted on."""
+        return all(map(math.isfinite, (self.step_um, self.at_focus, self.far)))
 
 
 FocusLaw = Callable[[Sequence[Reading]], Proposal]
@@ -41,7 +51,7 @@ FocusLaw = Callable[[Sequence[Reading]], Proposal]
 
 def no_belief(_newest_first: Sequence[Reading]) -> Proposal:
     """The law of a job without the fast procedure's network: it proposes nothing."""
-    return Proposal(step_um=math.nan, at_focus=math.nan)
+    return Proposal(step_um=math.nan)
 
 
 class Believe(Protocol):
@@ -104,7 +114,11 @@ def defocus_law(believe: Believe, profile: FastProfile) -> FocusLaw:
             calibrated=profile.calibrated,
         )
         told = advise(mass[None], np.array([len(newest_first)]), profile)
-        return Proposal(step_um=float(told.step_dof[0]) * unit_um, at_focus=float(told.at_focus[0]))
+        return Proposal(
+            step_um=float(told.step_dof[0]) * unit_um,
+            at_focus=float(told.at_focus[0]),
+            far=float(told.far[0]),
+        )
 
     return law
 

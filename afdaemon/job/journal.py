@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from afdaemon.errors import ConfigError, JournalError, LimitError
 from afdaemon.job import records
 
 SCHEMA_VERSION = 1
+_ANSWER = [field.name for field in fields(Proposal)]
 BUSY_TIMEOUT_S = 1.0
 """How long to wait for another process that holds the file, e.g. a backup."""
 
@@ -45,15 +46,11 @@ CREATE TABLE IF NOT EXISTS steps (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalStep:
-    """What happened, what was to be done next, and the law's answer if it was asked.
-
-    That is a step (um), of the fast procedure's law also how sure it was of standing in focus.
-    """
+    """What happened, what was to be done next, and the law's answer if it was asked."""
 
     event: Event
     command: Command
-    proposal_um: float | None = None
-    at_focus: float | None = None
+    proposal: Proposal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +119,7 @@ class Journal:
 
     def append(self, job_id: str, number: int, entry: JournalStep) -> None:
         """Enter a job's step `number` (from 0). A conclusion closes the job with its outcome."""
-        answer = (entry.proposal_um, entry.at_focus)
-        proposal = None if entry.proposal_um is None else json.dumps(answer)
+        proposal = None if entry.proposal is None else json.dumps(astuple(entry.proposal))
         command = records.encode(entry.command)
         with self._transaction() as connection:
             connection.execute(
@@ -244,22 +240,25 @@ def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> JobRecord:
 
 
 def _step(row: sqlite3.Row) -> JournalStep:
-    answer = (None, None) if row["proposal"] is None else json.loads(row["proposal"])
-    proposal_um, at_focus = answer if isinstance(answer, list | tuple) else (answer, None)
     return JournalStep(
         event=records.decode_event(row["event"]),
         command=records.decode_command(row["command"]),
-        proposal_um=proposal_um,
-        at_focus=at_focus,
+        proposal=None if row["proposal"] is None else _proposal(json.loads(row["proposal"])),
     )
+
+
+def _proposal(kept: float | list[float | None]) -> Proposal:
+    """The law's answer; older journals hold less of it, a step alone or a step and one probability."""
+    numbers = dict(zip(_ANSWER, kept if isinstance(kept, list) else [kept], strict=False))
+    return Proposal(**{name: number for name, number in numbers.items() if number is not None})
 
 
 def _replay(record: JobRecord, steps: list[JournalStep]) -> list[JournalStep]:
     state = State(limits=record.limits, rules=record.rules, law=_no_law, belief=_no_belief)
     again: list[JournalStep] = []
     for number, entry in enumerate(steps):
-        if entry.proposal_um is not None:
-            state = _answering(state, entry.proposal_um, entry.at_focus)
+        if entry.proposal is not None:
+            state = _answering(state, entry.proposal)
         try:
             state, (command,) = step(state, entry.event)
         except IllegalEventError as error:
@@ -282,9 +281,6 @@ def _no_belief(_readings: object) -> Proposal:
     raise IllegalEventError("the journal holds no answer of the fast law here")
 
 
-def _answering(state: State, proposal_um: float, at_focus: float | None) -> State:
+def _answering(state: State, proposal: Proposal) -> State:
     """The state with laws that answer so."""
-    if at_focus is None:
-        return replace(state, law=lambda _readings: proposal_um)
-    proposal = Proposal(step_um=proposal_um, at_focus=at_focus)
-    return replace(state, belief=lambda _readings: proposal)
+    return replace(state, law=lambda _readings: proposal.step_um, belief=lambda _readings: proposal)

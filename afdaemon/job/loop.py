@@ -198,12 +198,7 @@ class Job:
     async def _advance(self, event: Event) -> Command:
         before = self._state
         self._state, (command,) = step(before, event)
-        entry = JournalStep(
-            event=event,
-            command=command,
-            proposal_um=self._state.proposal_um,
-            at_focus=self._state.at_focus,
-        )
+        entry = JournalStep(event=event, command=command, proposal=self._state.proposal)
         try:
             if self._is_journaled:
                 await asyncio.to_thread(self._bench.journal.append, self.job_id, self._steps, entry)

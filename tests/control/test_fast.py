@@ -175,23 +175,33 @@ def test_a_belief_that_is_no_number_ends_the_job(step_um: float) -> None:
 @given(
     steps=st.lists(st.floats(-1e7, 1e7) | st.just(0.0), min_size=16, max_size=16),
     sure=st.lists(st.floats(0.0, 1.0), min_size=16, max_size=16),
-    scores=st.lists(st.floats(0.0, 9.0), min_size=20, max_size=20),
+    far=st.lists(st.floats(0.0, 1.0), min_size=16, max_size=16),
+    scores=st.lists(st.floats(0.0, 9.0), min_size=40, max_size=40),
     width_um=st.floats(0.0, 3_000.0),
 )
 def test_whatever_the_belief_the_promises_hold(
-    steps: list[float], sure: list[float], scores: list[float], width_um: float
+    steps: list[float],
+    sure: list[float],
+    far: list[float],
+    scores: list[float],
+    width_um: float,
 ) -> None:
     """Inside the limits, at most so many readings, no step too long, and home unless it was verified."""
     limits = Limits(hard=Range(lo_um=START_UM - width_um, hi_um=START_UM + 2.0 * width_um))
-    law = answering(lambda r: (steps[len(r) - 1], sure[len(r) - 1]))
-    played = play(law, lambda wd, n: reading(wd, scores[n]), limits=limits)
-    assert len(played.visited) <= FAST.most_readings + 1
+
+    def law(newest_first: Sequence[Reading]) -> Proposal:
+        n = (len(newest_first) - 1) % 16
+        return Proposal(step_um=steps[n], at_focus=sure[n], far=far[n])
+
+    rules = replace(FAST, most_search_readings=8)
+    played = play(law, lambda wd, n: reading(wd, scores[n]), rules, limits)
+    assert len(played.visited) <= FAST.most_readings + 8 + 1
     assert played.outcome.readings.total == len(played.visited)
     if played.outcome.converged:
         assert played.outcome.wd_um == played.visited[-1]
         seen = dict(zip(played.visited, scores, strict=False))
         assert seen[played.visited[-1]] >= FAST.fail_score
-        if played.kinds[-1] is ReadingKind.SERVO:
+        if played.kinds[-1] is not ReadingKind.VERIFY:
             assert max(seen.values()) <= seen[played.visited[-1]] + FAST.settle_margin
     else:
         assert played.outcome.restored
@@ -227,3 +237,57 @@ def test_an_abort_on_the_way_leads_home() -> None:
 def test_numbers_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):
         FastProfile(**{name: value})  # type: ignore[arg-type]  # the names differ in type
+
+
+def sees_within(reach_um: float, best_um: float) -> FocusLaw:
+    """Knows where the focus is from within this distance, else that it is far."""
+
+    def law(newest_first: Sequence[Reading]) -> Proposal:
+        away_um = newest_first[0].wd_um - best_um
+        if abs(away_um) > reach_um:
+            return Proposal(step_um=60.0 * UNIT_UM, far=1.0)
+        return Proposal(step_um=-away_um, at_focus=float(abs(away_um) < UNIT_UM))
+
+    return law
+
+
+@given(
+    start_um=st.floats(5_000.0, 50_000.0),
+    best_um=st.floats(5_000.0, 50_000.0),
+    calibrated=st.booleans(),
+)
+def test_a_focus_anywhere_is_found_in_few_looks(
+    start_um: float, best_um: float, calibrated: bool
+) -> None:
+    """However far it is, if it can be seen from half a stride."""
+    rules = replace(FAST, calibrated=calibrated)
+    stride_um = rules.stride_dof * UNIT_UM * (1.0 if calibrated else 0.5)
+    law = sees_within(0.5 * stride_um + 0.001, best_um)
+    played = play(law, lambda wd, _: reading(wd, score_at(wd, best_um)), rules, start_um=start_um)
+    assert played.outcome.converged
+    assert abs(played.visited[-1] - best_um) <= UNIT_UM
+    looks = played.kinds.count(ReadingKind.SEARCH)
+    assert looks <= 2.0 * abs(start_um - best_um) / stride_um + 2.0
+    assert looks <= 45_000.0 / stride_um + 3.0
+
+
+def test_where_nothing_is_to_be_seen_the_search_ends_at_home() -> None:
+    law = sees_within(0.0, -1.0)
+    outcome = play(law, lambda wd, _: reading(wd, 0.3)).outcome
+    assert outcome.reason is Reason.NOT_FOUND
+    assert outcome.restored
+    assert 3 <= outcome.readings.search < 12
+
+
+def test_the_search_ends_when_its_looks_are_used() -> None:
+    rules = replace(FAST, most_search_readings=2)
+    outcome = play(sees_within(0.0, -1.0), lambda wd, _: reading(wd, 0.3), rules).outcome
+    assert outcome.readings.search == 2
+    assert outcome.restored
+
+
+def test_frames_that_are_all_white_are_not_searched_with() -> None:
+    law = sees_within(0.0, -1.0)
+    outcome = play(law, lambda wd, _: reading(wd, 0.3, saturated=0.9)).outcome
+    assert outcome.reason is Reason.SATURATED
+    assert outcome.readings.total == 3

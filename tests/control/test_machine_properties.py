@@ -178,7 +178,7 @@ def test_servo_steps_keep_to_the_action_limit(run: Run) -> None:
     for event in run.events:
         state, (command,) = step(state, event)
         if isinstance(command, MoveWd):
-            if state.proposal_um is not None and state.phase is Phase.SERVO:
+            if state.proposal is not None and state.phase is Phase.SERVO:
                 assert abs(command.wd_um - here) <= most_um
             here = command.wd_um
 

@@ -69,7 +69,7 @@ def write_job(
     written: list[JournalStep] = []
     for number in range(until):
         state, (command,) = step(state, event)
-        entry = JournalStep(event=event, command=command, proposal_um=state.proposal_um)
+        entry = JournalStep(event=event, command=command, proposal=state.proposal)
         journal.append(job_id, number, entry)
         written.append(entry)
         if isinstance(command, Conclude):
@@ -94,8 +94,7 @@ def write_fast_job(journal: Journal, law: FocusLaw) -> list[JournalStep]:
         entry = JournalStep(
             event=event,
             command=command,
-            proposal_um=state.proposal_um,
-            at_focus=state.at_focus,
+            proposal=state.proposal,
         )
         journal.append("job-1", len(written), entry)
         written.append(entry)
@@ -113,7 +112,7 @@ def test_a_fast_job_replays_with_its_beliefs(journal: Journal) -> None:
         return Proposal(step_um=step_um / 3.0, at_focus=1.0 / (1.0 + abs(step_um)))
 
     written = write_fast_job(journal, law)
-    assert sum(entry.at_focus is not None for entry in written) > 3
+    assert sum(entry.proposal is not None for entry in written) > 3
     assert journal.replay("job-1") == journal.steps("job-1") == written
     record = journal.find("job-1")
     assert record is not None
@@ -184,7 +183,7 @@ def test_a_job_replays_to_the_same_commands_without_its_law(
 ) -> None:
     written = write_job(journal, law=lambda _readings: proposal_um)
     assert repr(journal.replay("job-1")) == repr(written)
-    assert any(entry.proposal_um is not None for entry in written)
+    assert any(entry.proposal is not None for entry in written)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_runs_stand_where_their_moves_lead() -> None:
     runs.move(np.full(CONFIG.runs, 2.5))
     assert np.allclose(runs.defocus_dof - before, 2.5)
     runs.move(np.full(CONFIG.runs, 1e6))
-    assert np.allclose(runs.true_dof, 100.0)
+    assert np.allclose(runs.true_dof, DISTANCES_DOF[-1])
     assert set(runs.count) == {1}
     runs.read()
     assert np.allclose(runs.seen().wd_dof[:, 0], runs.defocus_dof)

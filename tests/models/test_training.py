@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from afdaemon.models import train_acnet, train_aenet
 from afdaemon.models.aenet import LOG_ERROR_RANGE, AENetCompact, Estimate
-from afdaemon.models.data import Batch, batch_of, batches, score_of, target_of
+from afdaemon.models.data import Batch, batch_of, batches, paired_batch_of, score_of, target_of
 from afdaemon.models.policy import load_policy
 from afdaemon.models.scorer import load_scorer
 from afdaemon.models.state import a_max_um
@@ -49,7 +49,7 @@ def train_small() -> tuple[AENetCompact, list[float]]:
         begin(AENetCompact((8, 8, 8, 8, 8)), SMALL, CPU),
         SMALL,
         train_aenet.loss_on(CPU, bf16=False),
-        batches(striped, seed=1, sets_per_batch=2, workers=0),
+        batches(striped, seed=1, sets_per_batch=2, workers=0, paired=True),
         on_progress=lambda p: losses.append(p.loss),
     )
     return model, losses
@@ -65,6 +65,25 @@ def test_aenet_learns_and_repeats_itself(tmp_path: Path) -> None:
     train_aenet.save(model, path, settings=SMALL, data={}, metrics={}, seconds=1.0)
     frame = next(striped(3)).pixels[0]
     assert 0.0 <= load_scorer("cpu", weights=path).score(frame, 1e3).score <= 9.0
+
+
+def test_a_paired_batch_shows_every_frame_again_with_more_noise() -> None:
+    stripes = next(striped(1))
+    batch = paired_batch_of([stripes], np.random.default_rng(1))
+    assert batch.paired
+    assert torch.equal(batch.x[:4], batch_of([stripes]).x)
+    assert torch.equal(batch.target[:4], batch.target[4:])
+    taken_away = batch.x[:, 1].abs().mean(dim=(1, 2))
+    assert (taken_away[4:] > taken_away[:4]).all()
+
+
+def test_noise_that_lifts_a_score_costs_most_and_a_little_nothing() -> None:
+    cost = [
+        float(train_aenet.loss_of_noise(torch.tensor([4.0, 4.0 + change])))
+        for change in (-1.0, -0.1, 0.0, 0.1, 1.0)
+    ]
+    assert cost[1:4] == [0.0, 0.0, 0.0]
+    assert 0.0 < cost[0] < cost[4]
 
 
 def test_targets_follow_the_label_curve() -> None:
