@@ -59,6 +59,25 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where runs start: within `reach_dof` of the focus, or (None) anywhere in the range.
+
+    The assumed convergence angle is off by up to `angle_factor` to either side. Without a `magnification` each run has
+    one of its own.
+    """
+
+    reach_dof: float | None
+    angle_factor: float = 1.0
+    magnification: int | None = None
+
+    @property
+    def named(self) -> str:
+        """In words."""
+        where = "anywhere" if self.reach_dof is None else f"+-{self.reach_dof:g} DoF"
+        return where if self.magnification is None else f"{where}, {self.magnification}x"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """How one job went. Distances in true depths of focus (DoF) of the moment when it ended."""
 
@@ -67,6 +86,7 @@ class Run:
     converged: bool
     reason: str
     readings: int
+    looks: int
     score: float | None
     start_dof: float
     end_dof: float
@@ -78,36 +98,41 @@ class Run:
         return self.end_dof <= max(1.0, 2.0 / self.dof_um)
 
 
-def tasks(
-    count: int, reach_dof: float, angle_factor: float, micrographs: Sequence[Path], *, seed: int
-) -> Iterator[Task]:
-    """Instruments, each with a specimen, magnification, noise, drift, lag and astigmatism of its own.
-
-    They start within `reach_dof` of the focus; the assumed angle is off by up to `angle_factor` to either side.
-    """
+def tasks(count: int, start: Start, micrographs: Sequence[Path], *, seed: int) -> Iterator[Task]:
+    """Instruments, each with a specimen, magnification, noise, drift, lag and astigmatism of its own."""
     rng = np.random.default_rng(seed)
-    names = [*DRAWN, *(["micrograph"] if micrographs else [])]
+    names = _specimens(start, micrographs)
     for number in range(count):
         name = names[number % len(names)]
-        magnification = round(log_uniform(rng, MAGNIFICATIONS))
-        if name == "gold_nanoparticles":
+        magnification = start.magnification or round(log_uniform(rng, MAGNIFICATIONS))
+        if name == "gold_nanoparticles" and start.magnification is None:
             magnification = round(log_uniform(rng, (_GOLD_FROM, MAGNIFICATIONS[1])))
         if name == "micrograph":
             name = f"image:{micrographs[int(rng.integers(len(micrographs)))]}"
             magnification = MICROGRAPHS_AT
-        off = log_uniform(rng, (1.0 / angle_factor, angle_factor))
+        off = log_uniform(rng, (1.0 / start.angle_factor, start.angle_factor))
         yield Task(
-            settings=_instrument(name, magnification, reach_dof, rng),
+            settings=_instrument(name, magnification, start.reach_dof, rng),
             assumed_alpha_mrad=ALPHA_MRAD * off,
         )
 
 
+def _specimens(start: Start, micrographs: Sequence[Path]) -> list[str]:
+    """What shows detail at that magnification."""
+    if start.magnification is None:
+        return [*DRAWN, *(["micrograph"] if micrographs else [])]
+    return [n for n in DRAWN if n != "gold_nanoparticles" or start.magnification >= _GOLD_FROM]
+
+
 def _instrument(
-    name: str, magnification: int, reach_dof: float, rng: np.random.Generator
+    name: str, magnification: int, reach_dof: float | None, rng: np.random.Generator
 ) -> InstrumentSettings:
     dof_um = depth_of_focus_um(magnification, 1e-3 * ALPHA_MRAD)
     focus_um = float(rng.uniform(9_000.0, 15_000.0))
-    away_um = float(rng.uniform(-1.0, 1.0)) * reach_dof * dof_um
+    if reach_dof is None:
+        away_um = float(rng.uniform(WD_UM.low, WD_UM.high)) - focus_um
+    else:
+        away_um = float(rng.uniform(-1.0, 1.0)) * reach_dof * dof_um
     if focus_um + away_um < WD_UM.low:
         away_um = -away_um
     turn, apart_um = rng.uniform(0.0, 2.0 * math.pi), float(rng.uniform(0.0, 2.0)) * dof_um
@@ -138,8 +163,14 @@ def play(task: Task, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: 
     """One job to its end."""
     world = World(task.settings, clock=ManualClock())
     outcome = asyncio.run(_converse(world, scorer, rules, law, belief))
-    used = outcome.readings.total
-    return _run_of(world.truth(), outcome.converged, outcome.reason.value, used, outcome.score)
+    return _run_of(
+        world.truth(),
+        outcome.converged,
+        outcome.reason.value,
+        outcome.readings.total,
+        outcome.readings.search,
+        outcome.score,
+    )
 
 
 def play_way(task: Task, way: Callable[[Look, Window], float], reach_dof: float) -> Run:
@@ -160,7 +191,7 @@ def play_way(task: Task, way: Callable[[Look, Window], float], reach_dof: float)
 
     world.command(way(look, window), world.magnification)
     asyncio.run(world.settle())
-    return _run_of(world.truth(), True, "focused", world.frames, None)
+    return _run_of(world.truth(), True, "focused", world.frames, 0, None)
 
 
 async def _seen(world: World) -> Shot:
@@ -168,7 +199,9 @@ async def _seen(world: World) -> Shot:
     return await world.expose()
 
 
-def _run_of(truth: Truth, converged: bool, reason: str, readings: int, score: float | None) -> Run:
+def _run_of(
+    truth: Truth, converged: bool, reason: str, readings: int, looks: int, score: float | None
+) -> Run:
     shown = truth.specimen.rsplit("/", 1)[-1]
     return Run(
         specimen=shown if truth.specimen.startswith("image:") else truth.specimen,
@@ -176,6 +209,7 @@ def _run_of(truth: Truth, converged: bool, reason: str, readings: int, score: fl
         converged=converged,
         reason=reason,
         readings=readings,
+        looks=looks,
         score=score,
         start_dof=abs(truth.start_wd_um - truth.focus_wd_um) / truth.dof_um,
         end_dof=abs(truth.wd_um - truth.focus_wd_um) / truth.dof_um,
