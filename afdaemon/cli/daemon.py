@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 
 from afdaemon import __version__
-from afdaemon.cli import api, bridge, config, dataset, demo, evaluate, score, serve, sim, train
+from afdaemon.cli import (
+    api,
+    bridge,
+    config,
+    dataset,
+    demo,
+    evaluate,
+    replay,
+    score,
+    serve,
+    sim,
+    train,
+)
 from afdaemon.cli.runner import run_app
 
 app = typer.Typer(
@@ -25,6 +37,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(sim.app, name="sim")
 app.command("score")(score.score)
+app.command("replay")(replay.replay)
 app.command("bridge")(bridge.bridge)
 
 

@@ -140,6 +140,15 @@ class Journal:
             with _readable(job_id):
                 return None if row is None else _record(connection, row)
 
+    def latest(self, count: int) -> list[JobRecord]:
+        """The last `count` jobs, newest first."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT * FROM jobs ORDER BY opened_utc DESC, rowid DESC LIMIT ?", (count,)
+            ).fetchall()
+            with _readable("listed"):
+                return [_record(connection, row) for row in rows]
+
     def steps(self, job_id: str) -> list[JournalStep]:
         """A job's steps in order; none if the job is unknown."""
         with self._transaction() as connection:

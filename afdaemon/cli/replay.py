@@ -1,0 +1,117 @@
+"""`afdaemon replay [JOB]`: a job out of the journal, step by step, every command reckoned again."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from afdaemon.errors import JobNotFound, UsageError
+
+if TYPE_CHECKING:
+    from afdaemon.control.servo import Proposal
+    from afdaemon.control.values import Command, Event
+    from afdaemon.job.journal import JobRecord, JournalStep
+
+_LISTED = 20
+
+
+def replay(
+    job: Annotated[
+        str | None, typer.Argument(help="the job's id; without it, the last jobs")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with the settings")] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="the journal, if it is not that of the settings")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per step")] = False,
+) -> None:
+    """Show a job step by step: what was seen, what the law said, what was done; and check each command again."""
+    from afdaemon.config import load
+    from afdaemon.job.journal import Journal
+
+    path = journal or load(config).settings.journal.path
+    if not path.is_file():
+        raise UsageError(
+            f"there is no journal at {path}", remedy="give its place with --journal or --config"
+        )
+    with closing(Journal(path)) as opened:
+        if job is None:
+            lines = [_listed(record) for record in opened.latest(_LISTED)]
+            typer.echo("\n".join(lines) or "no job is in the journal yet")
+            return
+        record = opened.find(job)
+        if record is None:
+            raise JobNotFound(
+                f"there is no job {job} in {path}", remedy="`afdaemon replay` lists them"
+            )
+        steps = opened.replay(job)
+    typer.echo("\n".join(map(_as_json, steps) if as_json else told(record, steps)))
+
+
+def told(record: "JobRecord", steps: Sequence["JournalStep"]) -> Iterator[str]:
+    """A job in lines."""
+    yield _listed(record)
+    yield f"limits {record.limits}"
+    for step in steps:
+        yield f"  {event_in_words(step.event):<62} {_answer(step.proposal)}{command_in_words(step.command)}"
+    yield f"all {len(steps)} commands follow again from what happened"
+
+
+def event_in_words(event: "Event") -> str:
+    """What happened."""
+    from afdaemon.control.values import Failed, Moved, Observed, Started
+
+    match event:
+        case Started():
+            return f"started at {event.wd_um:.1f} um, {event.magnification:g}x"
+        case Moved():
+            return f"arrived at {event.wd_um:.1f} um"
+        case Observed(reading=seen):
+            doubt = f", {seen.doubt}" if seen.doubt else ""
+            return f"read {seen.wd_um:.1f} um: score {seen.score:.2f} +- {seen.expected_error:.2f}{doubt}"
+        case Failed():
+            return f"failed: {event.reason.value} {event.detail}".rstrip()
+
+
+def command_in_words(command: "Command") -> str:
+    """What was to be done next."""
+    from afdaemon.control.values import Conclude, MoveWd, TakeReading
+
+    match command:
+        case MoveWd():
+            return f"go to {command.wd_um:.1f} um"
+        case TakeReading():
+            return f"read ({command.kind.value})"
+        case Conclude(outcome=end):
+            left = "unknown" if end.wd_um is None else f"{end.wd_um:.1f} um"
+            return f"end at {left}, {end.reason.value}: {end.detail}"
+
+
+def _answer(proposal: "Proposal | None") -> str:
+    if proposal is None:
+        return ""
+    return f"law: {proposal.step_um:+.1f} um, in focus {proposal.at_focus:.2f}, far {proposal.far:.2f}; "
+
+
+def _listed(record: "JobRecord") -> str:
+    if record.outcome is not None:
+        end = record.outcome.reason.value
+    else:
+        end = "interrupted" if record.interrupted else "not ended"
+    return f"{record.job_id}  {record.opened_utc:%Y-%m-%d %H:%M:%S}Z  {record.rules.name}  {end}"
+
+
+def _as_json(step: "JournalStep") -> str:
+    from dataclasses import asdict
+
+    from afdaemon.job import records
+
+    body = {
+        "event": json.loads(records.encode(step.event)),
+        "proposal": None if step.proposal is None else asdict(step.proposal),
+        "command": json.loads(records.encode(step.command)),
+    }
+    return json.dumps(body)

@@ -1,0 +1,113 @@
+"""`afdaemon replay`: a job is shown as it went, and nothing is shown that does not follow."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from afdaemon.cli.daemon import app
+from afdaemon.cli.runner import run_app
+from afdaemon.control.fast_profile import FAST
+from afdaemon.control.job_state import State
+from afdaemon.control.limits import Limits, Range
+from afdaemon.control.machine import step
+from afdaemon.control.servo import Proposal
+from afdaemon.control.values import Conclude, Event, Moved, MoveWd, Observed, Reading, Started
+from afdaemon.job.journal import Journal, JournalStep
+
+LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
+BEST_UM = 12_700.0
+
+
+def law(newest_first: Sequence[Reading]) -> Proposal:
+    away_um = newest_first[0].wd_um - BEST_UM
+    return Proposal(step_um=-0.9 * away_um, at_focus=1.0 / (1.0 + abs(away_um) / 700.0))
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """With one job of the fast procedure."""
+    path = tmp_path / "journal"
+    with closing(Journal(path)) as opened:
+        opened.open_job("job-1", request={}, limits=LIMITS, rules=FAST)
+        state = State(limits=LIMITS, law=lambda _: 0.0, rules=FAST, belief=law)
+        event: Event = Started(wd_um=12_000.0, magnification=700.0)
+        for number in range(100):
+            state, (command,) = step(state, event)
+            entry = JournalStep(event=event, command=command, proposal=state.proposal)
+            opened.append("job-1", number, entry)
+            match command:
+                case Conclude():
+                    return path
+                case MoveWd():
+                    event = Moved(wd_um=command.wd_um)
+                case _:
+                    score = 8.9 / (1.0 + ((state.wd_um - BEST_UM) / 640.0) ** 2)
+                    event = Observed(
+                        reading=Reading(
+                            wd_um=state.wd_um,
+                            magnification=700.0,
+                            score=score,
+                            variance=0.2,
+                            entropy=7.0,
+                        )
+                    )
+    raise AssertionError("the job does not end")
+
+
+def replay(*arguments: str) -> int:
+    return run_app(app, program="afdaemon", args=["replay", *arguments])
+
+
+def test_a_job_is_told_step_by_step(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replay("job-1", "--journal", str(journal)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "job-1" in lines[0]
+    assert "fast" in lines[0]
+    assert "focused" in lines[0]
+    assert "started at 12000.0 um, 700x" in lines[2]
+    assert "law: +630.0 um, in focus 0.50, far 0.00; go to 12630.0 um" in lines[3]
+    assert "focused" in lines[-2]
+    assert lines[-1] == f"all {len(lines) - 3} commands follow again from what happened"
+
+
+def test_the_same_as_json(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replay("job-1", "--json", "--journal", str(journal)) == 0
+    steps = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert steps[1]["proposal"] == {"step_um": 630.0, "at_focus": 0.5, "far": 0.0}
+    assert steps[-1]["command"]["outcome"]["converged"] is True
+
+
+def test_without_a_job_the_last_ones_are_listed(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(Journal(journal)) as opened:
+        opened.open_job("job-2", request={}, limits=LIMITS, rules=FAST)
+    assert replay("--journal", str(journal)) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("job-2")
+    assert first.endswith("not ended")
+    assert second.startswith("job-1")
+
+
+def test_a_journal_that_was_changed_is_found_out(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute("UPDATE steps SET proposal = '[631.0, 0.0, 0.0]' WHERE number = 1")
+    assert replay("job-1", "--journal", str(journal)) != 0
+    assert "step 1 replays to MoveWd(wd_um=12631.0)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["nine"], "no job nine in"), (["--journal", "/absent"], "no journal at")],
+)
+def test_what_is_not_there_is_said(
+    journal: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay("--journal", str(journal), *arguments) != 0
+    assert said in capsys.readouterr().err
