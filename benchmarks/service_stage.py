@@ -1,0 +1,189 @@
+"""The real daemon in a process of its own, a simulated EM-30 in another, and a witness on the wire between them."""
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from afdaemon.api.client import Client
+from afdaemon.drivers.wire.messages import FrameData, Grab, Message, Move
+from afdaemon.drivers.wire.stream import Decoder
+from afdaemon.errors import Unreachable
+
+AFDAEMON = [sys.executable, "-m", "afdaemon"]
+FOCUS_UM = 12_000.0
+MAGNIFICATION = 2_000
+_START_S = 60.0
+_CHUNK = 1 << 16
+
+
+@dataclass
+class Witness:
+    """Passes bytes on between the daemon and the instrument, and remembers when they came."""
+
+    instrument: tuple[str, int]
+    chunks: list[tuple[float, bool, bytes]] = field(default_factory=list)
+    """Time (s), whether the instrument sent them, bytes."""
+
+    def __post_init__(self) -> None:
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._door.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, name="witness")]
+        self._threads[0].start()
+
+    def forget(self) -> None:
+        """Begin to remember anew."""
+        self.chunks.clear()
+
+    def close(self) -> None:
+        """Hang up."""
+        for line in (self._door, *self._open):
+            with closing(line), suppress(OSError):  # the other side may have hung up
+                line.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                daemon, _ = self._door.accept()
+            except OSError:
+                return
+            instrument = socket.create_connection(self.instrument)
+            for line in (daemon, instrument):
+                line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._open += [daemon, instrument]
+            for source, target, is_instrument in (
+                (daemon, instrument, False),
+                (instrument, daemon, True),
+            ):
+                thread = threading.Thread(
+                    target=self._pass_on, args=(source, target, is_instrument), name="witness"
+                )
+                self._threads.append(thread)
+                thread.start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, is_instrument: bool) -> None:
+        try:
+            while data := source.recv(_CHUNK):
+                came_s = time.perf_counter()
+                target.sendall(data)
+                stamp_s = time.perf_counter() if is_instrument else came_s
+                self.chunks.append((stamp_s, is_instrument, data))
+        except OSError:
+            return
+
+    def answers_s(self) -> list[float]:
+        """From the last byte of each frame to the first byte of the move that followed from it, s."""
+        decoders = {True: Decoder(), False: Decoder()}
+        found, frame_s = [], None
+        for stamp_s, is_instrument, data in sorted(self.chunks, key=lambda chunk: chunk[0]):
+            decoder = decoders[is_instrument]
+            decoder.feed(data)
+            for message in _messages(decoder):
+                if isinstance(message, FrameData):
+                    frame_s = stamp_s
+                elif isinstance(message, Move) and frame_s is not None:
+                    found.append(stamp_s - frame_s)
+                    frame_s = None
+                elif isinstance(message, Grab):
+                    frame_s = None
+        return found
+
+
+def _messages(decoder: Decoder) -> Iterator[Message]:
+    while (received := decoder.next_message()) is not None:
+        yield received.message
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A daemon that is ready, the seconds that took, and who watches its wire."""
+
+    endpoint: str
+    pid: int
+    ready_s: float
+    witness: Witness
+
+    def resident_mb(self) -> float:
+        """Resident memory of the daemon, 10^6 bytes."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024 / 1e6
+        raise RuntimeError("the daemon has ended")
+
+
+@contextmanager
+def service(*, speed: float, seed: int, profile: str) -> Iterator[Service]:
+    """A daemon and a simulated instrument until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="afb-") as name, ExitStack() as stack:
+        folder = Path(name)
+        options = {
+            "link": "stream", "specimen": "tin_balls", "magnification": MAGNIFICATION, "seed": seed,
+            "focus-wd-um": FOCUS_UM, "start-wd-um": FOCUS_UM, "port": 0, "speed": speed,
+        }  # fmt: skip
+        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+        simulator = stack.enter_context(
+            _running(["sim", "serve", "--until-eof", *words], folder / "sim.log")
+        )
+        witness = stack.enter_context(closing(Witness(_address(simulator))))
+        config = folder / "afdaemon.toml"
+        config.write_text(_config(folder, witness.port, profile), encoding="utf-8")
+        endpoint = f"ipc://{folder / 'run'}"
+        began_s = time.perf_counter()
+        daemon = stack.enter_context(
+            _running(["serve", "--config", str(config)], folder / "daemon.log")
+        )
+        ready_s = _answering(endpoint, daemon) - began_s
+        yield Service(endpoint, daemon.pid, ready_s, witness)
+
+
+def _config(folder: Path, port: int, profile: str) -> str:
+    return "\n".join(
+        [
+            "[microscope]", 'link = "stream"', f"port = {port}",
+            "[control]", f'profile = "{profile}"',
+            "[api]", f"runtime_dir = {json.dumps(str(folder / 'run'))}",
+            "[journal]", f"path = {json.dumps(str(folder / 'journal'))}",
+            "[log]", 'format = "json"', 'level = "warning"',
+        ]
+    )  # fmt: skip
+
+
+@contextmanager
+def _running(arguments: list[str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    pipe = subprocess.PIPE
+    with log.open("wb") as said:
+        process = subprocess.Popen([*AFDAEMON, *arguments], stdin=pipe, stdout=pipe, stderr=said)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.communicate(timeout=20.0)
+
+
+def _address(simulator: "subprocess.Popen[bytes]") -> tuple[str, int]:
+    line = simulator.stdout.readline().decode() if simulator.stdout is not None else ""
+    host, _, port = line.removeprefix("listening on ").split()[0].rpartition(":")
+    return host, int(port)
+
+
+def _answering(endpoint: str, daemon: "subprocess.Popen[bytes]") -> float:
+    """When the daemon has said that it has an instrument."""
+    end_s = time.perf_counter() + _START_S
+    while time.perf_counter() < end_s and daemon.poll() is None:
+        try:
+            with Client(endpoint) as client:
+                if client.status().microscope.connected:
+                    return time.perf_counter()
+        except Unreachable:
+            continue
+    raise RuntimeError("the daemon was not ready in time")
