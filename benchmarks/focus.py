@@ -13,30 +13,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from multiprocessing import get_context
 from statistics import mean, median
-from typing import TYPE_CHECKING
 
-import torch
-from focus_runs import Run, Start, Task, play, play_way, tasks
+from focus_player import player
+from focus_runs import Run, Start, Task, play_way, tasks
 from peers.ways import WAYS
 from reporting import Bar, close, parse, publish
 
-from afdaemon.control.fast_profile import FAST
-from afdaemon.control.profile import PAPER
-from afdaemon.control.servo import acnet_law, defocus_law
-from afdaemon.models.defocus_net import Believer, load_believer
-from afdaemon.models.policy import StepPolicy, load_policy
-from afdaemon.models.scorer import FocusScorer, load_scorer
 from afdaemon.sim.dataset import find_micrographs
-
-if TYPE_CHECKING:
-    from afdaemon.control.job_state import Profile
 
 OTHER_RUNS = 100
 QUICK_RUNS = Counter(fast=20, paper=6) + Counter(dict.fromkeys(WAYS, 8))
-WORSE_DOF, WRONG_DOF = 0.5, 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,45 +65,13 @@ ROWS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Player:
-    """The networks that all rows share."""
-
-    scorer: FocusScorer
-    policy: StepPolicy
-    believer: Believer
-
-    def play(self, row: Row, task: Task) -> Run:
-        """One job of a row."""
-        reach_dof = row.start.reach_dof
-        if row.procedure in WAYS and reach_dof is not None:
-            return play_way(task, WAYS[row.procedure], reach_dof)
-        calibrated = row.start.angle_factor == 1.0
-        fast = replace(FAST, alpha_mrad=task.assumed_alpha_mrad, calibrated=calibrated)
-        rules: Profile = fast if row.procedure == "fast" else PAPER
-        law = acnet_law(self.policy.propose)
-        return play(task, self.scorer, rules, law, defocus_law(self.believer.believe, fast))
-
-
-@cache
-def _player() -> Player:
-    """That of this process: one thread each, for there are as many processes as cores."""
-    torch.set_num_threads(1)
-    return Player(load_scorer(), load_policy(), load_believer())
-
-
 def _play(job: tuple[Row, Task]) -> Run:
-    return _player().play(*job)
-
-
-def worse(run: Run) -> bool:
-    """Left further from the truth than it began."""
-    return run.end_dof > run.start_dof + WORSE_DOF
-
-
-def wrong(run: Run) -> bool:
-    """Claims a focus that is not there."""
-    return run.converged and run.end_dof > WRONG_DOF
+    row, task = job
+    reach_dof = row.start.reach_dof
+    if row.procedure in WAYS and reach_dof is not None:
+        return play_way(task, WAYS[row.procedure], reach_dof)
+    calibrated = row.start.angle_factor == 1.0
+    return player().play(task, row.procedure, calibrated=calibrated)
 
 
 def line(row: Row, runs: Sequence[Run]) -> str:
@@ -125,7 +81,7 @@ def line(row: Row, runs: Sequence[Run]) -> str:
     return (
         f"{row.name:<34}{len(runs):>6}{mean(used):>7.2f}{median(used):>5.0f}"
         f"{mean(run.within_1 for run in runs):>9.3f}{len(found) / len(runs):>11.3f}"
-        f"{sum(map(worse, runs)):>7}{mean(map(wrong, runs)):>8.3f}"
+        f"{sum(run.is_worse for run in runs):>7}{mean(run.is_wrong for run in runs):>8.3f}"
     )
 
 
@@ -136,8 +92,8 @@ def _summary(runs: Sequence[Run]) -> dict[str, object]:
         "readings": sorted(Counter(run.readings for run in runs).items()),
         "within_1_dof": mean(run.within_1 for run in runs),
         "converged": mean(run.converged for run in runs),
-        "worse": sum(map(worse, runs)),
-        "wrong": sum(map(wrong, runs)),
+        "worse": sum(run.is_worse for run in runs),
+        "wrong": sum(run.is_wrong for run in runs),
     }
 
 
@@ -146,7 +102,7 @@ def bars(row: Row, runs: Sequence[Run]) -> list[Bar]:
     if row.procedure in WAYS:
         return []
     used, near = [run.readings for run in runs], mean(run.within_1 for run in runs)
-    count, share = sum(map(worse, runs)), mean(map(wrong, runs))
+    count, share = sum(run.is_worse for run in runs), mean(run.is_wrong for run in runs)
     held = [Bar(f"{row.name}: none ends worse", count == 0, f"{count}")]
     if row.most_mean is not None:
         name = f"{row.name}: mean readings <= {row.most_mean:g}"

@@ -23,6 +23,8 @@ from afdaemon.control.values import (
     Observed,
     Outcome,
     Reading,
+    ReadingCount,
+    Reason,
     Started,
 )
 from afdaemon.judge import reading_of
@@ -45,6 +47,7 @@ DRAWN = ("tin_balls", "tem_grid", "gold_nanoparticles", "butterfly_wing", "woven
 MAGNIFICATIONS = (500.0, 30_000.0)
 MICROGRAPHS_AT = 1_000
 ALPHA_MRAD = 5.0
+_WORSE_DOF, _WRONG_DOF = 0.5, 3.0
 _GOLD_FROM = 6_000.0
 """Below it gold is too small to be seen."""
 _LIMITS = Limits(hard=Range(lo_um=WD_UM.low, hi_um=WD_UM.high))
@@ -85,12 +88,23 @@ class Run:
     magnification: int
     converged: bool
     reason: str
+    restored: bool
     readings: int
     looks: int
     score: float | None
     start_dof: float
     end_dof: float
     dof_um: float
+
+    @property
+    def is_worse(self) -> bool:
+        """Left further from the truth than it began."""
+        return self.end_dof > self.start_dof + _WORSE_DOF
+
+    @property
+    def is_wrong(self) -> bool:
+        """Claims a focus that is not there."""
+        return self.converged and self.end_dof > _WRONG_DOF
 
     @property
     def within_1(self) -> bool:
@@ -163,14 +177,7 @@ def play(task: Task, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: 
     """One job to its end."""
     world = World(task.settings, clock=ManualClock())
     outcome = asyncio.run(_converse(world, scorer, rules, law, belief))
-    return _run_of(
-        world.truth(),
-        outcome.converged,
-        outcome.reason.value,
-        outcome.readings.total,
-        outcome.readings.search,
-        outcome.score,
-    )
+    return _run_of(world.truth(), outcome)
 
 
 def play_way(task: Task, way: Callable[[Look, Window], float], reach_dof: float) -> Run:
@@ -191,7 +198,21 @@ def play_way(task: Task, way: Callable[[Look, Window], float], reach_dof: float)
 
     world.command(way(look, window), world.magnification)
     asyncio.run(world.settle())
-    return _run_of(world.truth(), True, "focused", world.frames, 0, None)
+    truth = world.truth()
+    return _run_of(
+        truth,
+        Outcome(
+            converged=True,
+            reason=Reason.FOCUSED,
+            detail="",
+            start_wd_um=truth.start_wd_um,
+            wd_um=truth.wd_um,
+            best_wd_um=truth.wd_um,
+            score=None,
+            readings=ReadingCount(servo=world.frames),
+            restored=False,
+        ),
+    )
 
 
 async def _seen(world: World) -> Shot:
@@ -199,18 +220,17 @@ async def _seen(world: World) -> Shot:
     return await world.expose()
 
 
-def _run_of(
-    truth: Truth, converged: bool, reason: str, readings: int, looks: int, score: float | None
-) -> Run:
+def _run_of(truth: Truth, outcome: Outcome) -> Run:
     shown = truth.specimen.rsplit("/", 1)[-1]
     return Run(
         specimen=shown if truth.specimen.startswith("image:") else truth.specimen,
         magnification=truth.magnification,
-        converged=converged,
-        reason=reason,
-        readings=readings,
-        looks=looks,
-        score=score,
+        converged=outcome.converged,
+        reason=outcome.reason.value,
+        restored=outcome.restored,
+        readings=outcome.readings.total,
+        looks=outcome.readings.search,
+        score=outcome.score,
         start_dof=abs(truth.start_wd_um - truth.focus_wd_um) / truth.dof_um,
         end_dof=abs(truth.wd_um - truth.focus_wd_um) / truth.dof_um,
         dof_um=truth.dof_um,

@@ -1,0 +1,41 @@
+"""The networks that play the runs of a benchmark, once in each process."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+from focus_runs import Run, Task, play
+
+from afdaemon.control.fast_profile import FAST
+from afdaemon.control.profile import PAPER
+from afdaemon.control.servo import acnet_law, defocus_law
+from afdaemon.models.defocus_net import Believer, load_believer
+from afdaemon.models.policy import StepPolicy, load_policy
+from afdaemon.models.scorer import FocusScorer, load_scorer
+
+if TYPE_CHECKING:
+    from afdaemon.control.job_state import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """What both procedures need."""
+
+    scorer: FocusScorer
+    policy: StepPolicy
+    believer: Believer
+
+    def play(self, task: Task, procedure: str, *, calibrated: bool) -> Run:
+        """One job by the procedure "fast" or "paper"."""
+        fast = replace(FAST, alpha_mrad=task.assumed_alpha_mrad, calibrated=calibrated)
+        rules: Profile = fast if procedure == "fast" else PAPER
+        law = acnet_law(self.policy.propose)
+        return play(task, self.scorer, rules, law, defocus_law(self.believer.believe, fast))
+
+
+@cache
+def player() -> Player:
+    """That of this process: one thread each, for there are as many processes as cores."""
+    torch.set_num_threads(1)
+    return Player(load_scorer(), load_policy(), load_believer())
