@@ -18,11 +18,13 @@ from statistics import mean, median
 
 from focus_player import player
 from focus_runs import Run, Start, Task, play_way, tasks
-from peers.ways import WAYS
+from peers.mapfost_way import is_installed, mapfost
+from peers.ways import WAYS as IN_WORDS
 from reporting import Bar, close, parse, publish
 
 from afdaemon.sim.dataset import find_micrographs
 
+WAYS = {**IN_WORDS, **({"MAPFoSt": mapfost} if is_installed() else {})}
 OTHER_RUNS = 100
 QUICK_RUNS = Counter(fast=20, paper=6) + Counter(dict.fromkeys(WAYS, 8))
 
@@ -160,6 +162,8 @@ def main() -> int:
             rows += [{"row": row.name, **_summary(runs)}]
             rows += [{"row": row.name, **asdict(run)} for run in runs if not run.within_1]
     held += contests(played)
+    if not is_installed():
+        lines.append("MAPFoSt: left out; `pip install afdaemon[bench]` has it")
     lines.append(
         "mean, med.: readings; worse: ends further from focus; wrong: converged over 3 DoF off"
     )

@@ -31,7 +31,7 @@ from afdaemon.judge import reading_of
 from afdaemon.models.scorer import FocusScorer
 from afdaemon.models.spectrum import frame_bands
 from afdaemon.sim.conditions import Condition, instrument
-from afdaemon.sim.optics import depth_of_focus_um
+from afdaemon.sim.optics import depth_of_focus_um, pixel_um
 from afdaemon.sim.scenes import log_uniform
 from afdaemon.sim.settings import (
     WD_UM,
@@ -190,6 +190,8 @@ def play_way(task: Task, way: Callable[[Look, Window], float], reach_dof: float)
         dof_um=start.dof_um,
         lowest_um=WD_UM.low,
         highest_um=WD_UM.high,
+        pixel_um=pixel_um(world.magnification),
+        alpha_rad=task.settings.alpha_rad,
     )
 
     def look(wd_um: float) -> NDArray[np.uint8]:

@@ -21,13 +21,18 @@ Look = Callable[[float], Pixels]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Where to search: from `start_um`, `reach_um` to either side within the limits; `dof_um` is fine enough."""
+    """Where to search: from `start_um`, `reach_um` to either side within the limits; `dof_um` is fine enough.
+
+    `pixel_um` is that of the frames, `alpha_rad` the convergence semi-angle.
+    """
 
     start_um: float
     reach_um: float
     dof_um: float
     lowest_um: float
     highest_um: float
+    pixel_um: float
+    alpha_rad: float
 
     @property
     def ends_um(self) -> tuple[float, float]:
