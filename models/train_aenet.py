@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from afdaemon.models.aenet import (
     Estimate,
     estimate,
 )
-from afdaemon.models.data import Batch, Frames, batch_of
+from afdaemon.models.data import Batch, Frames, paired_batch_of
 from afdaemon.models.familiarity import Familiarity
 from afdaemon.models.trainer import Settings, Verdict
 
@@ -69,9 +70,7 @@ def loss_on(
     def loss(model: AENetCompact, batch: Batch) -> Tensor:
         x = batch.x.to(device, memory_format=torch.channels_last)
         estimated = _estimate_on(device, model, x, bf16=bf16)
-        own = loss_of_estimate(estimated, batch.target.to(device))
-        if batch.paired:
-            own = own + _NOISE_SHARE * loss_of_noise(estimated.score)
+        own = _loss_of(estimated, batch, batch.target.to(device))
         if teacher is None:
             return own
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -80,6 +79,12 @@ def loss_on(
         return 0.5 * (own + apart)
 
     return loss
+
+
+def _loss_of(estimated: Estimate, batch: Batch, target: Tensor) -> Tensor:
+    """That of the labels, in a paired batch also that of the noise."""
+    own = loss_of_estimate(estimated, target)
+    return own + _NOISE_SHARE * loss_of_noise(estimated.score) if batch.paired else own
 
 
 def _estimate_on(device: torch.device, model: AENetCompact, x: Tensor, *, bf16: bool) -> Estimate:
@@ -91,15 +96,18 @@ def _estimate_on(device: torch.device, model: AENetCompact, x: Tensor, *, bf16: 
 def validator(
     several: Sequence[Frames], device: torch.device, *, bf16: bool = True
 ) -> Callable[[AENetCompact], Verdict]:
-    """Judges a copy of the network by frames that it does not learn from: the loss, and scores within 1."""
+    """Judges a copy of the network by frames that it does not learn from, each also with more noise.
+
+    By the loss, and by the share of scores within 1.
+    """
 
     def judge(model: AENetCompact) -> Verdict:
         losses, errors = [], []
         for frames in several:
-            batch = batch_of([frames])
+            batch = paired_batch_of([frames], np.random.default_rng(0))
             x, target = batch.x.to(device), batch.target.to(device)
             estimated = _estimate_on(device, model, x, bf16=bf16)
-            losses.append(float(loss_of_estimate(estimated, target)))
+            losses.append(float(_loss_of(estimated, batch, target)))
             errors.append(estimated.score - TOP_SCORE * torch.sigmoid(target))
         close = torch.cat(errors).abs() <= 1.0
         return Verdict(sum(losses) / len(losses), float(close.float().mean()))
@@ -131,6 +139,18 @@ def evaluate(model: AENetCompact, batches: Iterator[Batch], count: int) -> dict[
         "promised_error": round(float(torch.cat(promised).mean()), 4),
         "error": round(float(error.mean()), 4),
     }
+
+
+def blend(model: AENetCompact, other: AENetCompact, share: float) -> None:
+    """Move `model`'s weights to `share` of their way from `other`'s (Wortsman et al. 2022, "Robust fine-tuning").
+
+    A network that learned on from another one keeps more of what that one did well.
+    """
+    theirs = other.state_dict()
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(torch.lerp(theirs[name], value, share))
 
 
 def save(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _PRESETS = ("cpu", "gpu")
 _FAMILIAR_BATCHES = 5
 """Batches of the training's own scenes that tell which frames are familiar, for each judged scene."""
+_BLEND_SHARE = 0.5
+"""Of what was learned, where the result is blended."""
 _JUDGED_SETS = 13
 """Sets of frames of held-back micrographs and fresh specimens that judge in the end, for each judged scene."""
 
@@ -49,6 +51,7 @@ class _Plan:
     resume: bool
     teacher: Path | None
     begin_with: Path | None
+    blend_with: Path | None
     workers: int
     judged_scenes: int
 
@@ -67,6 +70,10 @@ def aenet(
     begin_with: Annotated[
         Path | None,
         typer.Option(help="weights of AENet.compact to begin with, such as the shipped ones"),
+    ] = None,
+    blend_with: Annotated[
+        Path | None,
+        typer.Option(help="weights that the result is half-way to, such as those it began with"),
     ] = None,
     keep: Annotated[Path, typer.Option(help="folder for the state to go on from")] = Path(
         "runs/aenet"
@@ -108,6 +115,7 @@ def aenet(
         resume=resume,
         teacher=teacher,
         begin_with=begin_with,
+        blend_with=blend_with,
         workers=workers,
         judged_scenes=judged_scenes,
     )
@@ -217,9 +225,11 @@ def _write(plan: _Plan, team: "Team", run: "Run[AENetCompact]", path: Path, seco
     from afdaemon.models import train_aenet
     from afdaemon.models.curves import write_history
     from afdaemon.models.data import batches
-    from afdaemon.models.familiarity import fit_network
+    from afdaemon.models.familiarity import fit_network, load_aenet
 
     settings = plan.preset.settings
+    if plan.blend_with is not None:
+        train_aenet.blend(run.averaged, load_aenet(plan.blend_with)[0], _BLEND_SHARE)
     unseen = batches(
         _frames(plan.recipe, plan.kept), seed=settings.seed + 777, sets_per_batch=1, workers=0
     )
@@ -237,6 +247,7 @@ def _write(plan: _Plan, team: "Team", run: "Run[AENetCompact]", path: Path, seco
         "judged_by": f"validation part of Dataset 1, {plan.judged_scenes} scenes of each specimen",
         "teacher": _digest(plan.teacher),
         "began_with": _earlier(plan.begin_with),
+        "blended_with": _earlier(plan.blend_with),
     }
     notes = notes_of(plan.preset, run, team, plan.workers)
     train_aenet.save(
