@@ -8,10 +8,12 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
+from datetime import datetime
 from uuid import uuid4
 
 import structlog
 
+from afdaemon import calibration
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.backend import FocusBackend
 from afdaemon.clock import Clock, SystemClock
@@ -25,6 +27,7 @@ from afdaemon.errors import KNOWN_ERRORS
 from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Bench
 from afdaemon.judge import Judge, Networks, load_networks
+from afdaemon.models.defocus_state import dof_um
 from afdaemon.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -48,8 +51,21 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def fast_of(settings: Settings) -> FastProfile:
-    """The numbers of the fast procedure, in control's words."""
-    return FastProfile(**settings.fast.model_dump())
+    """The numbers of the fast procedure, in control's words. Raises `CalibrationError`."""
+    numbers = settings.fast.model_dump()
+    if settings.calibration.file is None:
+        return FastProfile(**numbers)
+    known = calibration.load(settings.calibration.file)
+    alpha_rad = known.alpha_rad(lambda magnification: dof_um(magnification, 1.0))
+    return FastProfile(**numbers | {"alpha_mrad": 1e3 * alpha_rad, "calibrated": True})
+
+
+def check_calibration(settings: Settings, instrument: str, now: datetime) -> None:
+    """See that a calibration is that instrument's, and not too old. Raises `CalibrationError`."""
+    file, most_days = settings.calibration.file, settings.calibration.most_days
+    if file is not None:
+        known = calibration.load(file)
+        known.check(instrument=instrument, now=now, most_days=most_days, file=file)
 
 
 def microscope_of(settings: Settings, clock: Clock) -> Microscope:
@@ -93,6 +109,7 @@ async def serve(
         _report_interrupted(journal)
         networks = await judge.open()
         async with _linked(connect(settings, clock)) as microscope:
+            check_calibration(settings, microscope.name, clock.utc())
             bench = Bench(
                 microscope=microscope,
                 score=judge.read,

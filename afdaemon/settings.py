@@ -263,6 +263,15 @@ class FastSettings(Section):
         return self
 
 
+class CalibrationSettings(Section):
+    """What was measured of this very instrument."""
+
+    file: Path | None = Field(
+        None, description="file of `afctl calibrate`; its angle is used instead of fast.alpha_mrad"
+    )
+    most_days: float = Field(365.0, gt=0.0, description="an older one is refused")
+
+
 class ModelSettings(Section):
     """The networks and where they run."""
 
@@ -319,6 +328,7 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     control: ControlSettings = ControlSettings()
     fast: FastSettings = FastSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     models: ModelSettings = ModelSettings()
     api: ApiSettings = Field(default_factory=ApiSettings)
     log: LogSettings = LogSettings()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from afdaemon import __version__
 from afdaemon.api.client import Client, Events
 from afdaemon.api.schemas import Job, Status
 from afdaemon.api.wire import new_id
+from afdaemon.calibration import with_another
 from afdaemon.cli.display import line_of, outcome_of, progress_shown
 from afdaemon.cli.runner import DEVICE, INTERRUPTED, run_app
 from afdaemon.errors import KNOWN_ERRORS
@@ -160,6 +162,43 @@ def wd(
             {**now.model_dump(mode="json"), "limits": limits.model_dump(mode="json")},
             f"WD {now.wd_um:.1f} um{scale}, allowed {limits.min_um:.1f} to {limits.max_um:.1f} um",
         )
+
+
+@app.command()
+def calibrate(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(help="JSON file to write, or to add this magnification to")
+    ],
+    points: Annotated[
+        int, typer.Option(min=7, max=101, help="readings of each of two sweeps")
+    ] = 15,
+    endpoint: EndpointOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure depth of focus and hysteresis at this magnification, for the fast procedure.
+
+    Needs a specimen with fine detail. A plot is drawn beside FILE.
+    """
+    from afdaemon.cli import calibrate as work
+    from afdaemon.cli.output import check_place, write_all
+
+    check_place(file, option="FILE")
+    with _asking(context, endpoint, as_json) as (client, manner):
+        told = _console(manner).print
+        instrument = client.status().microscope.name
+        earlier = work.earlier_in(file, instrument)
+        measured = work.measure(client, points=points, told=told)
+        found = with_another(earlier, instrument, measured)
+        write_all({file: found.model_dump_json(indent=2).encode() + b"\n"}, option="FILE")
+        picture = file.with_suffix(".png")
+        drawn = f", plot in {picture}" if work.plot(found, picture) else ""
+        text = (
+            f"{measured.magnification:g}x: depth of focus {measured.dof_um:.2f} um,"
+            f" hysteresis {measured.hysteresis_um:+.2f} um; wrote {file}{drawn}\n"
+            f'use it with `calibration.file = "{file}"`'
+        )
+        _tell(manner, measured, text)
 
 
 @contextmanager

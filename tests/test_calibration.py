@@ -1,0 +1,142 @@
+"""Calibration: the curve through scores, and a file that is believed only where it may be."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afdaemon.calibration import (
+    Calibration,
+    CalibrationError,
+    Measured,
+    curve,
+    load,
+    with_another,
+)
+from afdaemon.models.defocus_state import dof_um
+from afdaemon.service import check_calibration, fast_of
+from afdaemon.settings import CalibrationSettings, Settings
+
+NOW = datetime(2026, 3, 4, tzinfo=UTC)
+
+
+def points(
+    best_um: float, half_um: float, *, floor: float = 0.0, off: float = 0.0, count: int = 15
+) -> list[tuple[float, float]]:
+    """Readings over two half widths to either side of a place `off` half widths beside the best."""
+    places = [best_um + half_um * (off + 4.0 * k / (count - 1) - 2.0) for k in range(count)]
+    return [(wd, 9.0 / (1.0 + floor + ((wd - best_um) / half_um) ** 2)) for wd in places]
+
+
+def measured(magnification: float, dof: float, *, utc: datetime = NOW) -> Measured:
+    return Measured(
+        utc=utc,
+        magnification=magnification,
+        best_wd_um=12_000.0,
+        half_um=2.0 * dof,
+        hysteresis_um=0.5,
+        points=[(12_000.0, 8.9)],
+    )
+
+
+@given(
+    best_um=st.floats(5_000.0, 50_000.0),
+    half_um=st.floats(5.0, 2_000.0),
+    floor=st.floats(0.0, 0.5),
+    off=st.floats(-1.0, 1.0),
+)
+def test_the_curve_that_made_the_scores_is_found(
+    best_um: float, half_um: float, floor: float, off: float
+) -> None:
+    found = curve(points(best_um, half_um, floor=floor, off=off))
+    assert found.best_um == pytest.approx(best_um, abs=1e-2 * half_um)
+    assert found.half_um == pytest.approx(half_um, rel=1e-2)
+    assert found.explained > 0.99
+
+
+@given(errors=st.lists(st.floats(-0.3, 0.3), min_size=15, max_size=15))
+def test_small_errors_of_scores_change_it_little(errors: list[float]) -> None:
+    seen = [(wd, s + e) for (wd, s), e in zip(points(12_000.0, 100.0), errors, strict=True)]
+    found = curve(seen)
+    assert found.half_um == pytest.approx(100.0, rel=0.2)
+    assert found.best_um == pytest.approx(12_000.0, abs=15.0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ([(wd, 0.5) for wd in range(9)], "only 0 of 9 readings score 1 or more"),
+        ([(wd, 2.0 + 0.7 * wd) for wd in range(9)], "no peak between"),
+        ([(float(wd % 2), 5.0) for wd in range(9)], "too few WDs"),
+        ([(wd, (5.0, 8.0)[wd % 2]) for wd in range(9)], "no peak|explains"),
+    ],
+)
+def test_what_is_no_curve_is_refused(seen: list[tuple[float, float]], said: str) -> None:
+    with pytest.raises(CalibrationError, match=said):
+        curve(seen)
+
+
+def test_the_angle_follows_from_the_depths_of_focus() -> None:
+    alpha_rad = 7e-3
+    known = [measured(m, dof_um(m, alpha_rad)) for m in (500.0, 5_000.0)]
+    found = Calibration(instrument="x", measured=known)
+    assert found.alpha_rad(lambda m: dof_um(m, 1.0)) == pytest.approx(alpha_rad)
+
+
+def test_a_magnification_is_measured_anew_others_stay() -> None:
+    first = with_another(None, "x", measured(500.0, 100.0))
+    both = with_another(first, "x", measured(5_000.0, 10.0))
+    again = with_another(both, "x", measured(500.0, 120.0))
+    assert [(m.magnification, m.dof_um) for m in again.measured] == [
+        (5_000.0, 10.0),
+        (500.0, 120.0),
+    ]
+
+
+def written(folder: Path, *, utc: datetime = NOW, instrument: str = "em30") -> Path:
+    file = folder / "calibration.json"
+    known = Calibration(instrument=instrument, measured=[measured(2_000.0, 50.0, utc=utc)])
+    file.write_text(known.model_dump_json())
+    return file
+
+
+def settings_with(file: Path) -> Settings:
+    return Settings(calibration=CalibrationSettings(file=file, most_days=30.0))
+
+
+def test_the_service_takes_the_angle_from_the_file(tmp_path: Path) -> None:
+    fast = fast_of(settings_with(written(tmp_path)))
+    assert fast.calibrated
+    assert fast.alpha_mrad == pytest.approx(1e3 * dof_um(2_000.0, 1.0) / 50.0)
+
+
+def test_that_of_the_same_instrument_and_not_too_old_is_taken(tmp_path: Path) -> None:
+    check_calibration(settings_with(written(tmp_path)), "em30", NOW + timedelta(days=29))
+    check_calibration(Settings(), "em30", NOW)
+
+
+def test_one_of_another_instrument_or_too_old_is_refused(tmp_path: Path) -> None:
+    settings = settings_with(written(tmp_path))
+    with pytest.raises(CalibrationError, match="calibrates 'em30', but the instrument is 'other'"):
+        check_calibration(settings, "other", NOW)
+    with pytest.raises(CalibrationError, match=r"31 days old, allowed are 30 \(calibration.most"):
+        check_calibration(settings, "em30", NOW + timedelta(days=31))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("nonsense", "is no calibration"),
+        ('{"instrument": "x", "measured": []}', "measured: List should have at least 1 item"),
+        ('{"instrument": "x"}', "measured: Field required"),
+    ],
+)
+def test_a_file_that_is_no_calibration_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "c.json"
+    file.write_text(content)
+    with pytest.raises(CalibrationError, match=said):
+        load(file)
+    with pytest.raises(CalibrationError, match="cannot be read"):
+        load(tmp_path / "absent.json")
