@@ -11,17 +11,21 @@ import structlog
 from afdaemon import views
 from afdaemon.api import schemas as s
 from afdaemon.api.events import Publisher
+from afdaemon.control.dose import Beam
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.profile import PaperProfile
-from afdaemon.drivers.base import Microscope
-from afdaemon.errors import KNOWN_ERRORS, BusyError
+from afdaemon.drivers.base import Microscope, pixel_size_nm
+from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError
 from afdaemon.instrument import Instrument
 from afdaemon.job.loop import Bench, Deadlines, Job, Progress
 from afdaemon.logs import job_context
 
 REMEMBERED_JOBS = 100
 """Ended jobs that are answered from memory; older ones come from the journal."""
+
+_FAST_WIDTH_PX = 320
+"""Of the smallest frame that an EM-30 takes: the dose of any other is larger."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +34,7 @@ log = structlog.get_logger(__name__)
 class Rules:
     """What a job must keep to: limits, the numbers of each procedure, and its longest time (s).
 
-    `profile` is the procedure of a job that asks for none.
+    `profile` is the procedure of a job that asks for none. `dose_limit_e_nm2` needs a `beam`.
     """
 
     limits: Limits
@@ -38,6 +42,8 @@ class Rules:
     fast: FastProfile
     profile: str
     timeout_s: float
+    beam: Beam | None = None
+    dose_limit_e_nm2: float | None = None
 
     def procedure(self, wanted: str | None) -> PaperProfile | FastProfile:
         """The numbers of the procedure called `wanted`."""
@@ -120,8 +126,8 @@ class JobDesk:
 
         Raises:
             BusyError: a job runs, or the desk is closed.
-            LimitError: the job's own range and the limits have nothing in common, or it would
-                begin outside them.
+            LimitError: the job's own range and the limits have nothing in common, it would begin
+                outside them, or its dose cannot be kept.
             NotConnected: the link is down.
             JournalError: it cannot be recorded.
         """
@@ -131,6 +137,7 @@ class JobDesk:
         limits = self._limits_of(params)
         self.require_free()
         self._instrument.require_connected()
+        self._check_dose(params.dose_limit_e_nm2 or self._rules.dose_limit_e_nm2)
         if params.meta.dry_run:
             return s.Started(job=job_id, dry_run=True)
         running = self._begin(params, job_id, limits)
@@ -185,6 +192,26 @@ class JobDesk:
             MotionGuard(limits).check(params.start_wd_um)
         return limits
 
+    def _check_dose(self, limit_e_nm2: float | None) -> None:
+        """Raise `LimitError` for a limit that cannot be kept."""
+        beam, seen = self._rules.beam, self._instrument.seen
+        magnification = seen.magnification if seen is not None else None
+        if limit_e_nm2 is None:
+            return
+        if beam is None:
+            raise LimitError(
+                f"dose_limit_e_nm2 = {limit_e_nm2:g} cannot be kept: the beam current is not known",
+                remedy="set dose.current_pa",
+            )
+        if magnification is not None:
+            one = beam.dose_e_nm2(pixel_size_nm(magnification, _FAST_WIDTH_PX))
+            if one > limit_e_nm2:
+                raise LimitError(
+                    f"dose_limit_e_nm2 = {limit_e_nm2:g} is below one frame at"
+                    f" {magnification:g}x, {one:.3g}",
+                    remedy="allow more, or lower the magnification",
+                )
+
     def _begin(self, params: s.AutofocusParams, job_id: str, limits: Limits) -> Running:
         job = Job(
             job_id,
@@ -194,6 +221,7 @@ class JobDesk:
             request=params.model_dump(mode="json"),
             report=self._report,
             begin_wd_um=params.start_wd_um,
+            dose_limit_e_nm2=params.dose_limit_e_nm2 or self._rules.dose_limit_e_nm2,
         )
         running = Running(job, s.Progress(job=job_id, phase="prepare", profile=job.profile))
         self._running = running

@@ -17,6 +17,7 @@ from afdaemon import calibration
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.backend import FocusBackend
 from afdaemon.clock import Clock, SystemClock
+from afdaemon.control.dose import Beam
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.profile import PaperProfile
@@ -47,7 +48,17 @@ def rules_of(settings: Settings) -> Rules:
         fast=fast_of(settings),
         profile=settings.control.profile,
         timeout_s=settings.control.timeout_s,
+        beam=beam_of(settings),
+        dose_limit_e_nm2=settings.dose.limit_e_nm2,
     )
+
+
+def beam_of(settings: Settings) -> Beam | None:
+    """What a dose is reckoned from, if it is known."""
+    known = settings.dose
+    if known.current_pa is None:
+        return None
+    return Beam(current_pa=known.current_pa, dwell_ns=known.dwell_ns)
 
 
 def fast_of(settings: Settings) -> FastProfile:
@@ -118,6 +129,7 @@ async def serve(
                 guard=MotionGuard(rules.limits),
                 journal=journal,
                 clock=clock,
+                beam=rules.beam,
             )
             await _run(rules, bench, judge, doors, instance, stop)
     log.info("stopped")

@@ -263,6 +263,24 @@ class FastSettings(Section):
         return self
 
 
+class DoseSettings(Section):
+    """What a dose is reckoned from, and how much a job may take. The instrument tells neither number."""
+
+    current_pa: float | None = Field(
+        None, gt=0.0, description="beam current (pA); without it no dose is counted"
+    )
+    dwell_ns: float = Field(400.0, gt=0.0, description="time on a pixel (ns)")
+    limit_e_nm2: float | None = Field(
+        None, gt=0.0, description="a job ends before it takes more, electrons per square nanometre"
+    )
+
+    @model_validator(mode="after")
+    def _countable(self) -> Self:
+        if self.limit_e_nm2 is not None and self.current_pa is None:
+            raise ValueError("limit_e_nm2 needs current_pa: without it no dose is counted")
+        return self
+
+
 class CalibrationSettings(Section):
     """What was measured of this very instrument."""
 
@@ -329,6 +347,7 @@ class Settings(Section):
     control: ControlSettings = ControlSettings()
     fast: FastSettings = FastSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    dose: DoseSettings = DoseSettings()
     models: ModelSettings = ModelSettings()
     api: ApiSettings = Field(default_factory=ApiSettings)
     log: LogSettings = LogSettings()

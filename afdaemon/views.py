@@ -132,6 +132,7 @@ def _concluded(
         score=outcome.score,
         readings=s.ReadingCounts(search=used.search, servo=used.servo, verify=used.verify),
         restored=outcome.restored,
+        dose_e_nm2=outcome.dose_e_nm2,
         seconds=seconds,
         trace=[_row(point) for point in trace],
         models=dict(hashes),

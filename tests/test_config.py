@@ -207,7 +207,7 @@ def test_the_values_that_the_example_suggests_are_the_defaults() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     suggested = re.sub(r"(?m)^(?!# \w+ = ).*=.*$", "", text)
     suggested = re.sub(r"(?m)^# (?=\w+ = )", "", suggested)
-    absent = {"site_min_um", "site_max_um", "threads", "file"}
+    absent = {"site_min_um", "site_max_um", "threads", "file", "current_pa", "limit_e_nm2"}
     defaults = Settings().model_dump(mode="json")
     sections = tomllib.loads(suggested)
     assert len(sections["fast"]) == len(dataclasses.fields(FastProfile))

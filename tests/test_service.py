@@ -29,7 +29,7 @@ from afdaemon.job.journal import Journal
 from afdaemon.judge import Networks
 from afdaemon.models.errors import WeightsError
 from afdaemon.service import rules_of, serve
-from afdaemon.settings import Settings
+from afdaemon.settings import DoseSettings, Settings
 
 GREY_PER_SCORE = 25.0
 WIDTH_UM = 500.0
@@ -45,6 +45,7 @@ class FakeMicroscope:
     wd_um: float = START_UM
     grab_s: float = 0.0
     magnification: float = 2_000.0
+    side_px: int = 64
     moves: list[float] = field(default_factory=list)
     is_closed: bool = False
     grabs: int = 0
@@ -91,7 +92,9 @@ class FakeMicroscope:
         self.grabs += 1
         score = 9.0 / (1.0 + ((self.wd_um - BEST_UM) / WIDTH_UM) ** 2)
         return Frame(
-            pixels=np.full((64, 64), round(score * GREY_PER_SCORE), dtype=np.uint8),
+            pixels=np.full(
+                (self.side_px, self.side_px), round(score * GREY_PER_SCORE), dtype=np.uint8
+            ),
             wd_um=self.wd_um,
             magnification=self.magnification,
             sequence=self.grabs,
@@ -335,6 +338,30 @@ async def test_a_job_may_begin_elsewhere_than_at_the_present_wd(settings: Settin
             await client.start(start_wd_um=60_000.0)
     assert microscope.moves[0] == 13_000.0
     assert (job.converged, job.start_wd_um) == (True, 30_000.0)
+
+
+async def test_dose_is_counted_and_limited(settings: Settings) -> None:
+    dose = DoseSettings(current_pa=100.0, dwell_ns=400.0, limit_e_nm2=1e-3)
+    microscope = FakeMicroscope(side_px=320)
+    async with service(settings.model_copy(update={"dose": dose}), microscope) as client:
+        await client.wd()  # now it knows the magnification
+        with pytest.raises(RequestRefused, match=r"0\.001 is below one frame at 2000x, 0\.00634"):
+            await client.start()
+        assert microscope.grabs == 0
+        job = await client.autofocus(dose_limit_e_nm2=1e9)
+        assert job.dose_e_nm2 > 0.0
+        assert job.converged
+        short = await client.autofocus(start_wd_um=13_500.0, dose_limit_e_nm2=0.015)
+    assert (short.reason, short.restored) == ("dose_limit", True)
+    assert len(short.trace) < len(job.trace)
+
+
+async def test_a_dose_that_is_not_counted_is_not_limited(settings: Settings) -> None:
+    async with service(settings, FakeMicroscope()) as client:
+        with pytest.raises(RequestRefused, match="the beam current is not known") as caught:
+            await client.start(dose_limit_e_nm2=10.0)
+        assert (await client.autofocus()).dose_e_nm2 == 0.0
+    assert caught.value.kind == "limit"
 
 
 async def test_a_dry_run_moves_nothing_and_makes_no_job(settings: Settings) -> None:

@@ -55,6 +55,7 @@ def autofocus_params(
     start_wd_um: float | None = None,
     timeout_s: float | None = None,
     range_um: tuple[float, float] | None = None,
+    dose_limit_e_nm2: float | None = None,
     dry_run: bool = False,
 ) -> s.AutofocusParams:
     """A wish for focus; `range_um` is the job's own shortest and longest WD."""
@@ -67,6 +68,7 @@ def autofocus_params(
         start_wd_um=start_wd_um,
         timeout_s=timeout_s,
         limits=limits,
+        dose_limit_e_nm2=dose_limit_e_nm2,
         meta=s.Meta(dry_run=dry_run),
     )
 

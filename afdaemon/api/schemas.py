@@ -22,6 +22,7 @@ RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 WdUm = Annotated[float, Field(ge=0.0, le=1e6)]
 Seconds = Annotated[float, Field(gt=0.0, le=MAX_WAIT_S)]
 Magnification = Annotated[float, Field(gt=0.0, le=1e7)]
+Dose = Annotated[float, Field(gt=0.0, le=1e12)]
 
 
 class Strict(BaseModel):
@@ -133,6 +134,8 @@ class AutofocusParams(Strict):
     """End the job after this time and restore the start WD; absent: the daemon's setting."""
     limits: WdRange | None = None
     """This job's own range, within the daemon's limits."""
+    dose_limit_e_nm2: Dose | None = None
+    """End the job before the specimen takes more, in electrons per nm^2; absent: the daemon's setting."""
     meta: Meta = Meta()
 
 
@@ -301,6 +304,8 @@ class Job(Reply):
     readings: ReadingCounts = ReadingCounts()
     restored: bool = False
     """Whether the instrument stands at the start WD again."""
+    dose_e_nm2: float = 0.0
+    """What the specimen took, in electrons per nm^2; 0 if the daemon was not told the beam current."""
     seconds: float = 0.0
     trace: list[TraceRow] = []
     models: dict[str, str] = {}

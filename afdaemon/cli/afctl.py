@@ -84,6 +84,9 @@ def focus(
     profile: Annotated[
         str | None, typer.Option(help="procedure: paper or fast; absent: the daemon's setting")
     ] = None,
+    dose_limit: Annotated[
+        float | None, typer.Option(help="end the job before it takes more, electrons per nm2")
+    ] = None,
     endpoint: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,7 +95,12 @@ def focus(
         raise typer.BadParameter("--min-wd and --max-wd go together")
     session = None if min_wd is None or max_wd is None else (min_wd, max_wd)
     with _asking(context, endpoint, as_json) as (client, manner):
-        wish = {"profile": profile, "timeout_s": timeout, "range_um": session}
+        wish = {
+            "profile": profile,
+            "timeout_s": timeout,
+            "range_um": session,
+            "dose_limit_e_nm2": dose_limit,
+        }
         job, interrupted = _focused(client, manner, wish)
         if manner.as_json:
             _print_json(job.model_dump(mode="json"))

@@ -76,12 +76,33 @@ Answer = tuple[State, Command]
 def go(state: State, phase: Phase, wd_um: float) -> Answer:
     """Move to `wd_um` and read there; just read if the instrument stands there already."""
     state = replace(state, phase=phase)
-    return read(state) if wd_um == state.wd_um else (state, MoveWd(wd_um=wd_um))
+    if wd_um == state.wd_um:
+        return read(state)
+    return _too_dear(state) or (state, MoveWd(wd_um=wd_um))
 
 
 def read(state: State) -> Answer:
     """Take a reading where the instrument stands."""
-    return state, TakeReading(kind=KIND_OF_PHASE[state.phase])
+    return _too_dear(state) or (state, TakeReading(kind=KIND_OF_PHASE[state.phase]))
+
+
+def _too_dear(state: State) -> Answer | None:
+    """The end of the job, if another reading like the last one would exceed its dose."""
+    most = state.start.dose_limit_e_nm2 if state.start is not None else None
+    if most is None or not state.trace:
+        return None
+    spent, next_one = _dose(state), state.trace[-1].reading.dose_e_nm2
+    if spent + next_one <= most:
+        return None
+    detail = (
+        f"{len(state.trace)} readings took {spent:.3g} e/nm2, another would take {next_one:.3g};"
+        f" the limit is {most:g}"
+    )
+    return fail(state, Failed(reason=Reason.DOSE_LIMIT, detail=detail))
+
+
+def _dose(state: State) -> float:
+    return sum(point.reading.dose_e_nm2 for point in state.trace)
 
 
 def fail(state: State, failed: Failed) -> Answer:
@@ -111,6 +132,7 @@ def give_up(state: State, failed: Failed, *, restored: bool) -> Answer:
         score=best.score if best is not None else None,
         readings=stop.count(state.trace),
         restored=restored,
+        dose_e_nm2=_dose(state),
     )
     return replace(state, phase=Phase.DONE), Conclude(outcome=outcome)
 
@@ -127,6 +149,7 @@ def succeed(state: State, here: TracePoint, why: str) -> Answer:
         score=here.score,
         readings=stop.count(state.trace),
         restored=state.wd_um == state.home_um,
+        dose_e_nm2=_dose(state),
     )
     return replace(state, phase=Phase.DONE), Conclude(outcome=outcome)
 

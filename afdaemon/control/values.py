@@ -51,7 +51,8 @@ class Reading:
     standardised image; `saturated` is the fraction of pixels at either end of the grey scale;
     `expected_error` is how far off the score may be; `bands` are the logarithms of the power in 18
     bands of spatial frequency (`afdaemon.models.spectrum`); `doubt` says why the score may mean
-    nothing (`afdaemon.models.doubt`).
+    nothing (`afdaemon.models.doubt`); `dose_e_nm2` is what the specimen took for it, 0 if that is
+    not counted.
     """
 
     wd_um: float
@@ -63,6 +64,7 @@ class Reading:
     expected_error: float = 1.0
     bands: tuple[float, ...] = ()
     doubt: str = ""
+    dose_e_nm2: float = 0.0
 
     @property
     def is_usable(self) -> bool:
@@ -73,6 +75,7 @@ class Reading:
             self.variance,
             self.entropy,
             self.saturated,
+            self.dose_e_nm2,
             *self.bands,
         )
         positive = (self.magnification, self.expected_error)
@@ -118,12 +121,14 @@ class ReadingCount:
 class Started:
     """The job begins; the instrument stands at `wd_um` (um) and shows `magnification`.
 
-    The search begins at `begin_wd_um` if it is given; home is `wd_um` all the same.
+    The search begins at `begin_wd_um` if it is given; home is `wd_um` all the same. The specimen
+    may take no more than `dose_limit_e_nm2`.
     """
 
     wd_um: float
     magnification: float
     begin_wd_um: float | None = None
+    dose_limit_e_nm2: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,9 +188,9 @@ class Outcome:
     """How a job ended.
 
     `wd_um` is where the instrument was left; `restored` says it is the start WD again. `score`
-    belongs to `best_wd_um`. `start_wd_um` and `wd_um` are None only if the job ended before the
-    instrument had said where it stands; `wd_um` is the last acknowledged WD if the instrument was
-    lost.
+    belongs to `best_wd_um`, `dose_e_nm2` to all frames that were judged. `start_wd_um` and `wd_um`
+    are None only if the job ended before the instrument had said where it stands; `wd_um` is the
+    last acknowledged WD if the instrument was lost.
     """
 
     converged: bool
@@ -197,3 +202,4 @@ class Outcome:
     score: float | None
     readings: ReadingCount
     restored: bool
+    dose_e_nm2: float = 0.0

@@ -12,10 +12,11 @@ cancellation on.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from afdaemon.clock import Clock
+from afdaemon.control.dose import Beam
 from afdaemon.control.job_state import Profile, State
 from afdaemon.control.limits import MotionGuard
 from afdaemon.control.machine import step
@@ -66,7 +67,8 @@ DEADLINES = Deadlines()
 class Bench:
     """What a job works with: shared by all jobs, used by one at a time.
 
-    `law` proposes the steps of the published procedure, `belief` those of the fast one.
+    `law` proposes the steps of the published procedure, `belief` those of the fast one. Without a
+    `beam` no dose is counted.
     """
 
     microscope: Microscope
@@ -76,6 +78,7 @@ class Bench:
     journal: Journal
     clock: Clock
     belief: FocusLaw = no_belief
+    beam: Beam | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +127,10 @@ class Job:
         request: Mapping[str, object] | None = None,
         report: Callable[[Progress], None] | None = None,
         begin_wd_um: float | None = None,
+        dose_limit_e_nm2: float | None = None,
     ) -> None:
         self.job_id = job_id
+        self._dose_limit_e_nm2 = dose_limit_e_nm2
         self.profile = rules.name
         self._begin_wd_um = begin_wd_um
         self._bench = bench
@@ -250,7 +255,10 @@ class Job:
     async def _read_start(self) -> Event:
         now = await self._bench.microscope.read_state()
         return Started(
-            wd_um=now.wd_um, magnification=now.magnification, begin_wd_um=self._begin_wd_um
+            wd_um=now.wd_um,
+            magnification=now.magnification,
+            begin_wd_um=self._begin_wd_um,
+            dose_limit_e_nm2=self._dose_limit_e_nm2,
         )
 
     async def _move(self, wd_um: float) -> Event:
@@ -265,7 +273,10 @@ class Job:
 
     async def _read(self) -> Event:
         frame = await self._bench.microscope.grab()
-        return Observed(reading=await self._bench.score(frame))
+        reading = await self._bench.score(frame)
+        beam = self._bench.beam
+        dose_e_nm2 = beam.dose_e_nm2(frame.pixel_nm) if beam is not None else 0.0
+        return Observed(reading=replace(reading, dose_e_nm2=dose_e_nm2))
 
     async def _within(self, what: str, limit_s: float, do: Callable[[], Awaitable[Event]]) -> Event:
         """Do it within `limit_s`; whatever goes wrong with the instrument is an event too."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from afdaemon.api import schemas as s
-from afdaemon.calibration import Calibration, CalibrationError, load, with_another
+from afdaemon.calibration import Calibration, CalibrationError, Measured, load, with_another
 from afdaemon.cli import calibrate
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Instrument:
         )
 
 
-def measure(instrument: Instrument, points: int = 21) -> calibrate.Measured:
+def measure(instrument: Instrument, points: int = 21) -> Measured:
     return calibrate.measure(cast("Client", instrument), points=points, told=lambda _: None)
 
 

@@ -1,0 +1,21 @@
+"""Dose: electrons that the specimen takes, per area. Pure."""
+
+from dataclasses import dataclass
+
+_ELECTRONS_PER_PA_NS = 1e-12 * 1e-9 / 1.602176634e-19
+"""Electrons that 1 pA brings in 1 ns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beam:
+    """What a dose is reckoned from: beam current (pA) and time on a pixel (ns).
+
+    ASSUMED: neither is told by the instrument.
+    """
+
+    current_pa: float
+    dwell_ns: float
+
+    def dose_e_nm2(self, pixel_nm: float) -> float:
+        """Dose of one frame, electrons per square nanometre, at that pixel size."""
+        return self.current_pa * self.dwell_ns * _ELECTRONS_PER_PA_NS / pixel_nm**2
