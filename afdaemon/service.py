@@ -41,7 +41,7 @@ def rules_of(settings: Settings) -> Rules:
     """What jobs must keep to, in control's words."""
     low_um, high_um = settings.limits.site_um
     hard = Range(lo_um=settings.limits.hard_min_um, hi_um=settings.limits.hard_max_um)
-    numbers = settings.control.model_dump(exclude={"profile", "timeout_s"})
+    numbers = settings.control.model_dump(exclude={"profile", "timeout_s", "approach_um"})
     return Rules(
         limits=Limits(hard=hard, site=Range(lo_um=low_um, hi_um=high_um)),
         paper=PaperProfile(**numbers),
@@ -130,6 +130,7 @@ async def serve(
                 journal=journal,
                 clock=clock,
                 beam=rules.beam,
+                approach_um=settings.control.approach_um,
             )
             await _run(rules, bench, judge, doors, instance, stop)
     log.info("stopped")

@@ -178,6 +178,9 @@ class ControlSettings(Section):
     timeout_s: Seconds = Field(
         180.0, description="a job that takes longer is ended and the start WD restored"
     )
+    approach_um: float = Field(
+        0.0, ge=0.0, le=1000.0, description="moves to shorter WDs go so much too far first (um)"
+    )
     search_score: ScoreValue = Field(2.0, description="a score above this ends the search")
     stride_fraction: float = Field(
         1 / 3, ge=0.01, le=1.0, description="stride of the search, as a fraction of A_max"

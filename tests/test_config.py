@@ -286,7 +286,7 @@ def test_the_drivers_take_the_section_as_it_is(link: str, kind: type) -> None:
 
 
 def test_the_profile_takes_its_section_as_it_is() -> None:
-    control = Settings().control.model_dump(exclude={"profile", "timeout_s"})
+    control = Settings().control.model_dump(exclude={"profile", "timeout_s", "approach_um"})
     assert PaperProfile(**control) == PaperProfile()
 
 
@@ -311,4 +311,4 @@ def test_what_the_section_takes_the_profile_takes(key: str, value: float) -> Non
         control = load(environ={}, flags={key: value}).settings.control
     except ConfigError:
         return
-    PaperProfile(**control.model_dump(exclude={"profile", "timeout_s"}))
+    PaperProfile(**control.model_dump(exclude={"profile", "timeout_s", "approach_um"}))

@@ -445,3 +445,16 @@ def test_the_settings_become_rules() -> None:
     assert (rules.limits.allowed.lo_um, rules.limits.allowed.hi_um) == (8_000.0, 50_000.0)
     assert (rules.paper.patience, rules.timeout_s) == (7, 60.0)
     assert not rules.limits.within(Started(wd_um=7_999.0, magnification=1.0).wd_um)
+
+
+async def test_with_an_approach_every_move_ends_upwards(settings: Settings) -> None:
+    control = settings.control.model_copy(update={"approach_um": 30.0})
+    microscope = FakeMicroscope(wd_um=13_400.0)
+    async with service(settings.model_copy(update={"control": control}), microscope) as client:
+        job = await client.autofocus()
+    assert job.converged
+    stops = [13_400.0, *microscope.moves]
+    assert microscope.moves[-1] == BEST_UM
+    assert any(later < earlier for earlier, later in pairwise(stops))
+    for wd_um in {point.wd_um for point in job.trace[1:]}:
+        assert stops[stops.index(wd_um) - 1] < wd_um

@@ -68,7 +68,8 @@ class Bench:
     """What a job works with: shared by all jobs, used by one at a time.
 
     `law` proposes the steps of the published procedure, `belief` those of the fast one. Without a
-    `beam` no dose is counted.
+    `beam` no dose is counted. With an `approach_um`, moves to shorter WDs go so much too far first:
+    each then ends upwards, and the lens's hysteresis is the same at every reading.
     """
 
     microscope: Microscope
@@ -79,6 +80,7 @@ class Bench:
     clock: Clock
     belief: FocusLaw = no_belief
     beam: Beam | None = None
+    approach_um: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,8 +264,13 @@ class Job:
         )
 
     async def _move(self, wd_um: float) -> Event:
-        self._bench.guard.check(wd_um)
-        await self._bench.microscope.move_wd(wd_um)
+        guard, microscope = self._bench.guard, self._bench.microscope
+        guard.check(wd_um)
+        below_um = guard.limits.nearest(wd_um - self._bench.approach_um)
+        if self._bench.approach_um > 0.0 and below_um < wd_um < self._state.wd_um:
+            guard.check(below_um)
+            await microscope.move_wd(below_um)
+        await microscope.move_wd(wd_um)
         return Moved(wd_um=wd_um)
 
     async def _move_home(self, wd_um: float) -> Event:
