@@ -47,7 +47,7 @@ class FocusBackend:
             rules=rules,
             bench=bench,
             instrument=self._instrument,
-            hashes=judge.networks.hashes,
+            judge=judge,
             events=events,
             group=group,
             changed=self._tell_state,

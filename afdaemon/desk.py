@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +19,9 @@ from afdaemon.drivers.base import Microscope, pixel_size_nm
 from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError
 from afdaemon.instrument import Instrument
 from afdaemon.job.loop import Bench, Deadlines, Job, Progress
+from afdaemon.judge import Judge
 from afdaemon.logs import job_context
+from afdaemon.models.part import Part
 
 REMEMBERED_JOBS = 100
 """Ended jobs that are answered from memory; older ones come from the journal."""
@@ -74,7 +76,7 @@ class JobDesk:
         rules: Rules,
         bench: Bench,
         instrument: Instrument,
-        hashes: Mapping[str, str],
+        judge: Judge,
         events: Publisher,
         group: asyncio.TaskGroup,
         changed: Callable[[], None],
@@ -82,7 +84,7 @@ class JobDesk:
         self._rules = rules
         self._bench = bench
         self._instrument = instrument
-        self._hashes = hashes
+        self._judge = judge
         self._events = events
         self._group = group
         self._changed = changed
@@ -213,9 +215,13 @@ class JobDesk:
                 )
 
     def _begin(self, params: s.AutofocusParams, job_id: str, limits: Limits) -> Running:
+        bench = replace(self._bench, guard=MotionGuard(limits))
+        if params.region is not None:
+            part = Part(**params.region.model_dump())
+            bench = replace(bench, score=lambda frame: self._judge.read(frame, part))
         job = Job(
             job_id,
-            replace(self._bench, guard=MotionGuard(limits)),
+            bench,
             rules=self._rules.procedure(params.profile),
             deadlines=Deadlines(job_s=params.timeout_s or self._rules.timeout_s),
             request=params.model_dump(mode="json"),
@@ -237,7 +243,7 @@ class JobDesk:
         result = views.broken(job_id, "the daemon ended while the job ran")
         try:
             async with self._instrument.held():
-                result = views.ended(await running.job.run(), self._hashes)
+                result = views.ended(await running.job.run(), self._judge.networks.hashes)
         except KNOWN_ERRORS as error:
             running.error = error
             result = views.broken(job_id, str(error))

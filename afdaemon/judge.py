@@ -17,6 +17,7 @@ from afdaemon.drivers.base import Frame
 from afdaemon.drivers.errors import FrameInvalid
 from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
 from afdaemon.models.errors import ImageError
+from afdaemon.models.part import WHOLE, Part, cut
 from afdaemon.settings import ModelSettings
 
 T = TypeVar("T")
@@ -101,9 +102,9 @@ class Judge:
             raise RuntimeError("the judge is not open")
         return self._networks
 
-    async def read(self, frame: Frame) -> Reading:
-        """What a frame tells. Raises `ModelError`."""
-        verdict, bands = await self._in_thread(lambda: self._look(frame))
+    async def read(self, frame: Frame, part: Part = WHOLE) -> Reading:
+        """What a part of a frame tells. Raises `ModelError`."""
+        verdict, bands = await self._in_thread(lambda: self._look(frame, part))
         return reading_of(frame.wd_um, frame.magnification, verdict, bands)
 
     async def score_file(self, data: bytes, magnification: float) -> Judged:
@@ -114,10 +115,10 @@ class Judge:
         """End the thread; what it works on is finished first."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _look(self, frame: Frame) -> tuple[Verdict, tuple[float, ...]]:
+    def _look(self, frame: Frame, part: Part) -> tuple[Verdict, tuple[float, ...]]:
         networks = self.networks
-        verdict = networks.score(frame.pixels, frame.magnification)
-        return verdict, networks.spectrum(frame.pixels)
+        pixels = cut(frame.pixels, part)
+        return networks.score(pixels, frame.magnification), networks.spectrum(pixels)
 
     def _score_file(self, data: bytes, magnification: float) -> Judged:
         try:

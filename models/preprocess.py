@@ -46,6 +46,14 @@ def reduce(image: FloatImage, factor: int) -> FloatImage:
     )
 
 
+def reduced_grey(pixels: Pixels, factor: int) -> Pixels:
+    """Grey values (H, W) reduced by `factor`, uint16; as they are for a factor of 1."""
+    if factor == 1:
+        return pixels
+    levels = np.rint(reduce(to_unit(pixels), factor) * np.float32(65535.0))
+    return np.asarray(levels, np.uint16)
+
+
 def network_input(image: FloatImage, magnification: float) -> FloatImage:
     """AENet's three channels, float32 (3, H, W), of a 0..1 image.
 

@@ -24,12 +24,12 @@ def band_powers(image: FloatImage) -> NDArray[np.float32]:
 
     White noise of variance v has log v in every band. The mean is taken away and the border faded out first.
     """
-    window, band, modes = _plan(image.shape[-2], image.shape[-1])
+    window, band, modes, shown_by = _plan(image.shape[-2], image.shape[-1])
     faded = (image - image.mean(axis=(-2, -1), keepdims=True)) * window
     spectrum = fft.rfft2(faded)
     power = (spectrum.real**2 + spectrum.imag**2).reshape(-1, band.size)
     sums = np.stack([np.bincount(band, one, minlength=BANDS + 1)[:BANDS] for one in power])
-    mean = (sums / modes).reshape(*image.shape[:-2], BANDS)
+    mean = (sums / modes)[:, shown_by].reshape(*image.shape[:-2], BANDS)
     return np.asarray(np.log(mean + _FLOOR), np.float32)
 
 
@@ -40,8 +40,13 @@ def frame_bands(pixels: Pixels) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=8)
-def _plan(height: int, width: int) -> tuple[FloatImage, NDArray[np.intp], NDArray[np.float64]]:
-    """Window of mean square 1; each mode's band (the last one: none); modes of each band times the number of pixels."""
+def _plan(
+    height: int, width: int
+) -> tuple[FloatImage, NDArray[np.intp], NDArray[np.float64], NDArray[np.intp]]:
+    """Window of mean square 1; each mode's band (the last one: none); modes of each band times the number of pixels.
+
+    And which band speaks for each: a small frame has no mode in some, and the next finer one stands in.
+    """
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
     window /= np.sqrt(np.mean(window**2))
     frequency = np.hypot(fft.fftfreq(height)[:, None], fft.rfftfreq(width)[None, :])
@@ -49,4 +54,11 @@ def _plan(height: int, width: int) -> tuple[FloatImage, NDArray[np.intp], NDArra
     band = np.searchsorted(edges, frequency, side="right") - 1
     band[(band < 0) | (frequency > HIGHEST)] = BANDS
     modes = np.bincount(band.ravel(), minlength=BANDS + 1)[:BANDS].astype(np.float64)
-    return window.astype(np.float32), band.ravel(), np.maximum(modes, 1.0) * height * width
+    full = np.flatnonzero(modes)
+    shown_by = full[np.minimum(np.searchsorted(full, np.arange(BANDS)), len(full) - 1)]
+    return (
+        window.astype(np.float32),
+        band.ravel(),
+        np.maximum(modes, 1.0) * height * width,
+        shown_by,
+    )

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from afdaemon.control.values import Reading, Started
 from afdaemon.drivers.base import Frame, LinkStats, MicroscopeState
 from afdaemon.drivers.errors import LinkLost, LinkTimeout, NotConnected
 from afdaemon.drivers.wire.image import GreyPixels
-from afdaemon.errors import BusyError, JournalError, RequestRefused
+from afdaemon.errors import BusyError, JournalError, RequestRefused, UsageError
 from afdaemon.job.journal import Journal
 from afdaemon.judge import Networks
 from afdaemon.models.errors import WeightsError
@@ -458,3 +458,22 @@ async def test_with_an_approach_every_move_ends_upwards(settings: Settings) -> N
     assert any(later < earlier for earlier, later in pairwise(stops))
     for wd_um in {point.wd_um for point in job.trace[1:]}:
         assert stops[stops.index(wd_um) - 1] < wd_um
+
+
+async def test_a_region_is_judged_alone(settings: Settings) -> None:
+    class Split(FakeMicroscope):
+        """The left half is in focus at the best WD, the right one somewhere else."""
+
+        async def grab(self) -> Frame:
+            frame = await super().grab()
+            pixels = np.array(frame.pixels, np.uint8)
+            pixels[:, 32:] = 9.0 * GREY_PER_SCORE / (1.0 + ((self.wd_um - 12_400.0) / 300.0) ** 2)
+            return replace(frame, pixels=pixels)
+
+    async with service(settings, Split()) as client:
+        left = await client.autofocus(region=(0.0, 0.25, 0.5, 0.5))
+        assert left.best_wd_um == BEST_UM
+        with pytest.raises(UsageError, match=r"x . width \(1\.2\) must not exceed 1"):
+            await client.start(region=(0.6, 0.0, 0.6, 1.0))
+        with pytest.raises(UsageError, match="width"):
+            await client.start(region=(0.0, 0.0, 0.1, 1.0))

@@ -55,11 +55,18 @@ def autofocus_params(
     start_wd_um: float | None = None,
     timeout_s: float | None = None,
     range_um: tuple[float, float] | None = None,
+    region: tuple[float, float, float, float] | None = None,
     dose_limit_e_nm2: float | None = None,
     dry_run: bool = False,
 ) -> s.AutofocusParams:
-    """A wish for focus; `range_um` is the job's own shortest and longest WD."""
-    limits = None
+    """A wish for focus; `range_um` is the job's own shortest and longest WD.
+
+    `region` is the part of each frame that counts: left, top, width, height, in shares of the frame.
+    """
+    limits = part = None
+    if region is not None:
+        x, y, width, height = region
+        part = params_of(s.Region, x=x, y=y, width=width, height=height)
     if range_um is not None:
         limits = params_of(s.WdRange, min_um=range_um[0], max_um=range_um[1])
     return params_of(
@@ -68,6 +75,7 @@ def autofocus_params(
         start_wd_um=start_wd_um,
         timeout_s=timeout_s,
         limits=limits,
+        region=part,
         dose_limit_e_nm2=dose_limit_e_nm2,
         meta=s.Meta(dry_run=dry_run),
     )

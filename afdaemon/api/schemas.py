@@ -110,6 +110,27 @@ class NoParams(Strict):
     meta: Meta = Meta()
 
 
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+LEAST_SHARE = 0.4
+"""Of a frame's width and height: of less, a score and a spectrum tell too little."""
+
+
+class Region(Strict):
+    """A part of the frame, in shares of its width and height from the upper left corner."""
+
+    x: Share
+    y: Share
+    width: Annotated[float, Field(ge=LEAST_SHARE, le=1.0)]
+    height: Annotated[float, Field(ge=LEAST_SHARE, le=1.0)]
+
+    @model_validator(mode="after")
+    def _inside(self) -> Self:
+        for name, end in (("x + width", self.x + self.width), ("y + height", self.y + self.height)):
+            if end > 1.0 + 1e-9:
+                raise ValueError(f"{name} ({end:g}) must not exceed 1")
+        return self
+
+
 class WdRange(Strict):
     """A range of working distances."""
 
@@ -134,6 +155,8 @@ class AutofocusParams(Strict):
     """End the job after this time and restore the start WD; absent: the daemon's setting."""
     limits: WdRange | None = None
     """This job's own range, within the daemon's limits."""
+    region: Region | None = None
+    """Judge this part of each frame alone; absent: the whole."""
     dose_limit_e_nm2: Dose | None = None
     """End the job before the specimen takes more, in electrons per nm^2; absent: the daemon's setting."""
     meta: Meta = Meta()

@@ -84,6 +84,12 @@ def focus(
     profile: Annotated[
         str | None, typer.Option(help="procedure: paper or fast; absent: the daemon's setting")
     ] = None,
+    roi: Annotated[
+        str | None,
+        typer.Option(
+            help="X,Y,W,H in shares of the frame, e.g. 0.5,0,0.5,0.5: judge this part alone"
+        ),
+    ] = None,
     dose_limit: Annotated[
         float | None, typer.Option(help="end the job before it takes more, electrons per nm2")
     ] = None,
@@ -99,6 +105,7 @@ def focus(
             "profile": profile,
             "timeout_s": timeout,
             "range_um": session,
+            "region": None if roi is None else _shares(roi),
             "dose_limit_e_nm2": dose_limit,
         }
         job, interrupted = _focused(client, manner, wish)
@@ -225,6 +232,14 @@ def _asking(
             remedy = getattr(error, "remedy", "")
             _print_json({"error": {"kind": kind, "message": str(error), "remedy": remedy}})
         raise
+
+
+def _shares(text: str) -> tuple[float, float, float, float]:
+    try:
+        x, y, width, height = map(float, text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"--roi {text!r} is not four numbers, X,Y,W,H") from None
+    return x, y, width, height
 
 
 def _focused(client: Client, manner: Manner, wish: dict[str, Any]) -> tuple[Job, bool]:

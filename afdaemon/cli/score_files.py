@@ -10,14 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from afdaemon.drivers.errors import FrameInvalid
 from afdaemon.drivers.wire import tiff
 from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
 from afdaemon.drivers.wire.metadata import MAX_TEXT_BYTES, Metadata, Size, from_page, from_text
 from afdaemon.errors import UsageError
-from afdaemon.models.preprocess import MIN_SIDE_PX, reduce, reduction_factor, to_unit
+from afdaemon.models.preprocess import MIN_SIDE_PX, reduced_grey, reduction_factor
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 MAGNIFICATION_RANGE = (1.0, 1_000_000.0)
@@ -213,8 +211,4 @@ def _region(path: Path, grey: GreyPixels, roi: Roi) -> tuple[GreyPixels, int]:
             f"the region is too small: {path} is judged reduced by {factor}",
             remedy=f"give one of at least {factor * MIN_SIDE_PX} pixels a side",
         )
-    region = grey[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width]
-    if factor == 1:
-        return region, 1
-    reduced = reduce(to_unit(region), factor)
-    return np.rint(reduced * np.float32(65535.0)).astype(np.uint16), factor
+    return reduced_grey(grey[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width], factor), factor
