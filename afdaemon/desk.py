@@ -92,6 +92,7 @@ class JobDesk:
         self._running: Running | None = None
         self._ended: OrderedDict[str, s.Job] = OrderedDict()
         self._is_closed = False
+        self._last_focus_um: float | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -228,6 +229,7 @@ class JobDesk:
             report=self._report,
             begin_wd_um=params.start_wd_um,
             dose_limit_e_nm2=params.dose_limit_e_nm2 or self._rules.dose_limit_e_nm2,
+            guess_wd_um=self._last_focus_um,
         )
         running = Running(job, s.Progress(job=job_id, phase="prepare", profile=job.profile))
         self._running = running
@@ -272,6 +274,8 @@ class JobDesk:
         if len(self._ended) > REMEMBERED_JOBS:
             self._ended.popitem(last=False)
         self._running = None
+        if result.converged:
+            self._last_focus_um = result.best_wd_um
         if result.wd_um is not None:
             seen = result.trace[-1].magnification if result.trace else None
             self._instrument.note(result.wd_um, seen)

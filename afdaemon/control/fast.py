@@ -64,15 +64,16 @@ def _is_lost(rules: FastProfile, proposal: Proposal, here: TracePoint) -> bool:
 
 
 def _search(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
-    """Look at the nearest place that was not seen yet."""
+    """Look where the focus was the last time, then at the nearest place that was not seen yet."""
     looks = sum(point.kind is ReadingKind.SEARCH for point in state.trace)
     in_vain = len(state.trace) >= _BEYOND_HELP and stop.is_saturated(state.trace, rules)
     stride_dof = rules.stride_dof if rules.calibrated else 0.5 * rules.stride_dof
-    place_um = search.nearest_unseen(
+    place_um = search.next_unseen(
         [point.wd_um for point in state.trace],
         stride_um=stride_dof * _unit_um(state, rules),
         first=proposal.step_um,
         limits=state.limits,
+        guess_um=state.start.guess_wd_um if state.start is not None else None,
     )
     if place_um is None or in_vain or looks >= rules.most_search_readings:
         return fail(state, _not_converged(state, rules))

@@ -1,6 +1,6 @@
 """Coarse search: where to look for a first trace of focus.
 
-The fast procedure looks at the nearest place that it has not seen yet (`nearest_unseen`).
+The fast procedure looks at the nearest place that it has not seen yet (`next_unseen`).
 
 The published stride is A_max(m) / 3: 400 um at low and 12 um at high magnification. A sweep walks
 from the start towards longer WD to the end of the range, then from the start towards shorter WD;
@@ -57,22 +57,33 @@ def _spots(
                     yield wd_um
 
 
-def nearest_unseen(
-    seen_um: Sequence[float], *, stride_um: float, first: float, limits: Limits
+def next_unseen(
+    seen_um: Sequence[float],
+    *,
+    stride_um: float,
+    first: float,
+    limits: Limits,
+    guess_um: float | None = None,
 ) -> float | None:
-    """The WD (um) nearest to the first of `seen_um` from which no reading is within half a stride, or None.
+    """A WD (um) from which no reading of `seen_um` is within half a stride, or None if there is none left.
 
-    Places lie whole strides from there, and at both ends of the range. Of two as near, that to the side of `first`
-    (its sign) comes before the other.
+    The guess, if it is such a place; else the one nearest to the first reading. Places lie whole strides from there,
+    and at both ends of the range; of two as near, that to the side of `first` (its sign) comes before the other.
     """
     start_um = seen_um[0]
+    if guess_um is not None and limits.within(guess_um) and _is_new(guess_um, seen_um, stride_um):
+        return guess_um
     side = math.copysign(1.0, first)
     for strides in count(1):
         places = [start_um + sign * strides * stride_um for sign in (side, -side)]
         for place_um in places:
             there_um = limits.nearest(place_um)
-            if min(abs(there_um - wd_um) for wd_um in seen_um) > 0.5 * stride_um:
+            if _is_new(there_um, seen_um, stride_um):
                 return there_um
         if not any(limits.within(place_um) for place_um in places):
             return None
     return None
+
+
+def _is_new(place_um: float, seen_um: Sequence[float], stride_um: float) -> bool:
+    return min(abs(place_um - wd_um) for wd_um in seen_um) > 0.5 * stride_um

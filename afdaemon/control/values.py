@@ -122,13 +122,14 @@ class Started:
     """The job begins; the instrument stands at `wd_um` (um) and shows `magnification`.
 
     The search begins at `begin_wd_um` if it is given; home is `wd_um` all the same. The specimen
-    may take no more than `dose_limit_e_nm2`.
+    may take no more than `dose_limit_e_nm2`. `guess_wd_um` is where the focus was the last time.
     """
 
     wd_um: float
     magnification: float
     begin_wd_um: float | None = None
     dose_limit_e_nm2: float | None = None
+    guess_wd_um: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,9 +130,11 @@ class Job:
         report: Callable[[Progress], None] | None = None,
         begin_wd_um: float | None = None,
         dose_limit_e_nm2: float | None = None,
+        guess_wd_um: float | None = None,
     ) -> None:
         self.job_id = job_id
         self._dose_limit_e_nm2 = dose_limit_e_nm2
+        self._guess_wd_um = guess_wd_um
         self.profile = rules.name
         self._begin_wd_um = begin_wd_um
         self._bench = bench
@@ -261,6 +263,7 @@ class Job:
             magnification=now.magnification,
             begin_wd_um=self._begin_wd_um,
             dose_limit_e_nm2=self._dose_limit_e_nm2,
+            guess_wd_um=self._guess_wd_um,
         )
 
     async def _move(self, wd_um: float) -> Event:

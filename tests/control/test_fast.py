@@ -89,9 +89,10 @@ def play(
     rules: FastProfile = FAST,
     limits: Limits = LIMITS,
     start_um: float = START_UM,
+    guess_um: float | None = None,
 ) -> Played:
     state = State(limits=limits, law=lambda _: math.nan, rules=rules, belief=law)
-    event: Event = Started(wd_um=start_um, magnification=MAGNIFICATION)
+    event: Event = Started(wd_um=start_um, magnification=MAGNIFICATION, guess_wd_um=guess_um)
     wd_um = start_um
     visited: list[float] = []
     kinds: list[ReadingKind] = []
@@ -291,3 +292,20 @@ def test_frames_that_are_all_white_are_not_searched_with() -> None:
     outcome = play(law, lambda wd, _: reading(wd, 0.3, saturated=0.9)).outcome
     assert outcome.reason is Reason.SATURATED
     assert outcome.readings.total == 3
+
+
+@given(start_um=st.floats(5_000.0, 50_000.0), guess_um=st.floats(0.0, 60_000.0))
+def test_where_the_focus_was_the_last_time_is_looked_at_first(
+    start_um: float, guess_um: float
+) -> None:
+    """If the start shows nothing; a guess that may not be commanded is passed over."""
+    stride_um = 0.5 * FAST.stride_dof * UNIT_UM
+    best_um = LIMITS.nearest(guess_um)
+    law = sees_within(0.5 * stride_um + 0.001, best_um)
+    played = play(
+        law, lambda wd, _: reading(wd, score_at(wd, best_um)), start_um=start_um, guess_um=guess_um
+    )
+    assert played.outcome.converged
+    if abs(start_um - best_um) > 0.51 * stride_um and best_um == guess_um:
+        assert played.visited[1] == guess_um
+        assert played.kinds.count(ReadingKind.SEARCH) == 1
