@@ -235,6 +235,9 @@ class FastSettings(Section):
     stride_dof: float = Field(
         150.0, ge=1.0, le=1000.0, description="stride of the search then; half of it uncalibrated"
     )
+    stray_readings: int = Field(
+        6, ge=2, le=1000, description="it searches too after so many low scores in a row"
+    )
     most_search_readings: int = Field(
         200, ge=0, le=10_000, description="most readings of that search"
     )

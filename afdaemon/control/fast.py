@@ -15,7 +15,7 @@ from afdaemon.control.servo import Proposal
 from afdaemon.control.values import Failed, Phase, ReadingKind, Reason, TracePoint
 from afdaemon.models.defocus_state import dof_um
 
-_PROBABLY = 0.5
+_PROBABLY = 0.8
 _BEYOND_HELP = 3
 """After so many readings, all of them saturated, looking elsewhere would not help."""
 _SAME_PLACE_DOF = 0.05
@@ -39,9 +39,11 @@ def observe(state: State, rules: FastProfile) -> Answer:
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
     if _is_found(state, rules, proposal):
         return _settle(state, rules, proposal)
-    if _is_lost(rules, proposal, here):
+    led = _led(state)
+    strayed = len(led) >= rules.stray_readings and stop.best_seen(led).score < rules.fail_score
+    if proposal.far > _PROBABLY or strayed:
         return _search(state, rules, proposal)
-    if sum(point.kind is ReadingKind.SERVO for point in state.trace) >= rules.most_readings:
+    if len(led) >= rules.most_readings:
         return fail(state, _not_converged(state, rules))
     return _move(replace(state, phase=Phase.SERVO), rules, proposal.step_um)
 
@@ -58,9 +60,10 @@ def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
     )
 
 
-def _is_lost(rules: FastProfile, proposal: Proposal, here: TracePoint) -> bool:
-    """Whether this frame does not tell where the focus is."""
-    return proposal.far > _PROBABLY or stop.is_flat([here], rules)
+def _led(state: State) -> tuple[TracePoint, ...]:
+    """The readings since the last look around, that one included: those that the belief led to."""
+    looks = [n for n, point in enumerate(state.trace) if point.kind is ReadingKind.SEARCH]
+    return state.trace[looks[-1] if looks else 0 :]
 
 
 def _search(state: State, rules: FastProfile, proposal: Proposal) -> Answer:

@@ -19,6 +19,7 @@ class FastProfile:
     Search:
         far_dof: a focus farther away than this cannot be told where it is;
         stride_dof: then the job looks this far from where it has looked (half of it if the angle may be off);
+        stray_readings: so too after so many readings in a row with scores that are failures;
         most_search_readings: it gives up after so many looks.
     Verdict:
         fail_score: below it AENet does not agree that this is focus.
@@ -41,6 +42,7 @@ class FastProfile:
 
     far_dof: float = 90.0
     stride_dof: float = 150.0
+    stray_readings: int = 6
     most_search_readings: int = 200
 
     fail_score: float = 3.0
@@ -72,6 +74,7 @@ _ALLOWED: dict[str, tuple[float, float]] = {
     "most_step_dof": (1.0, 10_000.0),
     "far_dof": (10.0, 200.0),
     "stride_dof": (1.0, 1_000.0),
+    "stray_readings": (2, 1_000),
     "most_search_readings": (0, 10_000),
     "fail_score": (0.0, 9.0),
     "agreed_drop": (0.0, 9.0),
