@@ -60,7 +60,7 @@ ROWS = (
         most_median=12.0, within_1=0.98,
     ),
     Row(
-        procedure="fast", start=Start(reach_dof=None, magnification=20_000), runs=300,
+        procedure="fast", start=Start(reach_dof=None, magnification=20_000), runs=100,
         most_median=60.0, within_1=0.97,
     ),
     *(Row(procedure=other, start=start, runs=OTHER_RUNS) for other in OTHERS for start in (NEAR, FAR)),

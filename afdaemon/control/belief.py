@@ -49,5 +49,7 @@ def advise(mass: NDArray[np.float32], count: NDArray[np.int64], rules: FastProfi
         step_dof=np.where(aside, -side * rules.probe_dof, step),
         at_focus=at_focus,
         far=np.asarray(mass @ (np.abs(AXIS_DOF) >= rules.far_dof).astype(np.float32), np.float64),
-        found=(at_focus >= rules.sure) & (count >= rules.fewest_readings),
+        found=(at_focus >= rules.sure)
+        & (np.abs(step) <= rules.near_dof)
+        & (count >= rules.fewest_readings),
     )

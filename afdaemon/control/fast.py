@@ -53,6 +53,7 @@ def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
     here, best = state.trace[-1], stop.best_seen(state.trace)
     return (
         proposal.at_focus >= rules.sure
+        and abs(proposal.step_um) <= rules.near_dof * _unit_um(state, rules)
         and len(state.trace) >= rules.fewest_readings
         and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
         and not stop.is_flat(state.trace, rules)

@@ -12,6 +12,7 @@ class FastProfile:
 
     Belief:
         sure: probability of standing within 1 DoF of the focus at which the job stops.
+        near_dof: and the focus most likely lies no further away; else the job goes there first.
         fewest_readings: it does not stop before so many: two to know, one to verify.
         most_readings: it gives up after so many.
         probe_dof: how far it steps aside where it cannot tell the sides.
@@ -35,6 +36,7 @@ class FastProfile:
     name: ClassVar[str] = "fast"
 
     sure: float = 0.9
+    near_dof: float = 0.5
     fewest_readings: int = 3
     most_readings: int = 16
     probe_dof: float = 4.0
@@ -68,6 +70,7 @@ class FastProfile:
 
 _ALLOWED: dict[str, tuple[float, float]] = {
     "sure": (0.5, 0.999),
+    "near_dof": (0.05, 1.0),
     "fewest_readings": (1, 100),
     "most_readings": (1, 1000),
     "probe_dof": (1.0, 50.0),

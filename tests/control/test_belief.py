@@ -59,7 +59,8 @@ def test_it_stops_only_when_sure_and_after_enough_readings(
     told = advice(mass, count, rules)
     within = float(mass[0][np.abs(AXIS_DOF) <= 1.0].sum())
     assert told.at_focus[0] == pytest.approx(within, abs=1e-5)
-    assert bool(told.found[0]) == (within >= sure and count >= rules.fewest_readings)
+    near = abs(told.step_dof[0]) <= rules.near_dof
+    assert bool(told.found[0]) == (within >= sure and near and count >= rules.fewest_readings)
 
 
 @given(places=st.lists(distances, min_size=1, max_size=5), count=st.integers(1, 9))
