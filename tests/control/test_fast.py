@@ -96,7 +96,7 @@ def play(
     wd_um = start_um
     visited: list[float] = []
     kinds: list[ReadingKind] = []
-    for _ in range(100):
+    for _ in range(1_000):
         before = state.phase
         state, (command,) = step(state, event)
         assert state.phase in LEADS_TO[before, type(event)]
@@ -128,7 +128,7 @@ def test_a_belief_that_aenet_does_not_share_is_no_success() -> None:
     played = play(answering(lambda _: (0.0, 1.0)), lambda wd, _: reading(wd, 1.2))
     assert played.outcome.reason is Reason.NOT_FOUND
     assert played.outcome.restored
-    assert len(played.visited) == FAST.most_readings
+    assert ReadingKind.SEARCH in played.kinds
 
 
 def test_where_it_scored_clearly_higher_it_ends_and_verifies() -> None:
@@ -195,12 +195,13 @@ def test_whatever_the_belief_the_promises_hold(
         return Proposal(step_um=steps[n], at_focus=sure[n], far=far[n])
 
     rules = replace(FAST, most_search_readings=8)
-    played = play(law, lambda wd, n: reading(wd, scores[n]), rules, limits)
-    assert len(played.visited) <= FAST.most_readings + 8 + 1
+    played = play(law, lambda wd, n: reading(wd, scores[n % 40]), rules, limits)
+    assert len(played.visited) <= 9 * FAST.most_readings + 1
+    assert played.kinds.count(ReadingKind.SEARCH) <= 8
     assert played.outcome.readings.total == len(played.visited)
     if played.outcome.converged:
         assert played.outcome.wd_um == played.visited[-1]
-        seen = dict(zip(played.visited, scores, strict=False))
+        seen = {wd: scores[n % 40] for n, wd in enumerate(played.visited)}
         assert seen[played.visited[-1]] >= FAST.fail_score
         if played.kinds[-1] is not ReadingKind.VERIFY:
             assert max(seen.values()) <= seen[played.visited[-1]] + FAST.settle_margin
@@ -268,8 +269,8 @@ def test_a_focus_anywhere_is_found_in_few_looks(
     assert played.outcome.converged
     assert abs(played.visited[-1] - best_um) <= UNIT_UM
     looks = played.kinds.count(ReadingKind.SEARCH)
-    assert looks <= 2.0 * abs(start_um - best_um) / stride_um + 2.0
-    assert looks <= 45_000.0 / stride_um + 3.0
+    assert looks <= 4.0 * abs(start_um - best_um) / stride_um + 6.0
+    assert looks <= 2.0 * 45_000.0 / stride_um + 6.0
 
 
 def test_where_nothing_is_to_be_seen_the_search_ends_at_home() -> None:
@@ -277,7 +278,8 @@ def test_where_nothing_is_to_be_seen_the_search_ends_at_home() -> None:
     outcome = play(law, lambda wd, _: reading(wd, 0.3)).outcome
     assert outcome.reason is Reason.NOT_FOUND
     assert outcome.restored
-    assert 3 <= outcome.readings.search < 12
+    range_strides = 45_000.0 / (0.5 * FAST.stride_dof * UNIT_UM)
+    assert range_strides <= outcome.readings.search <= 4.0 * range_strides + 6.0
 
 
 def test_the_search_ends_when_its_looks_are_used() -> None:
