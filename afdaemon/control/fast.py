@@ -6,6 +6,7 @@ sure that it stands in focus and AENet agrees. Two readings at a known distance 
 side; the third, there, verifies.
 """
 
+import math
 from dataclasses import replace
 
 from afdaemon.control import search, stop
@@ -15,9 +16,13 @@ from afdaemon.control.servo import Proposal
 from afdaemon.control.values import Failed, Phase, ReadingKind, Reason, TracePoint
 from afdaemon.models.defocus_state import dof_um
 
-_PROBABLY = 0.8
+_PROBABLY, _POSSIBLY = 0.8, 0.2
 _BEYOND_HELP = 3
 """After so many readings, all of them saturated, looking elsewhere would not help."""
+_AROUND_STRIDES = 1.5
+"""How far a job looks around whose first reading told something."""
+_SECOND_PATIENCE = 4
+"""Readings that the belief may stray for after a look around."""
 _SAME_PLACE_DOF = 0.05
 """A shorter step is not sent: a reading is taken where the instrument stands."""
 
@@ -33,15 +38,18 @@ def observe(state: State, rules: FastProfile) -> Answer:
     if state.phase is Phase.FINISH:
         return _verify(state, rules, here)
     proposal = state.belief([point.reading for point in reversed(state.trace)])
-    state = replace(state, proposal=proposal)
+    is_far = proposal.far > _PROBABLY
+    began_far = proposal.far > _POSSIBLY if len(state.trace) == 1 else state.began_far
+    state = replace(state, proposal=proposal, began_far=began_far)
     if not proposal.is_finite:
         detail = f"the step law proposed {proposal.step_um} um"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
     if _is_found(state, rules, proposal):
         return _settle(state, rules, proposal)
     led = _led(state)
-    strayed = len(led) >= rules.stray_readings and stop.best_seen(led).score < rules.fail_score
-    if proposal.far > _PROBABLY or strayed:
+    patience = rules.stray_readings if led == state.trace else _SECOND_PATIENCE
+    strayed = len(led) >= patience and stop.best_seen(led).score < rules.fail_score
+    if is_far or strayed:
         return _search(state, rules, proposal)
     if len(led) >= rules.most_readings:
         return fail(state, _not_converged(state, rules))
@@ -68,7 +76,10 @@ def _led(state: State) -> tuple[TracePoint, ...]:
 
 
 def _search(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
-    """Look where the focus was the last time, then at the nearest place that was not seen yet."""
+    """Look where the focus was the last time, then at the nearest place that was not seen yet.
+
+    A job whose first reading told something looks around there alone: its focus is not at the range's other end.
+    """
     looks = sum(point.kind is ReadingKind.SEARCH for point in state.trace)
     in_vain = len(state.trace) >= _BEYOND_HELP and stop.is_saturated(state.trace, rules)
     stride_dof = rules.stride_dof if rules.calibrated else 0.5 * rules.stride_dof
@@ -76,6 +87,9 @@ def _search(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
         [point.wd_um for point in state.trace],
         stride_um=stride_dof * _unit_um(state, rules),
         first=proposal.step_um,
+        reach_um=math.inf
+        if state.began_far
+        else _AROUND_STRIDES * rules.stride_dof * _unit_um(state, rules),
         limits=state.limits,
         guess_um=state.start.guess_wd_um if state.start is not None else None,
     )

@@ -39,7 +39,7 @@ class State:
     `wd_um` is the last acknowledged WD. `trace` holds every reading in order; `memory_from` and
     `servo_from` say where in it the law's memory and the present attempt's servo readings begin.
     `pending` is the command under way. `proposal` is the law's unclipped answer if the last step
-    asked it: with it a replay needs no network.
+    asked it: with it a replay needs no network. `began_far`: the first reading showed hardly anything.
     """
 
     limits: Limits
@@ -56,6 +56,7 @@ class State:
     memory_from: int = 0
     servo_from: int = 0
     proposal: Proposal | None = None
+    began_far: bool = False
     stopped: stop.Stop | None = None
     failure: Failed | None = None
 

@@ -64,18 +64,20 @@ def next_unseen(
     stride_um: float,
     first: float,
     limits: Limits,
+    reach_um: float = math.inf,
     guess_um: float | None = None,
 ) -> float | None:
     """A WD (um) from which no reading of `seen_um` is within half a stride, or None if there is none left.
 
     The guess, if it is such a place; else the one nearest to the first reading. Places lie whole strides from there,
     and at both ends of the range; of two as near, that to the side of `first` (its sign) comes before the other. Places
-    at half and at a quarter of the stride count as 4 and 16 times as far: a frame of much noise shows less far.
+    at half and at a quarter of the stride count as 4 and 16 times as far: a frame of much noise shows less far. But for
+    the guess, nothing beyond `reach_um` from there is looked at.
     """
     if guess_um is not None and limits.within(guess_um) and _is_new(guess_um, seen_um, stride_um):
         return guess_um
     finer = [
-        (_nearest_unseen(seen_um, stride_um / 2**n, first, limits), _FINER_COSTS**n)
+        (_nearest_unseen(seen_um, stride_um / 2**n, reach_um, first, limits), _FINER_COSTS**n)
         for n in range(_HALVINGS + 1)
     ]
     open_places = [(place, cost) for place, cost in finer if place is not None]
@@ -84,10 +86,12 @@ def next_unseen(
 
 
 def _nearest_unseen(
-    seen_um: Sequence[float], stride_um: float, first: float, limits: Limits
+    seen_um: Sequence[float], stride_um: float, reach_um: float, first: float, limits: Limits
 ) -> float | None:
     start_um, side = seen_um[0], math.copysign(1.0, first)
     for strides in count(1):
+        if strides * stride_um > reach_um * (1.0 + _ROUNDING):
+            return None
         places = [start_um + sign * strides * stride_um for sign in (side, -side)]
         for place_um in places:
             there_um = limits.nearest(place_um)
