@@ -21,8 +21,6 @@ _BEYOND_HELP = 3
 """After so many readings, all of them saturated, looking elsewhere would not help."""
 _AROUND_STRIDES = 1.5
 """How far a job looks around whose first reading told something."""
-_SECOND_PATIENCE = 4
-"""Readings that the belief may stray for after a look around."""
 _SAME_PLACE_DOF = 0.05
 """A shorter step is not sent: a reading is taken where the instrument stands."""
 
@@ -47,8 +45,7 @@ def observe(state: State, rules: FastProfile) -> Answer:
     if _is_found(state, rules, proposal):
         return _settle(state, rules, proposal)
     led = _led(state)
-    patience = rules.stray_readings if led == state.trace else _SECOND_PATIENCE
-    strayed = len(led) >= patience and stop.best_seen(led).score < rules.fail_score
+    strayed = len(led) >= rules.stray_readings and stop.best_seen(led).score < rules.fail_score
     if is_far or strayed:
         return _search(state, rules, proposal)
     if len(led) >= rules.most_readings:

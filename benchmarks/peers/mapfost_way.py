@@ -50,4 +50,4 @@ def _estimate_um(pair: list[NDArray[np.uint8]], apart_um: float, window: Window)
         crop_ref=[(width - side) // 2, (height - side) // 2],
         test_ims_aligned=1,
     )
-    return 0.0 if found is None else float(found.x[0])
+    return 0.0 if found is None else -float(found.x[0])
