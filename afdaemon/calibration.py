@@ -8,7 +8,7 @@ formula 9 / s - 1 is a parabola of the WD; its coefficients are a weighted linea
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import geometric_mean
 
@@ -131,11 +131,6 @@ def load(file: Path) -> Calibration:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
         raise CalibrationError(f"{file} is no calibration: {field}: {first['msg']}") from None
-
-
-def utc_now() -> datetime:
-    """Now."""
-    return datetime.now(UTC)
 
 
 def _parabola(

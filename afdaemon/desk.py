@@ -51,6 +51,10 @@ class Rules:
         """The numbers of the procedure called `wanted`."""
         return self.fast if (wanted or self.profile) == self.fast.name else self.paper
 
+    def dose_limit(self, wanted_e_nm2: float | None) -> float | None:
+        """What a job may take that asks for that limit, electrons per square nanometre."""
+        return wanted_e_nm2 or self.dose_limit_e_nm2
+
 
 @dataclass(slots=True)
 class Running:
@@ -140,7 +144,7 @@ class JobDesk:
         limits = self._limits_of(params)
         self.require_free()
         self._instrument.require_connected()
-        self._check_dose(params.dose_limit_e_nm2 or self._rules.dose_limit_e_nm2)
+        self._check_dose(self._rules.dose_limit(params.dose_limit_e_nm2))
         if params.meta.dry_run:
             return s.Started(job=job_id, dry_run=True)
         running = self._begin(params, job_id, limits)
@@ -228,7 +232,7 @@ class JobDesk:
             request=params.model_dump(mode="json"),
             report=self._report,
             begin_wd_um=params.start_wd_um,
-            dose_limit_e_nm2=params.dose_limit_e_nm2 or self._rules.dose_limit_e_nm2,
+            dose_limit_e_nm2=self._rules.dose_limit(params.dose_limit_e_nm2),
             guess_wd_um=self._last_focus_um,
         )
         running = Running(job, s.Progress(job=job_id, phase="prepare", profile=job.profile))

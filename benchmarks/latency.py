@@ -21,7 +21,7 @@ import torch
 from focus_runs import Start, tasks
 from numpy.typing import NDArray
 from reporting import Bar, close, parse, publish
-from service_stage import FOCUS_UM, service
+from service_stage import focus_from_elsewhere, service
 
 from afdaemon.api.client import Client
 from afdaemon.clock import ManualClock
@@ -39,7 +39,6 @@ MOST_MEDIAN_MS = 25.0
 JOBS, QUICK_JOBS = 60, 10
 ROUNDS, QUICK_ROUNDS = 300, 60
 PERCENTILES = (50.0, 90.0, 99.0)
-_REACH_UM = 2_000.0
 
 
 def wire(profile: str, jobs: int, seed: int) -> NDArray[np.float64]:
@@ -52,8 +51,7 @@ def wire(profile: str, jobs: int, seed: int) -> NDArray[np.float64]:
         client.autofocus()
         daemon.witness.forget()
         for _ in range(jobs):
-            client.set_wd(FOCUS_UM + float(rng.uniform(-_REACH_UM, _REACH_UM)))
-            client.autofocus()
+            focus_from_elsewhere(client, rng)
         return 1e3 * np.array(daemon.witness.answers_s())
 
 

@@ -10,7 +10,7 @@ from statistics import median
 
 import numpy as np
 from reporting import Bar, close, parse, publish
-from service_stage import FOCUS_UM, service
+from service_stage import focus_from_elsewhere, service
 
 from afdaemon.api.client import Client
 
@@ -19,7 +19,6 @@ STARTS, QUICK_STARTS = 5, 2
 JOBS, QUICK_JOBS = 1_000, 30
 WARM_UP_SHARE = 0.1
 """Jobs after which growth is counted: allocators fill their pools first."""
-_REACH_UM = 2_000.0
 
 
 def main() -> int:
@@ -62,8 +61,7 @@ def _over_jobs(jobs: int, seed: int) -> list[float]:
     ):
         for _ in range(jobs):
             daemon.witness.forget()
-            client.set_wd(FOCUS_UM + float(rng.uniform(-_REACH_UM, _REACH_UM)))
-            client.autofocus()
+            focus_from_elsewhere(client, rng)
             found.append(daemon.resident_mb())
     return found
 

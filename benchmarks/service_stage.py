@@ -12,6 +12,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from afdaemon.api.client import Client
 from afdaemon.drivers.wire.messages import FrameData, Grab, Message, Move
 from afdaemon.drivers.wire.stream import Decoder
@@ -20,6 +22,7 @@ from afdaemon.errors import Unreachable
 AFDAEMON = [sys.executable, "-m", "afdaemon"]
 FOCUS_UM = 12_000.0
 MAGNIFICATION = 2_000
+_REACH_UM = 2_000.0
 _START_S = 60.0
 _CHUNK = 1 << 16
 
@@ -119,6 +122,12 @@ class Service:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024 / 1e6
         raise RuntimeError("the daemon has ended")
+
+
+def focus_from_elsewhere(client: Client, rng: np.random.Generator) -> None:
+    """One job, from a WD drawn around the focus."""
+    client.set_wd(FOCUS_UM + float(rng.uniform(-_REACH_UM, _REACH_UM)))
+    client.autofocus()
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from afdaemon.calibration import (
     Measured,
     curve,
     load,
-    utc_now,
 )
+from afdaemon.clock import SystemClock
 
 _FIRST_STEP = 0.0003
 """Share of the WD: the first step of the search for the flanks; it is doubled until the score is low."""
@@ -53,7 +53,7 @@ def _measured(client: Client, points: int, told: Told) -> Measured:
     if there.magnification is None:
         raise CalibrationError("the instrument does not tell its magnification")
     return Measured(
-        utc=utc_now(),
+        utc=SystemClock().utc(),
         magnification=there.magnification,
         best_wd_um=middle_um,
         half_um=math.sqrt(up.half_um * down.half_um),

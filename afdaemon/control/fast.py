@@ -79,14 +79,12 @@ def _search(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
     """
     looks = sum(point.kind is ReadingKind.SEARCH for point in state.trace)
     in_vain = len(state.trace) >= _BEYOND_HELP and stop.is_saturated(state.trace, rules)
-    stride_dof = rules.stride_dof if rules.calibrated else 0.5 * rules.stride_dof
+    stride_um = rules.stride_dof * _unit_um(state, rules)
     place_um = search.next_unseen(
         [point.wd_um for point in state.trace],
-        stride_um=stride_dof * _unit_um(state, rules),
+        stride_um=stride_um if rules.calibrated else 0.5 * stride_um,
         first=proposal.step_um,
-        reach_um=math.inf
-        if state.began_far
-        else _AROUND_STRIDES * rules.stride_dof * _unit_um(state, rules),
+        reach_um=math.inf if state.began_far else _AROUND_STRIDES * stride_um,
         limits=state.limits,
         guess_um=state.start.guess_wd_um if state.start is not None else None,
     )
