@@ -5,11 +5,12 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
-from focus_runs import Run, Task, play
+from focus_runs import Run, Task, play_traced
 
 from afdaemon.control.fast_profile import FAST
 from afdaemon.control.profile import PAPER
 from afdaemon.control.servo import acnet_law, defocus_law
+from afdaemon.control.values import TracePoint
 from afdaemon.models.defocus_net import Believer, load_believer
 from afdaemon.models.policy import StepPolicy, load_policy
 from afdaemon.models.scorer import FocusScorer, load_scorer
@@ -28,10 +29,16 @@ class Player:
 
     def play(self, task: Task, procedure: str, *, calibrated: bool) -> Run:
         """One job by the procedure "fast" or "paper"."""
+        return self.play_traced(task, procedure, calibrated=calibrated)[0]
+
+    def play_traced(
+        self, task: Task, procedure: str, *, calibrated: bool
+    ) -> tuple[Run, tuple[TracePoint, ...]]:
+        """The same, and the job's readings."""
         fast = replace(FAST, alpha_mrad=task.assumed_alpha_mrad, calibrated=calibrated)
         rules: Profile = fast if procedure == "fast" else PAPER
         law = acnet_law(self.policy.propose)
-        return play(task, self.scorer, rules, law, defocus_law(self.believer.believe, fast))
+        return play_traced(task, self.scorer, rules, law, defocus_law(self.believer.believe, fast))
 
 
 @cache

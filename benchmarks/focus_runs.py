@@ -26,14 +26,16 @@ from afdaemon.control.values import (
     ReadingCount,
     Reason,
     Started,
+    TracePoint,
 )
 from afdaemon.judge import reading_of
 from afdaemon.models.scorer import FocusScorer
-from afdaemon.models.spectrum import frame_bands
+from afdaemon.models.spectrum import frame_spectrum
 from afdaemon.sim.conditions import Condition, instrument
 from afdaemon.sim.optics import depth_of_focus_um, pixel_um
 from afdaemon.sim.scenes import log_uniform
 from afdaemon.sim.settings import (
+    SCANS,
     WD_UM,
     ColumnSettings,
     DetectorSettings,
@@ -59,6 +61,14 @@ class Task:
 
     settings: InstrumentSettings
     assumed_alpha_mrad: float
+
+    @property
+    def noise(self) -> float:
+        """Noise of a pixel of half the signal, as a share of the whole: what counting and the amplifier add."""
+        settings = self.settings
+        detector = settings.detector.at(settings.column.spot, SCANS[settings.mode].dwell_ns)
+        counting = math.sqrt(0.5 / detector.electrons)
+        return math.hypot(counting, detector.read_noise / 255.0 / detector.contrast)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +105,7 @@ class Run:
     start_dof: float
     end_dof: float
     dof_um: float
+    noise: float
 
     @property
     def is_worse(self) -> bool:
@@ -173,11 +184,13 @@ def _instrument(
     )
 
 
-def play(task: Task, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: FocusLaw) -> Run:
-    """One job to its end."""
+def play_traced(
+    task: Task, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: FocusLaw
+) -> tuple[Run, tuple[TracePoint, ...]]:
+    """One job to its end, and its readings."""
     world = World(task.settings, clock=ManualClock())
-    outcome = asyncio.run(_converse(world, scorer, rules, law, belief))
-    return _run_of(world.truth(), outcome)
+    trace, outcome = asyncio.run(_converse(world, scorer, rules, law, belief))
+    return _run_of(task, world.truth(), outcome), trace
 
 
 def play_way(task: Task, way: Callable[[Look, Window], float], reach_dof: float) -> Run:
@@ -202,6 +215,7 @@ def play_way(task: Task, way: Callable[[Look, Window], float], reach_dof: float)
     asyncio.run(world.settle())
     truth = world.truth()
     return _run_of(
+        task,
         truth,
         Outcome(
             converged=True,
@@ -222,7 +236,18 @@ async def _seen(world: World) -> Shot:
     return await world.expose()
 
 
-def _run_of(truth: Truth, outcome: Outcome) -> Run:
+def sweep(task: Task, scorer: FocusScorer, places_dof: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores (n,) of frames taken at distances (n,) from the focus, one after the other, in DoF."""
+    world = World(task.settings, clock=ManualClock())
+    scores = []
+    for away in places_dof:
+        truth = world.truth()
+        world.command(truth.focus_wd_um + float(away) * truth.dof_um, world.magnification)
+        scores.append(_reading(asyncio.run(_seen(world)), scorer).score)
+    return np.array(scores)
+
+
+def _run_of(task: Task, truth: Truth, outcome: Outcome) -> Run:
     shown = truth.specimen.rsplit("/", 1)[-1]
     return Run(
         specimen=shown if truth.specimen.startswith("image:") else truth.specimen,
@@ -236,12 +261,13 @@ def _run_of(truth: Truth, outcome: Outcome) -> Run:
         start_dof=abs(truth.start_wd_um - truth.focus_wd_um) / truth.dof_um,
         end_dof=abs(truth.wd_um - truth.focus_wd_um) / truth.dof_um,
         dof_um=truth.dof_um,
+        noise=task.noise,
     )
 
 
 async def _converse(
     world: World, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: FocusLaw
-) -> Outcome:
+) -> tuple[tuple[TracePoint, ...], Outcome]:
     """What the job loop does, without its deadlines and its journal."""
     state = State(limits=_LIMITS, law=law, rules=rules, belief=belief)
     wd_um, magnification = world.truth().start_wd_um, world.magnification
@@ -251,7 +277,7 @@ async def _converse(
         match command:
             case Conclude(outcome=outcome):
                 await world.settle()  # the way home counts when it is done
-                return outcome
+                return state.trace, outcome
             case MoveWd():
                 world.command(command.wd_um, magnification)
                 event = Moved(wd_um=command.wd_um)
@@ -263,4 +289,4 @@ async def _converse(
 def _reading(shot: Shot, scorer: FocusScorer) -> Reading:
     magnification = float(shot.magnification)
     said = scorer.score(shot.pixels, magnification)
-    return reading_of(shot.wd_um, magnification, said, frame_bands(shot.pixels))
+    return reading_of(shot.wd_um, magnification, said, frame_spectrum(shot.pixels))
