@@ -14,6 +14,7 @@ from afdaemon.control.values import ReadingKind, Reason
 from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Bench, Job, JobResult
 from afdaemon.judge import Judge, Networks, load_networks
+from afdaemon.models.spectrum import SPECTRUM_SIZE
 from afdaemon.settings import ModelSettings
 from afdaemon.sim.inprocess import InProcessMicroscope
 from afdaemon.sim.instrument import Instrument
@@ -88,7 +89,7 @@ async def test_it_focuses_in_a_few_readings_and_replays(
     assert abs(truth.wd_um - truth.focus_wd_um) <= 1.5 * truth.dof_um
     assert result.profile == "fast"
     assert {point.kind for point in result.trace} <= {ReadingKind.SERVO, ReadingKind.VERIFY}
-    assert all(len(point.reading.bands) == 18 for point in result.trace)
+    assert all(len(point.reading.bands) == SPECTRUM_SIZE for point in result.trace)
     assert journal.replay("job-1") == journal.steps("job-1")
 
 
