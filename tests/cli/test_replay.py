@@ -99,7 +99,7 @@ def test_a_journal_that_was_changed_is_found_out(
     with closing(sqlite3.connect(journal)) as connection, connection:
         connection.execute("UPDATE steps SET proposal = '[631.0, 0.0, 0.0]' WHERE number = 1")
     assert replay("job-1", "--journal", str(journal)) != 0
-    assert "step 1 replays to MoveWd(wd_um=12631.0)" in capsys.readouterr().err
+    assert "step 1 replays to MoveWd(wd_um=12631.0, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
