@@ -70,10 +70,9 @@ def ascend(state: State) -> Answer | None:
 
 
 def halvings(state: State, rules: FastProfile) -> int:
-    """How fine a search is: coarse below, for there is a rung above; a few places are the range of the lowest."""
-    if not is_below(state):
-        return HALVINGS
-    return 1 if state.magnification <= rules.lowest_magnification else 0
+    """How fine a search is: coarse below, for there is a rung above; but few places are all that the lowest has."""
+    is_between = is_below(state) and state.magnification > rules.lowest_magnification
+    return 0 if is_between else HALVINGS
 
 
 def inward(state: State, step_um: float) -> float:

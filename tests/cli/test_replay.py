@@ -9,13 +9,23 @@ from pathlib import Path
 import pytest
 
 from afdaemon.cli.daemon import app
+from afdaemon.cli.replay import command_in_words, event_in_words
 from afdaemon.cli.runner import run_app
 from afdaemon.control.fast_profile import FAST
 from afdaemon.control.job_state import State
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import step
 from afdaemon.control.servo import Proposal
-from afdaemon.control.values import Conclude, Event, Moved, MoveWd, Observed, Reading, Started
+from afdaemon.control.values import (
+    Conclude,
+    Event,
+    Moved,
+    MoveWd,
+    Observed,
+    Reading,
+    Refused,
+    Started,
+)
 from afdaemon.job.journal import Journal, JournalStep
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
@@ -72,6 +82,15 @@ def test_a_job_is_told_step_by_step(journal: Path, capsys: pytest.CaptureFixture
     assert "law: +630.0 um, in focus 0.50, far 0.00; go to 12630.0 um" in lines[3]
     assert "focused" in lines[-2]
     assert lines[-1] == f"all {len(lines) - 3} commands follow again from what happened"
+
+
+def test_another_magnification_is_told() -> None:
+    assert command_in_words(MoveWd(wd_um=12_000.0, magnification=500.0)) == "go to 12000.0 um, 500x"
+    assert (
+        event_in_words(Moved(wd_um=12_000.0, magnification=500.0)) == "arrived at 12000.0 um, 500x"
+    )
+    assert event_in_words(Moved(wd_um=12_000.0)) == "arrived at 12000.0 um"
+    assert event_in_words(Refused(detail="not that low")) == "refused: not that low"
 
 
 def test_the_same_as_json(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
