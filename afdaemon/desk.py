@@ -16,7 +16,7 @@ from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.profile import PaperProfile
 from afdaemon.drivers.base import Microscope, pixel_size_nm
-from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError
+from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError, UsageError
 from afdaemon.instrument import Instrument
 from afdaemon.job.loop import Bench, Deadlines, Job, Progress
 from afdaemon.judge import Judge
@@ -47,9 +47,21 @@ class Rules:
     beam: Beam | None = None
     dose_limit_e_nm2: float | None = None
 
-    def procedure(self, wanted: str | None) -> PaperProfile | FastProfile:
-        """The numbers of the procedure called `wanted`."""
-        return self.fast if (wanted or self.profile) == self.fast.name else self.paper
+    def procedure(
+        self, wanted: str | None, ladder: bool | None = None
+    ) -> PaperProfile | FastProfile:
+        """The numbers of the procedure called `wanted`, with or without its ladder if the job says so.
+
+        Raises UsageError for a ladder with a procedure that has none.
+        """
+        if (wanted or self.profile) == self.fast.name:
+            return self.fast if ladder is None else replace(self.fast, ladder=ladder)
+        if ladder:
+            raise UsageError(
+                f"ladder = true goes with the fast procedure, not with {self.paper.name}",
+                remedy="ask for profile = fast, or leave ladder out",
+            )
+        return self.paper
 
     def dose_limit(self, wanted_e_nm2: float | None) -> float | None:
         """What a job may take that asks for that limit, electrons per square nanometre."""
@@ -133,6 +145,7 @@ class JobDesk:
 
         Raises:
             BusyError: a job runs, or the desk is closed.
+            UsageError: it asks for a ladder that its procedure does not have.
             LimitError: the job's own range and the limits have nothing in common, it would begin
                 outside them, or its dose cannot be kept.
             NotConnected: the link is down.
@@ -141,13 +154,14 @@ class JobDesk:
         known = await self.find(job_id)
         if known is not None:
             return s.Started(job=known.job, state=known.state)
+        rules = self._rules.procedure(params.profile, params.ladder)
         limits = self._limits_of(params)
         self.require_free()
         self._instrument.require_connected()
         self._check_dose(self._rules.dose_limit(params.dose_limit_e_nm2))
         if params.meta.dry_run:
             return s.Started(job=job_id, dry_run=True)
-        running = self._begin(params, job_id, limits)
+        running = self._begin(params, job_id, rules, limits)
         await running.recorded.wait()
         if running.error is not None:
             raise running.error
@@ -219,7 +233,13 @@ class JobDesk:
                     remedy="allow more, or lower the magnification",
                 )
 
-    def _begin(self, params: s.AutofocusParams, job_id: str, limits: Limits) -> Running:
+    def _begin(
+        self,
+        params: s.AutofocusParams,
+        job_id: str,
+        rules: PaperProfile | FastProfile,
+        limits: Limits,
+    ) -> Running:
         bench = replace(self._bench, guard=MotionGuard(limits))
         if params.region is not None:
             part = Part(**params.region.model_dump())
@@ -227,7 +247,7 @@ class JobDesk:
         job = Job(
             job_id,
             bench,
-            rules=self._rules.procedure(params.profile),
+            rules=rules,
             deadlines=Deadlines(job_s=params.timeout_s or self._rules.timeout_s),
             request=params.model_dump(mode="json"),
             report=self._report,
@@ -263,7 +283,7 @@ class JobDesk:
         running.now = views.progress(now)
         running.recorded.set()
         if now.wd_um is not None:
-            self._instrument.note(now.wd_um)
+            self._instrument.note(now.wd_um, now.magnification)
         log.info(
             "job_progress",
             phase=now.phase.value,
@@ -281,8 +301,7 @@ class JobDesk:
         if result.converged:
             self._last_focus_um = result.best_wd_um
         if result.wd_um is not None:
-            seen = result.trace[-1].magnification if result.trace else None
-            self._instrument.note(result.wd_um, seen)
+            self._instrument.note(result.wd_um, result.magnification)
         running.recorded.set()
         running.ended.set()
         log.info(

@@ -200,6 +200,7 @@ def _report_interrupted(journal: Journal) -> None:
             "job_interrupted",
             job=record.job_id,
             start_wd_um=record.start_wd_um,
+            start_magnification=record.start_magnification,
             opened=record.opened_utc.isoformat(),
         )
 

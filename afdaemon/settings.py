@@ -244,6 +244,12 @@ class FastSettings(Section):
     most_search_readings: int = Field(
         200, ge=0, le=10_000, description="most readings of that search"
     )
+    ladder: bool = Field(
+        False, description="before it searches, look at lower magnifications, which see further"
+    )
+    lowest_magnification: float = Field(
+        500.0, ge=20.0, le=1e6, description="but at none below this"
+    )
     fail_score: ScoreValue = Field(3.0, description="no success with a score below this")
     agreed_drop: ScoreValue = Field(
         2.0, description="nor with one so much below the best seen elsewhere"

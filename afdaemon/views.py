@@ -39,6 +39,7 @@ def progress(now: Progress) -> s.Progress:
         reading=now.reading,
         readings_max=now.readings_max,
         wd_um=now.wd_um,
+        magnification=now.magnification,
         score=now.score,
         best_wd_um=now.best_wd_um,
         best_score=now.best_score,
@@ -53,6 +54,7 @@ def under_way(now: s.Progress) -> s.Job:
         profile=now.profile,
         state=s.JobState.RUNNING,
         wd_um=now.wd_um,
+        magnification=now.magnification,
         best_wd_um=now.best_wd_um,
         score=now.best_score,
         seconds=now.seconds,
@@ -77,6 +79,7 @@ def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:
         state=s.JobState.INTERRUPTED,
         detail="the daemon ended while the job ran; nothing was moved since",
         start_wd_um=record.start_wd_um,
+        start_magnification=record.start_magnification,
         trace=[_row(point) for point in trace],
     )
 
@@ -128,6 +131,8 @@ def _concluded(
         detail=outcome.detail,
         start_wd_um=outcome.start_wd_um,
         wd_um=outcome.wd_um,
+        start_magnification=outcome.start_magnification,
+        magnification=outcome.magnification,
         best_wd_um=outcome.best_wd_um,
         score=outcome.score,
         readings=s.ReadingCounts(search=used.search, servo=used.servo, verify=used.verify),

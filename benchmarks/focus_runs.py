@@ -279,8 +279,9 @@ async def _converse(
                 await world.settle()  # the way home counts when it is done
                 return state.trace, outcome
             case MoveWd():
+                magnification = round(command.magnification or magnification)
                 world.command(command.wd_um, magnification)
-                event = Moved(wd_um=command.wd_um)
+                event = Moved(wd_um=command.wd_um, magnification=command.magnification)
             case _:
                 await world.settle()
                 event = Observed(reading=_reading(await world.expose(), scorer))

@@ -4,11 +4,14 @@ Units: working distance (WD) in micrometres, absolute; a positive move lengthens
 Times are seconds on the clock that the driver was given, unless the name says otherwise.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from afdaemon.drivers.errors import CommandRefused
 
 REFERENCE_WIDTH_MM = 127.0
 """Width of the picture that magnification refers to. ASSUMED: the usual 127 mm."""
@@ -20,6 +23,12 @@ MAX_FRAME_SIDE_PX = 8192
 def pixel_size_nm(magnification: float, width_px: int) -> float:
     """Pixel size on the specimen in nm, for a frame `width_px` wide. ASSUMED: field = 127 mm / magnification."""
     return REFERENCE_WIDTH_MM * 1e6 / magnification / width_px
+
+
+def require_magnification(magnification: float | None) -> None:
+    """Raise `CommandRefused` for a magnification that is no number above 0; None asks for none."""
+    if magnification is not None and not 0.0 < magnification < math.inf:
+        raise CommandRefused(f"a magnification is a number above 0, not {magnification}")
 
 
 class Clock(Protocol):
@@ -120,8 +129,12 @@ class Microscope(Protocol):
         """Ask the instrument for its WD and magnification."""
         ...
 
-    async def move_wd(self, wd_um: float) -> None:
-        """Command an absolute WD; returns when the instrument has acknowledged it."""
+    async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
+        """Command an absolute WD, and a magnification; returns when the instrument has acknowledged it.
+
+        Without a magnification it stays as it is. One that the instrument does not have, or a link that can set none,
+        is `CommandRefused`; then nothing was moved.
+        """
         ...
 
     async def grab(self) -> Frame:

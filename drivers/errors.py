@@ -6,6 +6,7 @@ DriverError
  ├─ LinkTimeout      the instrument did not answer in time
  ├─ ProtocolError    it answered something that no version we know may answer
  ├─ CommandRefused   it understood and said no
+ │   └─ Unsupported    the link cannot carry such a command; nothing was sent
  ├─ FrameInvalid     a frame cannot be decoded, or is larger than the cap
  │   └─ OverCap       it is larger than the cap: waiting does not help
  ├─ FrameStale       frames keep coming that are no evidence (old, frozen, out of step)
@@ -42,6 +43,10 @@ class ProtocolError(DriverError):
 
 class CommandRefused(DriverError):
     """The instrument understood and said no."""
+
+
+class Unsupported(CommandRefused):
+    """The link, or the instrument behind it, has no such command; nothing was sent."""
 
 
 class FrameInvalid(DriverError):

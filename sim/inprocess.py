@@ -8,7 +8,7 @@ another WD than the commanded one, or repeats the grey values of the one before 
 import asyncio
 from collections import deque
 
-from afdaemon.drivers.base import Clock, Frame, LinkStats, MicroscopeState
+from afdaemon.drivers.base import Clock, Frame, LinkStats, MicroscopeState, require_magnification
 from afdaemon.drivers.errors import (
     CommandRefused,
     DriverError,
@@ -24,6 +24,7 @@ from afdaemon.sim.instrument import Instrument
 from afdaemon.sim.world import Shot
 
 WD_TOLERANCE_UM = 2.0
+MAGNIFICATION_TOLERANCE = 0.5
 MAX_DROPPED_IN_ROW = 5
 LOOK_S = 0.05
 """Pause between two looks whether an unplugged instrument is back."""
@@ -40,6 +41,7 @@ class InProcessMicroscope:
         self._closed = False
         self._tally = Tally()
         self._target_um: float | None = None
+        self._target_magnification: float | None = None
         self._arrived: deque[Shot] = deque()
         self._last: Shot | None = None
         instrument.on_unplug(self._break)
@@ -84,15 +86,17 @@ class InProcessMicroscope:
         self._require_whole()
         return state
 
-    async def move_wd(self, wd_um: float) -> None:
-        """Command an absolute WD (um)."""
+    async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
+        """Command an absolute WD (um), and a magnification."""
         self._require_up()
+        require_magnification(magnification)
         try:
-            self._instrument.command(wd_um)
+            self._instrument.command(wd_um, magnification)
         except OutOfReach as error:
             raise CommandRefused(f"the instrument refused WD {wd_um} um: {error}") from error
         self._require_whole()
         self._target_um = wd_um
+        self._target_magnification = magnification or self._target_magnification
         self._tally.moved()
 
     async def grab(self) -> Frame:
@@ -136,6 +140,10 @@ class InProcessMicroscope:
             return FrameStale(
                 f"it was taken at {shot.wd_um:.1f} um, commanded was {self._target_um:.1f} um"
             )
+        wanted = self._target_magnification
+        if wanted is not None and abs(shot.magnification - wanted) > MAGNIFICATION_TOLERANCE:
+            self._tally.mismatched()
+            return FrameStale(f"it was taken at magnification {shot.magnification}")
         if last is not None and last.pixels.tobytes() == data:
             self._tally.frozen()
             return FrameStale("it is identical to the one before")
@@ -166,5 +174,5 @@ class InProcessMicroscope:
     def _break(self) -> None:
         self._up.clear()
         self._arrived.clear()
-        self._target_um = None
+        self._target_um = self._target_magnification = None
         self._down.set()

@@ -20,6 +20,7 @@ import pytest
 from afdaemon.api import schemas as s
 from afdaemon.api.client import AsyncClient
 from afdaemon.config import load
+from afdaemon.control.servo import Proposal
 from afdaemon.control.values import Reading, Started
 from afdaemon.drivers.base import Frame, LinkStats, MicroscopeState
 from afdaemon.drivers.errors import LinkLost, LinkTimeout, NotConnected
@@ -29,7 +30,7 @@ from afdaemon.job.journal import Journal
 from afdaemon.judge import Networks
 from afdaemon.models.errors import WeightsError
 from afdaemon.service import rules_of, serve
-from afdaemon.settings import DoseSettings, Settings
+from afdaemon.settings import DoseSettings, FastSettings, Settings
 
 GREY_PER_SCORE = 25.0
 WIDTH_UM = 500.0
@@ -79,8 +80,9 @@ class FakeMicroscope:
         self._require_link()
         return MicroscopeState(wd_um=self.wd_um, magnification=self.magnification)
 
-    async def move_wd(self, wd_um: float) -> None:
+    async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
         self._require_link()
+        self.magnification = magnification or self.magnification
         self.moves.append(wd_um)
         self.wd_um = wd_um
         self.moved.set()
@@ -133,9 +135,17 @@ def straight_to_the_best(newest_first: Sequence[Reading]) -> float:
     return BEST_UM - newest_first[0].wd_um
 
 
+def out_of_sight(_newest_first: Sequence[Reading]) -> Proposal:
+    """The fast procedure's law where nothing is to be seen."""
+    return Proposal(step_um=100.0, far=1.0)
+
+
 def networks(_settings: Settings) -> Networks:
     return Networks(
-        score=score_of_grey, law=straight_to_the_best, hashes={"aenet": "a1", "acnet": "b2"}
+        score=score_of_grey,
+        law=straight_to_the_best,
+        belief=out_of_sight,
+        hashes={"aenet": "a1", "acnet": "b2"},
     )
 
 
@@ -338,6 +348,25 @@ async def test_a_job_may_begin_elsewhere_than_at_the_present_wd(settings: Settin
             await client.start(start_wd_um=60_000.0)
     assert microscope.moves[0] == 13_000.0
     assert (job.converged, job.start_wd_um) == (True, 30_000.0)
+
+
+async def test_the_ladder_is_a_wish_of_the_job_and_of_the_fast_procedure(
+    settings: Settings,
+) -> None:
+    microscope = FakeMicroscope(magnification=20_000.0)
+    few = settings.model_copy(update={"fast": FastSettings(most_search_readings=12)})
+    async with service(few, microscope) as client:
+        with pytest.raises(RequestRefused, match="goes with the fast procedure, not with paper"):
+            await client.start(ladder=True)
+        assert microscope.grabs == 0
+        plain = await client.autofocus(profile="fast")
+        far = await client.autofocus(profile="fast", ladder=True)
+        status = await client.status()
+    assert {row.magnification for row in plain.trace} == {20_000.0}
+    assert {row.magnification for row in far.trace} >= {20_000.0, 5_000.0, 1_250.0, 500.0}
+    assert (far.start_magnification, far.magnification) == (20_000.0, 20_000.0)
+    assert far.restored
+    assert microscope.magnification == status.microscope.magnification == 20_000.0
 
 
 async def test_dose_is_counted_and_limited(settings: Settings) -> None:

@@ -57,11 +57,13 @@ def autofocus_params(
     range_um: tuple[float, float] | None = None,
     region: tuple[float, float, float, float] | None = None,
     dose_limit_e_nm2: float | None = None,
+    ladder: bool | None = None,
     dry_run: bool = False,
 ) -> s.AutofocusParams:
     """A wish for focus; `range_um` is the job's own shortest and longest WD.
 
-    `region` is the part of each frame that counts: left, top, width, height, in shares of the frame.
+    `region` is the part of each frame that counts: left, top, width, height, in shares of the frame. With `ladder`, the
+    fast procedure looks at lower magnifications where the focus is out of sight.
     """
     limits = part = None
     if region is not None:
@@ -77,6 +79,7 @@ def autofocus_params(
         limits=limits,
         region=part,
         dose_limit_e_nm2=dose_limit_e_nm2,
+        ladder=ladder,
         meta=s.Meta(dry_run=dry_run),
     )
 

@@ -27,6 +27,7 @@ class FakeBackend:
         self.jobs: dict[str, s.Job] = {}
         self.wd_um = 12_000.0
         self.moves: list[float] = []
+        self.wishes: list[s.AutofocusParams] = []
         self.images: list[bytes | None] = []
         self.error: Exception | None = None
         self.end = s.Job(job="", state=s.JobState.SUCCEEDED, converged=True, reason="focused")
@@ -70,6 +71,7 @@ class FakeBackend:
             raise BusyError(f"the job {running} holds the microscope")
         if params.meta.dry_run:
             return s.Started(job=request_id, dry_run=True)
+        self.wishes.append(params)
         self.jobs[request_id] = s.Job(
             job=request_id, state=s.JobState.RUNNING, start_wd_um=self.wd_um
         )

@@ -159,6 +159,9 @@ class AutofocusParams(Strict):
     """Judge this part of each frame alone; absent: the whole."""
     dose_limit_e_nm2: Dose | None = None
     """End the job before the specimen takes more, in electrons per nm^2; absent: the daemon's setting."""
+    ladder: bool | None = None
+    """Where the focus is out of sight, look at lower magnifications, and come back to this one (fast procedure
+    only); absent: the daemon's setting."""
     meta: Meta = Meta()
 
 
@@ -260,9 +263,11 @@ class Progress(Reply):
     readings_max: int | None = None
     """At most so many, where the phase has a bound."""
     wd_um: float | None = None
+    magnification: float | None = None
     score: float | None = None
     best_wd_um: float | None = None
     best_score: float | None = None
+    """Of the readings at this magnification."""
     seconds: float = 0.0
     """Since the job began."""
 
@@ -326,7 +331,10 @@ class Job(Reply):
     """At `best_wd_um`."""
     readings: ReadingCounts = ReadingCounts()
     restored: bool = False
-    """Whether the instrument stands at the start WD again."""
+    """Whether the instrument stands at the start WD and at the start magnification again."""
+    start_magnification: float | None = None
+    magnification: float | None = None
+    """At which the instrument was left."""
     dose_e_nm2: float = 0.0
     """What the specimen took, in electrons per nm^2; 0 if the daemon was not told the beam current."""
     seconds: float = 0.0

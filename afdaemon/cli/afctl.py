@@ -93,10 +93,17 @@ def focus(
     dose_limit: Annotated[
         float | None, typer.Option(help="end the job before it takes more, electrons per nm2")
     ] = None,
+    ladder: Annotated[
+        bool | None,
+        typer.Option(
+            help="fast: look at lower magnifications where the focus is out of sight;"
+            " absent: the daemon's setting"
+        ),
+    ] = None,
     endpoint: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Focus, and show how it goes. Ctrl-C ends the job; the start WD is then restored."""
+    """Focus, and show how it goes. Ctrl-C ends the job; start WD and magnification are then restored."""
     if (min_wd is None) != (max_wd is None):
         raise typer.BadParameter("--min-wd and --max-wd go together")
     session = None if min_wd is None or max_wd is None else (min_wd, max_wd)
@@ -107,6 +114,7 @@ def focus(
             "range_um": session,
             "region": None if roi is None else _shares(roi),
             "dose_limit_e_nm2": dose_limit,
+            "ladder": ladder,
         }
         job, interrupted = _focused(client, manner, wish)
         if manner.as_json:

@@ -62,7 +62,8 @@ def outcome_of(job: Job) -> str:
     why = ": ".join(part for part in (job.reason or job.state.value, job.detail) if part)
     left = " (the start WD is restored)" if job.restored else ""
     if not job.restored and job.wd_um is not None:
-        left = f" (left at WD {job.wd_um:.1f} um)"
+        scale = f", {job.magnification:g}x" if job.magnification != job.start_magnification else ""
+        left = f" (left at WD {job.wd_um:.1f} um{scale})"
     return f"not focused, {why}{left}, {effort}"
 
 

@@ -62,13 +62,15 @@ def told(record: "JobRecord", steps: Sequence["JournalStep"]) -> Iterator[str]:
 
 def event_in_words(event: "Event") -> str:
     """What happened."""
-    from afdaemon.control.values import Failed, Moved, Observed, Started
+    from afdaemon.control.values import Failed, Moved, Observed, Refused, Started
 
     match event:
         case Started():
             return f"started at {event.wd_um:.1f} um, {event.magnification:g}x"
         case Moved():
-            return f"arrived at {event.wd_um:.1f} um"
+            return f"arrived at {event.wd_um:.1f} um{_at(event.magnification)}"
+        case Refused():
+            return f"refused: {event.detail}"
         case Observed(reading=seen):
             doubt = f", {seen.doubt}" if seen.doubt else ""
             return f"read {seen.wd_um:.1f} um: score {seen.score:.2f} +- {seen.expected_error:.2f}{doubt}"
@@ -82,12 +84,16 @@ def command_in_words(command: "Command") -> str:
 
     match command:
         case MoveWd():
-            return f"go to {command.wd_um:.1f} um"
+            return f"go to {command.wd_um:.1f} um{_at(command.magnification)}"
         case TakeReading():
             return f"read ({command.kind.value})"
         case Conclude(outcome=end):
             left = "unknown" if end.wd_um is None else f"{end.wd_um:.1f} um"
             return f"end at {left}, {end.reason.value}: {end.detail}"
+
+
+def _at(magnification: float | None) -> str:
+    return "" if magnification is None else f", {magnification:g}x"
 
 
 def _answer(proposal: "Proposal | None") -> str:

@@ -1,6 +1,7 @@
 """The fast procedure: a belief about the defocus, and moves that follow it. Pure; see `machine` for the whole.
 
-Where a frame shows hardly anything, the job looks around first: at the nearest place that it has not seen yet. Then
+Where a frame shows hardly anything, the job looks around first: at the nearest place that it has not seen yet, or at
+lower magnifications (`ladder`). A belief is made of the readings at the present magnification alone. Then
 each reading makes the belief narrower. The job moves to where the focus most likely is, and stops where the belief is
 sure that it stands in focus and AENet agrees. Two readings at a known distance tell how far the focus is and on which
 side; the third, there, verifies.
@@ -9,11 +10,11 @@ side; the third, there, verifies.
 import math
 from dataclasses import replace
 
-from afdaemon.control import search, stop
+from afdaemon.control import ladder, search, stop
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.job_state import Answer, State, fail, go, read, succeed
 from afdaemon.control.servo import Proposal
-from afdaemon.control.values import Failed, Phase, ReadingKind, Reason, TracePoint
+from afdaemon.control.values import Failed, MoveWd, Phase, ReadingKind, Reason, Refused, TracePoint
 from afdaemon.models.defocus_state import dof_um
 
 _PROBABLY, _POSSIBLY = 0.8, 0.2
@@ -35,62 +36,95 @@ def observe(state: State, rules: FastProfile) -> Answer:
     here = state.trace[-1]
     if state.phase is Phase.FINISH:
         return _verify(state, rules, here)
-    proposal = state.belief([point.reading for point in reversed(state.trace)])
-    is_far = proposal.far > _PROBABLY
+    proposal = state.belief([point.reading for point in reversed(state.rung)])
     began_far = proposal.far > _POSSIBLY if len(state.trace) == 1 else state.began_far
     state = replace(state, proposal=proposal, began_far=began_far)
+    is_far = proposal.far > (_POSSIBLY if ladder.goes_on(state, rules) else _PROBABLY)
     if not proposal.is_finite:
         detail = f"the step law proposed {proposal.step_um} um"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
-    if _is_found(state, rules, proposal):
+    if ladder.is_below(state):
+        if ladder.sees_focus(state, rules, proposal):
+            return ladder.climb(state, proposal.step_um)
+    elif _is_found(state, rules, proposal):
         return _settle(state, rules, proposal)
     led = _led(state)
     strayed = len(led) >= rules.stray_readings and stop.best_seen(led).score < rules.fail_score
     if is_far or strayed:
-        return _search(state, rules, proposal)
+        return _search(state, rules, proposal.step_um)
     if len(led) >= rules.most_readings:
-        return fail(state, _not_converged(state, rules))
+        return _give_up(state, rules)
     return _move(replace(state, phase=Phase.SERVO), rules, proposal.step_um)
 
 
 def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
     """Whether the belief is sure and AENet agrees: no low score, none much higher elsewhere, and something to see."""
-    here, best = state.trace[-1], stop.best_seen(state.trace)
+    here, best = state.trace[-1], stop.best_seen(state.rung)
     return (
         proposal.at_focus >= rules.sure
         and abs(proposal.step_um) <= rules.near_dof * _unit_um(state, rules)
-        and len(state.trace) >= rules.fewest_readings
+        and len(state.rung) >= rules.fewest_readings
         and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
-        and not stop.is_flat(state.trace, rules)
-        and not stop.is_saturated(state.trace, rules)
+        and not stop.is_flat(state.rung, rules)
+        and not stop.is_saturated(state.rung, rules)
     )
 
 
 def _led(state: State) -> tuple[TracePoint, ...]:
     """The readings since the last look around, that one included: those that the belief led to."""
-    looks = [n for n, point in enumerate(state.trace) if point.kind is ReadingKind.SEARCH]
-    return state.trace[looks[-1] if looks else 0 :]
+    looks = [n for n, point in enumerate(state.rung) if point.kind is ReadingKind.SEARCH]
+    return state.rung[looks[-1] if looks else 0 :]
 
 
-def _search(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
-    """Look where the focus was the last time, then at the nearest place that was not seen yet.
+def refused(state: State, rules: FastProfile, event: Refused) -> Answer:
+    """The instrument cannot go to another magnification: the search goes on at the present one."""
+    pending = state.pending
+    is_up = isinstance(pending, MoveWd) and (pending.magnification or 0.0) > state.magnification
+    if is_up:
+        return fail(state, Failed(reason=Reason.DEVICE, detail=event.detail))
+    return _search(replace(state, descents_left=0), rules, first=0.0)
+
+
+def _search(state: State, rules: FastProfile, first: float) -> Answer:
+    """Look where the focus was the last time, further down the ladder, then at the nearest place not seen yet.
 
     A job whose first reading told something looks around there alone: its focus is not at the range's other end.
     """
     looks = sum(point.kind is ReadingKind.SEARCH for point in state.trace)
-    in_vain = len(state.trace) >= _BEYOND_HELP and stop.is_saturated(state.trace, rules)
+    guess_um, is_below = _guess_um(state), ladder.is_below(state)
+    is_anywhere = state.began_far or is_below
     stride_um = rules.stride_dof * _unit_um(state, rules)
     place_um = search.next_unseen(
-        [point.wd_um for point in state.trace],
+        [point.wd_um for point in state.rung],
         stride_um=stride_um if rules.calibrated else 0.5 * stride_um,
-        first=proposal.step_um,
-        reach_um=math.inf if state.began_far else _AROUND_STRIDES * stride_um,
+        first=first,
+        reach_um=math.inf if is_anywhere else _AROUND_STRIDES * stride_um,
         limits=state.limits,
-        guess_um=state.start.guess_wd_um if state.start is not None else None,
+        guess_um=guess_um,
+        halvings=ladder.halvings(state, rules),
     )
-    if place_um is None or in_vain or looks >= rules.most_search_readings:
+    if _in_vain(state.trace, rules) or looks >= rules.most_search_readings:
         return fail(state, _not_converged(state, rules))
+    lower = ladder.descend(state, rules)
+    if lower is not None and (place_um is None or place_um != guess_um):
+        return lower
+    if place_um is None or _in_vain(state.rung, rules):
+        return _give_up(state, rules)
     return go(state, Phase.SEARCH, place_um)
+
+
+def _guess_um(state: State) -> float | None:
+    """Where the focus was the last time: for the readings before the ladder alone."""
+    return state.start.guess_wd_um if state.start is not None and state.rung_from == 0 else None
+
+
+def _in_vain(readings: stop.Trace, rules: FastProfile) -> bool:
+    return len(readings) >= _BEYOND_HELP and stop.is_saturated(readings, rules)
+
+
+def _give_up(state: State, rules: FastProfile) -> Answer:
+    """Nothing is left to try at this magnification."""
+    return ladder.ascend(state) or fail(state, _not_converged(state, rules))
 
 
 def _unit_um(state: State, rules: FastProfile) -> float:
@@ -99,7 +133,7 @@ def _unit_um(state: State, rules: FastProfile) -> float:
 
 def _settle(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
     """End here, unless a place seen before scored clearly higher."""
-    here, best = state.trace[-1], stop.best_seen(state.trace)
+    here, best = state.trace[-1], stop.best_seen(state.rung)
     if best.wd_um != here.wd_um and best.score > here.score + rules.settle_margin:
         return go(state, Phase.FINISH, best.wd_um)
     return succeed(state, here, f"with a probability of {proposal.at_focus:.2f} within 1 DoF")
@@ -112,7 +146,7 @@ def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
 
 
 def _move(state: State, rules: FastProfile, step_um: float) -> Answer:
-    unit_um = _unit_um(state, rules)
+    unit_um, step_um = _unit_um(state, rules), ladder.inward(state, step_um)
     most_um = rules.most_step_dof * unit_um
     target_um = state.limits.nearest(state.wd_um + min(max(step_um, -most_um), most_um))
     if abs(target_um - state.wd_um) < _SAME_PLACE_DOF * unit_um:
@@ -121,10 +155,10 @@ def _move(state: State, rules: FastProfile, step_um: float) -> Answer:
 
 
 def _not_converged(state: State, rules: FastProfile) -> Failed:
-    best = stop.best_seen(state.trace)
+    best = stop.best_seen(state.rung)
     detail = (
         f"after {len(state.trace)} readings the focus is not certain; the best score was"
         f" {best.score:.2f} at {best.wd_um:g} um"
     )
     otherwise = Reason.NOT_FOUND if best.score < rules.fail_score else Reason.NOT_CONVERGED
-    return Failed(reason=stop.diagnose(state.trace, rules, otherwise), detail=detail)
+    return Failed(reason=stop.diagnose(state.rung, rules, otherwise), detail=detail)

@@ -22,6 +22,8 @@ class FastProfile:
         stride_dof: then the job looks this far from where it has looked (half of it if the angle may be off);
         stray_readings: so too after so many readings in a row with scores that are failures;
         most_search_readings: it gives up after so many looks.
+        ladder: before it strides, it looks at lower magnifications, which see further,
+        lowest_magnification: but at none below this.
     Verdict:
         fail_score: below it AENet does not agree that this is focus.
         agreed_drop: nor if it has seen a score higher by more than this, elsewhere.
@@ -46,6 +48,8 @@ class FastProfile:
     stride_dof: float = 150.0
     stray_readings: int = 6
     most_search_readings: int = 200
+    ladder: bool = False
+    lowest_magnification: float = 500.0
 
     fail_score: float = 3.0
     agreed_drop: float = 2.0
@@ -79,6 +83,7 @@ _ALLOWED: dict[str, tuple[float, float]] = {
     "stride_dof": (1.0, 1_000.0),
     "stray_readings": (2, 1_000),
     "most_search_readings": (0, 10_000),
+    "lowest_magnification": (20.0, 1e6),
     "fail_score": (0.0, 9.0),
     "agreed_drop": (0.0, 9.0),
     "settle_margin": (0.0, 9.0),

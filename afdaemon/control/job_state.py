@@ -40,6 +40,8 @@ class State:
     `servo_from` say where in it the law's memory and the present attempt's servo readings begin.
     `pending` is the command under way. `proposal` is the law's unclipped answer if the last step
     asked it: with it a replay needs no network. `began_far`: the first reading showed hardly anything.
+    `magnification` is the last acknowledged, and `rung_from` says where in the trace its readings
+    begin. `descents_left`: how often the job may still go down the ladder.
     """
 
     limits: Limits
@@ -50,6 +52,7 @@ class State:
     pending: Command | None = None
     start: Started | None = None
     wd_um: float = math.nan
+    magnification: float = math.nan
     plan: tuple[float, ...] = ()
     trace: tuple[TracePoint, ...] = ()
     attempt: int = 0
@@ -57,6 +60,8 @@ class State:
     servo_from: int = 0
     proposal: Proposal | None = None
     began_far: bool = False
+    rung_from: int = 0
+    descents_left: int = 2
     stopped: stop.Stop | None = None
     failure: Failed | None = None
 
@@ -66,6 +71,16 @@ class State:
         return self.start.wd_um if self.start is not None else math.nan
 
     @property
+    def home_magnification(self) -> float:
+        """The start magnification; NaN before the job has started."""
+        return self.start.magnification if self.start is not None else math.nan
+
+    @property
+    def rung(self) -> tuple[TracePoint, ...]:
+        """The readings since the magnification was changed last: no others compare with them."""
+        return self.trace[self.rung_from :]
+
+    @property
     def servo_trace(self) -> tuple[TracePoint, ...]:
         """The servo readings of the present attempt."""
         return tuple(p for p in self.trace[self.servo_from :] if p.kind is ReadingKind.SERVO)
@@ -73,13 +88,19 @@ class State:
 
 Answer = tuple[State, Command]
 
+_READ_BACK = 0.01
+"""How far a magnification read back may be off; a rung is much further away."""
 
-def go(state: State, phase: Phase, wd_um: float) -> Answer:
-    """Move to `wd_um` and read there; just read if the instrument stands there already."""
+
+def go(state: State, phase: Phase, wd_um: float, magnification: float | None = None) -> Answer:
+    """Move to `wd_um`, at `magnification` if one is given, and read; just read if it stands so already."""
     state = replace(state, phase=phase)
-    if wd_um == state.wd_um:
+    if magnification == state.magnification:
+        magnification = None
+    if magnification is None and wd_um == state.wd_um:
         return read(state)
-    return _too_dear(state) or (state, MoveWd(wd_um=wd_um))
+    move = MoveWd(wd_um=wd_um, magnification=magnification)
+    return _too_dear(state, magnification) or (state, move)
 
 
 def read(state: State) -> Answer:
@@ -87,12 +108,19 @@ def read(state: State) -> Answer:
     return _too_dear(state) or (state, TakeReading(kind=KIND_OF_PHASE[state.phase]))
 
 
-def _too_dear(state: State) -> Answer | None:
-    """The end of the job, if another reading like the last one would exceed its dose."""
+def _too_dear(state: State, magnification: float | None = None) -> Answer | None:
+    """The end of the job, if another reading like the last one would exceed its dose.
+
+    At another magnification it is spread over another area.
+    """
     most = state.start.dose_limit_e_nm2 if state.start is not None else None
     if most is None or not state.trace:
         return None
-    spent, next_one = _dose(state), state.trace[-1].reading.dose_e_nm2
+    last = state.trace[-1].reading
+    spent, next_one = _dose(state), last.dose_e_nm2
+    ratio = (magnification or state.magnification) / last.magnification
+    if not math.isclose(ratio, 1.0, rel_tol=_READ_BACK):
+        next_one *= ratio**2
     if spent + next_one <= most:
         return None
     detail = (
@@ -113,16 +141,29 @@ def fail(state: State, failed: Failed) -> Answer:
         detail = f"{first.detail}; the start WD could not be restored: {failed.detail}"
         return give_up(state, Failed(reason=first.reason, detail=detail), restored=False)
     state = replace(state, failure=failed)
-    # A move that has failed may have been carried out nevertheless.
-    is_away = isinstance(state.pending, MoveWd) or state.wd_um != state.home_um
-    if state.start is not None and is_away:
-        return replace(state, phase=Phase.RESTORE), MoveWd(wd_um=state.home_um)
+    way_home = _way_home(state)
+    if way_home is not None:
+        return replace(state, phase=Phase.RESTORE), way_home
     return give_up(state, failed, restored=True)
+
+
+def _way_home(state: State) -> MoveWd | None:
+    """The move back to the start; None if the instrument stands there."""
+    if state.start is None:
+        return None
+    # A move that has failed may have been carried out nevertheless.
+    failed = state.pending if isinstance(state.pending, MoveWd) else None
+    is_other = state.magnification != state.home_magnification
+    if is_other or (failed is not None and failed.magnification is not None):
+        return MoveWd(wd_um=state.home_um, magnification=state.home_magnification)
+    is_away = failed is not None or state.wd_um != state.home_um
+    return MoveWd(wd_um=state.home_um) if is_away else None
 
 
 def give_up(state: State, failed: Failed, *, restored: bool) -> Answer:
     """The job ends without focus."""
-    best = stop.best_seen(state.trace) if state.trace else None
+    told = _at_home(state)
+    best = stop.best_seen(told) if told else None
     outcome = Outcome(
         converged=False,
         reason=failed.reason,
@@ -134,6 +175,8 @@ def give_up(state: State, failed: Failed, *, restored: bool) -> Answer:
         readings=stop.count(state.trace),
         restored=restored,
         dose_e_nm2=_dose(state),
+        start_magnification=_known(state.home_magnification),
+        magnification=_known(state.magnification),
     )
     return replace(state, phase=Phase.DONE), Conclude(outcome=outcome)
 
@@ -151,9 +194,21 @@ def succeed(state: State, here: TracePoint, why: str) -> Answer:
         readings=stop.count(state.trace),
         restored=state.wd_um == state.home_um,
         dose_e_nm2=_dose(state),
+        start_magnification=state.home_magnification,
+        magnification=state.magnification,
     )
     return replace(state, phase=Phase.DONE), Conclude(outcome=outcome)
 
 
-def _known(wd_um: float) -> float | None:
-    return wd_um if math.isfinite(wd_um) else None
+def _at_home(state: State) -> tuple[TracePoint, ...]:
+    """The readings at the start magnification: scores of others do not compare with theirs."""
+    if state.rung_from == 0:
+        return state.trace
+    home = state.home_magnification
+    return tuple(
+        p for p in state.trace if math.isclose(p.reading.magnification, home, rel_tol=_READ_BACK)
+    )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -99,3 +99,15 @@ class MotionGuard:
                     f"working distance {target_wd_um:g} um is outside the {name} limits; "
                     f"allowed is {self.limits.allowed}"
                 )
+
+    def check_magnification(self, target: float, *, lowest: float, highest: float) -> None:
+        """Return if the instrument may be sent to the magnification `target`.
+
+        Raises LimitError, naming the value and the allowed range; NaN lies in none.
+        """
+        if not lowest <= target <= highest:
+            raise LimitError(
+                f"magnification {target:g} is outside what the job may use,"
+                f" {lowest:g} to {highest:g}",
+                remedy="set fast.lowest_magnification",
+            )

@@ -29,6 +29,10 @@ The fast procedure (afdaemon.control.fast):
               the score agrees. That reading verifies.
     FINISH    Where a place seen before scored clearly higher, the job ends there, and verifies.
 
+With the magnification ladder (afdaemon.control.ladder) a SEARCH first goes down to magnifications that
+see further, and from there up again; only the start magnification is verified at. RESTORE brings the
+start magnification back with the WD.
+
 `LEADS_TO` is the whole table. A pair that is not in it, or an event that does not answer the
 command under way, is a bug of the caller and raises `IllegalEventError`.
 
@@ -55,6 +59,7 @@ from afdaemon.control.values import (
     Phase,
     Reading,
     Reason,
+    Refused,
     Started,
     TakeReading,
     TracePoint,
@@ -65,11 +70,13 @@ LEADS_TO: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = MappingProxyTyp
         (Phase.PREPARE, Started): frozenset({Phase.SEARCH, Phase.SERVO, Phase.DONE}),
         (Phase.PREPARE, Failed): frozenset({Phase.DONE}),
         (Phase.SEARCH, Moved): frozenset({Phase.SEARCH}),
+        (Phase.SEARCH, Refused): frozenset({Phase.SEARCH, Phase.RESTORE}),
         (Phase.SEARCH, Observed): frozenset(
             {Phase.SEARCH, Phase.SERVO, Phase.FINISH, Phase.RESTORE, Phase.DONE}
         ),
         (Phase.SEARCH, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.SERVO, Moved): frozenset({Phase.SERVO}),
+        (Phase.SERVO, Refused): frozenset({Phase.RESTORE}),
         (Phase.SERVO, Observed): frozenset(
             {Phase.SEARCH, Phase.SERVO, Phase.FINISH, Phase.RESTORE, Phase.DONE}
         ),
@@ -104,8 +111,10 @@ def step(state: State, event: Event) -> tuple[State, tuple[Command, ...]]:
 
 def _answers(event: Event, pending: Command | None) -> bool:
     match event:
-        case Moved(wd_um=wd_um):
-            return isinstance(pending, MoveWd) and pending.wd_um == wd_um
+        case Moved(wd_um=wd_um, magnification=magnification):
+            return pending == MoveWd(wd_um=wd_um, magnification=magnification)
+        case Refused():
+            return isinstance(pending, MoveWd) and pending.magnification is not None
         case Observed():
             return isinstance(pending, TakeReading)
         case _:
@@ -117,7 +126,9 @@ def _react(state: State, event: Event) -> Answer:
         case Started():
             return _start(state, event)
         case Moved():
-            return _arrive(replace(state, wd_um=event.wd_um))
+            return _arrive(state, event)
+        case Refused():
+            return _refused(state, event)
         case Observed():
             return _observe(state, event.reading)
         case Failed():
@@ -125,7 +136,7 @@ def _react(state: State, event: Event) -> Answer:
 
 
 def _start(state: State, started: Started) -> Answer:
-    state = replace(state, start=started, wd_um=started.wd_um)
+    state = replace(state, start=started, wd_um=started.wd_um, magnification=started.magnification)
     if not state.limits.within(started.wd_um):
         detail = f"the present WD, {started.wd_um:g} um, is outside the limits ({state.limits})"
         return give_up(state, Failed(reason=Reason.OUT_OF_RANGE, detail=detail), restored=True)
@@ -143,7 +154,18 @@ def _start(state: State, started: Started) -> Answer:
             return fast.begin(state, begin_um)
 
 
-def _arrive(state: State) -> Answer:
+def _refused(state: State, event: Refused) -> Answer:
+    match state.rules:
+        case FastProfile() as rules:
+            return fast.refused(state, rules, event)
+        case PaperProfile():
+            return fail(state, Failed(reason=Reason.DEVICE, detail=event.detail))
+
+
+def _arrive(state: State, moved: Moved) -> Answer:
+    state = replace(state, wd_um=moved.wd_um)
+    if moved.magnification is not None:
+        state = replace(state, magnification=moved.magnification, rung_from=len(state.trace))
     if state.failure is not None:
         return give_up(state, state.failure, restored=True)
     return read(state)

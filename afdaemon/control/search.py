@@ -15,7 +15,7 @@ from afdaemon.control.limits import Limits
 from afdaemon.control.profile import PaperProfile
 from afdaemon.models.state import a_max_um
 
-_HALVINGS, _FINER_COSTS = 2, 4.0
+HALVINGS, _FINER_COSTS = 2, 4.0
 _ROUNDING = 1e-9
 """Relative slack, so that the last stride of a window is not lost to the last bit."""
 
@@ -66,19 +66,20 @@ def next_unseen(
     limits: Limits,
     reach_um: float = math.inf,
     guess_um: float | None = None,
+    halvings: int = HALVINGS,
 ) -> float | None:
     """A WD (um) from which no reading of `seen_um` is within half a stride, or None if there is none left.
 
     The guess, if it is such a place; else the one nearest to the first reading. Places lie whole strides from there,
     and at both ends of the range; of two as near, that to the side of `first` (its sign) comes before the other. Places
-    at half and at a quarter of the stride count as 4 and 16 times as far: a frame of much noise shows less far. But for
-    the guess, nothing beyond `reach_um` from there is looked at.
+    at half and at a quarter of the stride (as many `halvings` as allowed) count as 4 and 16 times as far: a frame of
+    much noise shows less far. But for the guess, nothing beyond `reach_um` from there is looked at.
     """
     if guess_um is not None and limits.within(guess_um) and _is_new(guess_um, seen_um, stride_um):
         return guess_um
     finer = [
         (_nearest_unseen(seen_um, stride_um / 2**n, reach_um, first, limits), _FINER_COSTS**n)
-        for n in range(_HALVINGS + 1)
+        for n in range(halvings + 1)
     ]
     open_places = [(place, cost) for place, cost in finer if place is not None]
     nearest = min(open_places, key=lambda p: abs(p[0] - seen_um[0]) * p[1], default=None)

@@ -134,9 +134,17 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """The commanded WD (um) was acknowledged."""
+    """The commanded WD (um) was acknowledged, and the magnification if one was commanded with it."""
 
     wd_um: float
+    magnification: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The instrument cannot show the commanded magnification; nothing moved."""
+
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +162,7 @@ class Failed:
     detail: str = ""
 
 
-Event = Started | Moved | Observed | Failed
+Event = Started | Moved | Refused | Observed | Failed
 
 
 # Commands: what to do next.
@@ -162,9 +170,13 @@ Event = Started | Moved | Observed | Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveWd:
-    """Go to the absolute WD `wd_um` (um). Every one passes the motion guard before it is sent."""
+    """Go to the absolute WD `wd_um` (um), and to `magnification` if one is given.
+
+    Every one passes the motion guard before it is sent.
+    """
 
     wd_um: float
+    magnification: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,10 +200,11 @@ Command = MoveWd | TakeReading | Conclude
 class Outcome:
     """How a job ended.
 
-    `wd_um` is where the instrument was left; `restored` says it is the start WD again. `score`
-    belongs to `best_wd_um`, `dose_e_nm2` to all frames that were judged. `start_wd_um` and `wd_um`
-    are None only if the job ended before the instrument had said where it stands; `wd_um` is the
-    last acknowledged WD if the instrument was lost.
+    `wd_um` and `magnification` are where the instrument was left; `restored` says that it is the
+    start WD again, at the start magnification. `score` belongs to `best_wd_um`, `dose_e_nm2` to all
+    frames that were judged. The start's and the present WD and magnification are None only if the
+    job ended before the instrument had said where it stands; the present ones are the last
+    acknowledged if the instrument was lost.
     """
 
     converged: bool
@@ -204,3 +217,5 @@ class Outcome:
     readings: ReadingCount
     restored: bool
     dose_e_nm2: float = 0.0
+    start_magnification: float | None = None
+    magnification: float | None = None

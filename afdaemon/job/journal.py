@@ -65,6 +65,7 @@ class JobRecord:
     start_wd_um: float | None
     outcome: Outcome | None
     interrupted: bool
+    start_magnification: float | None = None
 
 
 class Journal:
@@ -234,7 +235,8 @@ def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> JobRecord:
     first = connection.execute(
         "SELECT event FROM steps WHERE job_id = ? AND number = 0", (row["job_id"],)
     ).fetchone()
-    started = records.decode_event(first["event"]) if first is not None else None
+    event = records.decode_event(first["event"]) if first is not None else None
+    started = event if isinstance(event, Started) else None
     concluded = records.decode_command(row["outcome"]) if row["outcome"] is not None else None
     return JobRecord(
         job_id=row["job_id"],
@@ -242,9 +244,10 @@ def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> JobRecord:
         request=json.loads(row["request"]),
         limits=records.decode_limits(row["limits"]),
         rules=records.decode_profile(row["rules"]),
-        start_wd_um=started.wd_um if isinstance(started, Started) else None,
+        start_wd_um=started.wd_um if started is not None else None,
         outcome=concluded.outcome if isinstance(concluded, Conclude) else None,
         interrupted=row["interrupted_utc"] is not None,
+        start_magnification=started.magnification if started is not None else None,
     )
 
 

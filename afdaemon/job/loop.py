@@ -17,6 +17,7 @@ from typing import assert_never
 
 from afdaemon.clock import Clock
 from afdaemon.control.dose import Beam
+from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.job_state import Profile, State
 from afdaemon.control.limits import MotionGuard
 from afdaemon.control.machine import step
@@ -36,12 +37,13 @@ from afdaemon.control.values import (
     Reading,
     ReadingKind,
     Reason,
+    Refused,
     Started,
     TakeReading,
     TracePoint,
 )
 from afdaemon.drivers.base import Frame, Microscope
-from afdaemon.drivers.errors import DriverError
+from afdaemon.drivers.errors import CommandRefused, DriverError
 from afdaemon.errors import JournalError, LimitError
 from afdaemon.job.journal import Journal, JournalStep
 from afdaemon.models.errors import ModelError
@@ -89,7 +91,7 @@ class Progress:
 
     `reading` counts all readings so far, `readings_max` is where the present phase ends at the
     latest. `kind` and `score` are None if no reading was taken since the last report. Times in s
-    since the job began, working distances in um.
+    since the job began, working distances in um. The best is that of the present magnification.
     """
 
     job_id: str
@@ -103,6 +105,7 @@ class Progress:
     best_wd_um: float | None
     best_score: float | None
     elapsed_s: float
+    magnification: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,15 +242,15 @@ class Job:
 
     async def _carry_out(self, command: MoveWd | TakeReading) -> Event:
         match command:
-            case MoveWd(wd_um=wd_um) if self._state.phase is Phase.RESTORE:
-                what = f"the move back to {wd_um:g} um"
+            case MoveWd() if self._state.phase is Phase.RESTORE:
+                what = f"the move back to {command.wd_um:g} um"
                 return await self._within(
-                    what, self._deadlines.restore_s, lambda: self._move_home(wd_um)
+                    what, self._deadlines.restore_s, lambda: self._move_home(command)
                 )
-            case MoveWd(wd_um=wd_um):
-                what = f"the move to {wd_um:g} um"
+            case MoveWd():
+                what = f"the move to {command.wd_um:g} um"
                 return self._must_stop() or await self._within(
-                    what, self._deadlines.move_s, lambda: self._move(wd_um)
+                    what, self._deadlines.move_s, lambda: self._move(command)
                 )
             case TakeReading():
                 return self._must_stop() or await self._interruptibly(
@@ -266,20 +269,41 @@ class Job:
             guess_wd_um=self._guess_wd_um,
         )
 
-    async def _move(self, wd_um: float) -> Event:
-        guard, microscope = self._bench.guard, self._bench.microscope
-        guard.check(wd_um)
-        below_um = guard.limits.nearest(wd_um - self._bench.approach_um)
-        if self._bench.approach_um > 0.0 and below_um < wd_um < self._state.wd_um:
-            guard.check(below_um)
-            await microscope.move_wd(below_um)
-        await microscope.move_wd(wd_um)
-        return Moved(wd_um=wd_um)
+    async def _move(self, move: MoveWd) -> Event:
+        """Move. An instrument that does not have the magnification says so before anything moves."""
+        guard, magnification = self._bench.guard, move.magnification
+        if magnification is not None:
+            low, high = self._magnifications()
+            guard.check_magnification(magnification, lowest=low, highest=high)
+        is_out = magnification is not None and self._state.phase is not Phase.RESTORE
+        for n, wd_um in enumerate(self._way_to(move.wd_um)):
+            guard.check(wd_um)
+            try:
+                await self._bench.microscope.move_wd(wd_um, magnification)
+            except CommandRefused as error:
+                if n > 0 or not is_out:
+                    raise
+                return Refused(detail=str(error))
+        return Moved(wd_um=move.wd_um, magnification=magnification)
 
-    async def _move_home(self, wd_um: float) -> Event:
+    def _way_to(self, wd_um: float) -> tuple[float, ...]:
+        """The WDs to command on the way there, in order: the last stretch goes upwards."""
+        self._bench.guard.check(wd_um)
+        below_um = self._bench.guard.limits.nearest(wd_um - self._bench.approach_um)
+        if self._bench.approach_um > 0.0 and below_um < wd_um < self._state.wd_um:
+            return below_um, wd_um
+        return (wd_um,)
+
+    def _magnifications(self) -> tuple[float, float]:
+        """Between which a job may go: none is higher than the one that it began at."""
+        home, rules = self._state.home_magnification, self._state.rules
+        lowest = rules.lowest_magnification if isinstance(rules, FastProfile) else home
+        return min(lowest, home), home
+
+    async def _move_home(self, move: MoveWd) -> Event:
         """Move back, over a link that may have to come up again first."""
         await self._bench.microscope.wait_connected(self._deadlines.restore_s)
-        return await self._move(wd_um)
+        return await self._move(move)
 
     async def _read(self) -> Event:
         frame = await self._bench.microscope.grab()
@@ -330,7 +354,7 @@ class Job:
         if self._report is None:
             return
         state = self._state
-        best = best_seen(state.trace) if state.trace else None
+        best = best_seen(state.rung) if state.rung else None
         self._report(
             Progress(
                 job_id=self.job_id,
@@ -344,6 +368,7 @@ class Job:
                 best_wd_um=best.wd_um if best is not None else None,
                 best_score=best.score if best is not None else None,
                 elapsed_s=self._elapsed_s(),
+                magnification=state.magnification if state.start is not None else None,
             )
         )
 
@@ -357,7 +382,7 @@ def _readings_max(state: State) -> int:
             rules = state.rules
             if isinstance(rules, PaperProfile):
                 return state.servo_from + rules.max_servo_readings
-            return rules.most_readings
+            return state.rung_from + rules.most_readings
         case Phase.FINISH:
             return len(state.trace) + 1
         case _:

@@ -25,6 +25,7 @@ from afdaemon.control.values import (
     ReadingCount,
     ReadingKind,
     Reason,
+    Refused,
     Started,
     TakeReading,
 )
@@ -43,6 +44,8 @@ def decode_event(text: str) -> Event:
             return Started(**body)
         case "Moved":
             return Moved(**body)
+        case "Refused":
+            return Refused(**body)
         case "Observed":
             return Observed(reading=_reading(body["reading"]))
         case "Failed":

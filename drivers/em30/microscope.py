@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from afdaemon.drivers import reconnect
-from afdaemon.drivers.base import Clock, Frame, LinkStats, MicroscopeState
+from afdaemon.drivers.base import Clock, Frame, LinkStats, MicroscopeState, require_magnification
 from afdaemon.drivers.em30.link import ByteLink
 from afdaemon.drivers.em30.settings import LinkSettings
 from afdaemon.drivers.errors import DriverError, LinkTimeout, NotConnected
@@ -24,7 +24,7 @@ class Session(Protocol):
         """See `Microscope.read_state`."""
         ...
 
-    async def move_wd(self, wd_um: float) -> None:
+    async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
         """See `Microscope.move_wd`."""
         ...
 
@@ -116,9 +116,10 @@ class Em30Microscope:
         """WD and magnification, as the instrument tells them."""
         return await self._present_session().read_state()
 
-    async def move_wd(self, wd_um: float) -> None:
-        """Command an absolute WD (um); returns when it is acknowledged."""
-        await self._present_session().move_wd(wd_um)
+    async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
+        """Command an absolute WD (um), and a magnification; returns when it is acknowledged."""
+        require_magnification(magnification)
+        await self._present_session().move_wd(wd_um, magnification)
 
     async def grab(self) -> Frame:
         """A frame that may be used as evidence at the commanded WD."""

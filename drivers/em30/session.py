@@ -106,10 +106,11 @@ class AisemSession:
 
     # --- moves ---
 
-    async def move_wd(self, wd_um: float) -> None:
-        """Command an absolute WD (um) at the present magnification; return once acknowledged."""
-        known = self._known or await self.read_state()
-        target = wire.SetWdMag(wd_um=wd_um, magnification=round(known.magnification))
+    async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
+        """Command an absolute WD (um) at that or the present magnification; return once acknowledged."""
+        if magnification is None:
+            magnification = (self._known or await self.read_state()).magnification
+        target = wire.SetWdMag(wd_um=wd_um, magnification=round(magnification))
         await self._command(target)
         self._tally.moved()
 

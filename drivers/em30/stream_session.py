@@ -121,10 +121,11 @@ class StreamSession:
             case _:
                 raise self._senseless(answer, "GET_STATE")
 
-    async def move_wd(self, wd_um: float) -> None:
-        """Command an absolute WD (um) at the present magnification; return once acknowledged."""
-        known = self._known or await self.read_state()
-        target = Move(wd_um=wd_um, magnification=known.magnification)
+    async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
+        """Command an absolute WD (um) at that or the present magnification; return once acknowledged."""
+        if magnification is None:
+            magnification = (self._known or await self.read_state()).magnification
+        target = Move(wd_um=wd_um, magnification=magnification)
         before, self._target = self._target, None
         try:
             await self._command(target, f"a move to WD {wd_um:g} um")
@@ -132,7 +133,7 @@ class StreamSession:
             self._target = before
             raise
         self._target = target
-        self._known = MicroscopeState(wd_um=wd_um, magnification=known.magnification)
+        self._known = MicroscopeState(wd_um=wd_um, magnification=magnification)
         self._tally.moved()
 
     async def move_stage(self, x_um: float, y_um: float) -> None:

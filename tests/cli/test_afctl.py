@@ -99,6 +99,29 @@ async def test_how_a_job_ends_is_the_exit_code(
     assert said.err.startswith(f"not focused, {reason or state} (the start WD is restored)")
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted"), [((), None), (("--ladder",), True), (("--no-ladder",), False)]
+)
+async def test_the_ladder_is_asked_for_or_not(
+    afctl: Afctl, backend: FakeBackend, words: tuple[str, ...], wanted: bool | None
+) -> None:
+    assert (await afctl("focus", "--profile", "fast", *words)).code == 0
+    assert backend.wishes[-1].ladder is wanted
+
+
+async def test_where_a_job_was_left_names_a_magnification_that_is_not_the_starts(
+    afctl: Afctl, backend: FakeBackend
+) -> None:
+    backend.end = Job(
+        job="",
+        state=JobState.FAILED,
+        reason="device",
+        start_magnification=20_000.0,
+        magnification=500.0,
+    )
+    assert "(left at WD 12345.0 um, 500x)" in (await afctl("focus")).err
+
+
 async def test_wd_tells_and_sets(afctl: Afctl, backend: FakeBackend) -> None:
     said = await afctl("wd")
     assert said == Said(0, "WD 12000.0 um, magnification 2000, allowed 5000.0 to 50000.0 um\n", "")

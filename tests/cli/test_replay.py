@@ -9,13 +9,23 @@ from pathlib import Path
 import pytest
 
 from afdaemon.cli.daemon import app
+from afdaemon.cli.replay import command_in_words, event_in_words
 from afdaemon.cli.runner import run_app
 from afdaemon.control.fast_profile import FAST
 from afdaemon.control.job_state import State
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import step
 from afdaemon.control.servo import Proposal
-from afdaemon.control.values import Conclude, Event, Moved, MoveWd, Observed, Reading, Started
+from afdaemon.control.values import (
+    Conclude,
+    Event,
+    Moved,
+    MoveWd,
+    Observed,
+    Reading,
+    Refused,
+    Started,
+)
 from afdaemon.job.journal import Journal, JournalStep
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
@@ -74,6 +84,15 @@ def test_a_job_is_told_step_by_step(journal: Path, capsys: pytest.CaptureFixture
     assert lines[-1] == f"all {len(lines) - 3} commands follow again from what happened"
 
 
+def test_another_magnification_is_told() -> None:
+    assert command_in_words(MoveWd(wd_um=12_000.0, magnification=500.0)) == "go to 12000.0 um, 500x"
+    assert (
+        event_in_words(Moved(wd_um=12_000.0, magnification=500.0)) == "arrived at 12000.0 um, 500x"
+    )
+    assert event_in_words(Moved(wd_um=12_000.0)) == "arrived at 12000.0 um"
+    assert event_in_words(Refused(detail="not that low")) == "refused: not that low"
+
+
 def test_the_same_as_json(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert replay("job-1", "--json", "--journal", str(journal)) == 0
     steps = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -99,7 +118,7 @@ def test_a_journal_that_was_changed_is_found_out(
     with closing(sqlite3.connect(journal)) as connection, connection:
         connection.execute("UPDATE steps SET proposal = '[631.0, 0.0, 0.0]' WHERE number = 1")
     assert replay("job-1", "--journal", str(journal)) != 0
-    assert "step 1 replays to MoveWd(wd_um=12631.0)" in capsys.readouterr().err
+    assert "step 1 replays to MoveWd(wd_um=12631.0, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -98,3 +98,12 @@ def test_a_range_that_is_none_is_refused(lo_um: float, hi_um: float) -> None:
 def test_limits_without_a_common_working_distance_are_refused() -> None:
     with pytest.raises(LimitError, match="no working distance"):
         Limits(hard=HARD, site=SITE, session=Range(lo_um=31_000.0, hi_um=32_000.0))
+
+
+@pytest.mark.parametrize("target", [499.0, 20_001.0, math.nan, math.inf])
+def test_a_magnification_outside_the_jobs_is_refused(target: float) -> None:
+    guard = MotionGuard(Limits(hard=HARD))
+    guard.check_magnification(500.0, lowest=500.0, highest=20_000.0)
+    guard.check_magnification(20_000.0, lowest=500.0, highest=20_000.0)
+    with pytest.raises(LimitError, match=rf"{target:g}.* 500 to 20000"):
+        guard.check_magnification(target, lowest=500.0, highest=20_000.0)

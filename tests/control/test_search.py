@@ -72,3 +72,20 @@ def test_every_spot_is_allowed_new_and_within_the_cap(
     if window:
         reach_um = window * a_max_um(magnification) * (1 + 1e-6)
         assert all(abs(wd_um - start_um) <= reach_um for wd_um in spots)
+
+
+@pytest.mark.parametrize(("halvings", "places"), [(0, 2), (1, 4), (2, 8)])
+def test_places_that_were_not_seen_are_as_fine_as_allowed(halvings: int, places: int) -> None:
+    """Whole strides first; then the places between, and those at the ends of the range."""
+    limits = Limits(hard=Range(lo_um=8_950.0, hi_um=11_050.0))
+    seen = [10_000.0]
+    while True:
+        place_um = search.next_unseen(
+            seen, stride_um=1_000.0, first=1.0, limits=limits, halvings=halvings
+        )
+        if place_um is None:
+            break
+        seen.append(place_um)
+    assert seen[1:3] == [11_000.0, 9_000.0]
+    assert len(seen) == 1 + places
+    assert all(limits.within(wd_um) for wd_um in seen)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,11 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 async def focused(
-    world: World, clock: ManualClock, networks: Networks, journal: Journal
+    world: World,
+    clock: ManualClock,
+    networks: Networks,
+    journal: Journal,
+    rules: FastProfile = RULES,
 ) -> JobResult:
     microscope = InProcessMicroscope(Instrument(world, clock=clock), clock=clock)
     with closing(Judge(lambda: networks)) as judge:
@@ -54,7 +59,7 @@ async def focused(
             journal=journal,
             clock=clock,
         )
-        result = await Job("job-1", bench, rules=RULES).run()
+        result = await Job("job-1", bench, rules=rules).run()
         await microscope.close()
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -90,6 +95,28 @@ async def test_it_focuses_in_a_few_readings_and_replays(
     assert result.profile == "fast"
     assert {point.kind for point in result.trace} <= {ReadingKind.SERVO, ReadingKind.VERIFY}
     assert all(len(point.reading.bands) == SPECTRUM_SIZE for point in result.trace)
+    assert journal.replay("job-1") == journal.steps("job-1")
+
+
+async def test_the_ladder_finds_a_focus_far_away_and_replays(
+    networks: Networks, journal: Journal
+) -> None:
+    clock = ManualClock()
+    settings = InstrumentSettings(
+        specimen="tin_balls",
+        magnification=20_000,
+        seed=3,
+        focus_wd_um=FOCUS_UM,
+        start_wd_um=FOCUS_UM + 20_000.0,
+    )
+    world = World(settings, clock=clock)
+    result = await focused(world, clock, networks, journal, replace(RULES, ladder=True))
+    truth = world.truth()
+    assert result.outcome.converged, result.outcome.detail
+    assert result.outcome.readings.total <= 25
+    assert truth.magnification == result.outcome.magnification == 20_000
+    assert abs(truth.wd_um - truth.focus_wd_um) <= 1.5 * truth.dof_um
+    assert min(point.reading.magnification for point in result.trace) < 20_000
     assert journal.replay("job-1") == journal.steps("job-1")
 
 

@@ -30,6 +30,7 @@ from afdaemon.control.values import (
     ReadingCount,
     ReadingKind,
     Reason,
+    Refused,
     Started,
     TakeReading,
 )
@@ -280,12 +281,13 @@ readings = st.builds(
 )
 events = st.one_of(
     st.builds(Started, wd_um=finite, magnification=finite),
-    st.builds(Moved, wd_um=finite),
+    st.builds(Moved, wd_um=finite, magnification=st.none() | finite),
+    st.builds(Refused, detail=st.text()),
     st.builds(Observed, reading=readings),
     st.builds(Failed, reason=st.sampled_from(Reason), detail=st.text()),
 )
 commands = st.one_of(
-    st.builds(MoveWd, wd_um=finite),
+    st.builds(MoveWd, wd_um=finite, magnification=st.none() | finite),
     st.builds(TakeReading, kind=st.sampled_from(ReadingKind)),
     st.builds(
         Conclude,
@@ -304,6 +306,14 @@ def test_events_survive_to_the_last_bit(event: Event) -> None:
 @given(commands)
 def test_commands_survive_to_the_last_bit(command: Command) -> None:
     assert repr(records.decode_command(records.encode(command))) == repr(command)
+
+
+def test_moves_of_an_older_journal_leave_the_magnification_alone() -> None:
+    moved = records.decode_event('{"type": "Moved", "wd_um": 12.5}')
+    assert (moved, records.decode_command('{"type": "MoveWd", "wd_um": 12.5}')) == (
+        Moved(wd_um=12.5),
+        MoveWd(wd_um=12.5),
+    )
 
 
 def test_settings_survive() -> None:

@@ -68,7 +68,8 @@ class ScriptedMicroscope:
         await self._begin("read_state")
         return MicroscopeState(wd_um=self.wd_um, magnification=500.0)
 
-    async def move_wd(self, wd_um: float) -> None:
+    async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
+        assert magnification is None, "this procedure leaves it alone"
         self.moves.append(wd_um)
         await self._begin("move_wd")
         self.wd_um = wd_um

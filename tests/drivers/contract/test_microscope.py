@@ -93,6 +93,34 @@ async def test_a_move_out_of_reach_is_refused_and_nothing_moves(rig: Rig) -> Non
     assert (await rig.microscope.grab()).wd_um == pytest.approx(11_500.0, abs=TOLERANCE_UM)
 
 
+async def test_a_magnification_is_set_with_the_wd_and_stays(rig: Rig) -> None:
+    await rig.microscope.move_wd(11_500.0)
+    await rig.microscope.grab()
+    for wd_um, magnification in ((12_000.0, 500.0), (12_000.0, 1_250.0), (11_800.0, 2_000.0)):
+        await rig.microscope.move_wd(wd_um, magnification)
+        frame = await rig.microscope.grab()
+        assert frame.magnification == magnification == rig.world.truth().magnification
+        assert frame.wd_um == pytest.approx(wd_um, abs=TOLERANCE_UM)
+        await rig.microscope.move_wd(wd_um + 20.0)
+        assert (await rig.microscope.grab()).magnification == magnification
+    state = await rig.microscope.read_state()
+    assert state.magnification == 2_000.0
+
+
+@pytest.mark.parametrize("magnification", [1.0, 1e6, 0.0, -500.0, float("nan"), float("inf")])
+async def test_a_magnification_out_of_reach_is_refused_and_nothing_moves(
+    rig: Rig, magnification: float
+) -> None:
+    await rig.microscope.move_wd(11_500.0)
+    await rig.microscope.grab()
+    with pytest.raises(CommandRefused):
+        await rig.microscope.move_wd(12_500.0, magnification)
+    assert set(rig.commanded_um) == {11_500.0}
+    frame = await rig.microscope.grab()
+    assert frame.magnification == 2_000.0
+    assert frame.wd_um == pytest.approx(11_500.0, abs=TOLERANCE_UM)
+
+
 async def test_full_frames_come_when_the_instrument_scans_them(rig: Rig) -> None:
     rig.world.mode = FrameMode.FULL
     await rig.microscope.move_wd(11_500.0)
