@@ -1,7 +1,7 @@
 """From the words of jobs and control to those of the API: plain translations, nothing is decided."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from afdaemon.api import schemas as s
 from afdaemon.control.limits import Limits
@@ -18,6 +18,7 @@ from afdaemon.control.values import (
 from afdaemon.job.journal import JobRecord, JournalStep
 from afdaemon.job.loop import JobResult, Progress
 from afdaemon.judge import Verdict
+from afdaemon.models.spectrum import BANDS, HIGHEST, LOWEST
 
 _STATES = {
     Reason.FOCUSED: s.JobState.SUCCEEDED,
@@ -97,6 +98,12 @@ def score(verdict: Verdict, magnification: float, width_px: int, height_px: int)
         width_px=width_px,
         height_px=height_px,
     )
+
+
+def bands(powers: Sequence[float]) -> list[tuple[float, float]]:
+    """The middle of each band of spatial frequency (cycles per pixel), and the logarithm of its power."""
+    middles = (LOWEST * (HIGHEST / LOWEST) ** ((k + 0.5) / BANDS) for k in range(BANDS))
+    return list(zip(middles, powers, strict=False))
 
 
 def limits(present: Limits) -> s.Limits:

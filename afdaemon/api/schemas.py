@@ -388,6 +388,8 @@ class Score(Reply):
     """Fraction of pixels at either end of the grey scale."""
     wd_um: float | None = None
     """Of a frame taken now."""
+    bands: list[tuple[float, float]] = []
+    """Of a frame taken now: spatial frequencies, cycles per pixel as judged, and the logarithms of the power there."""
 
 
 class OpenRpc(Reply):
