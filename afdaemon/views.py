@@ -140,6 +140,9 @@ def _concluded(
         readings=s.ReadingCounts(search=used.search, servo=used.servo, verify=used.verify),
         restored=outcome.restored,
         dose_e_nm2=outcome.dose_e_nm2,
+        drift_um_per_min=outcome.drift_um_per_min,
+        drift_error_um_per_min=outcome.drift_error_um_per_min,
+        drift_noticed=outcome.drift_noticed,
         seconds=seconds,
         trace=[_row(point) for point in trace],
         models=dict(hashes),
@@ -156,6 +159,7 @@ def _row(point: TracePoint) -> s.TraceRow:
         entropy=reading.entropy,
         magnification=reading.magnification,
         saturated=reading.saturated,
+        seconds=reading.at_s,
     )
 
 

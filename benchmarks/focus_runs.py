@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +95,7 @@ class Run:
     start_dof: float
     end_dof: float
     dof_um: float
+    drift_noticed: bool
 
     @property
     def is_worse(self) -> bool:
@@ -236,6 +237,7 @@ def _run_of(truth: Truth, outcome: Outcome) -> Run:
         start_dof=abs(truth.start_wd_um - truth.focus_wd_um) / truth.dof_um,
         end_dof=abs(truth.wd_um - truth.focus_wd_um) / truth.dof_um,
         dof_um=truth.dof_um,
+        drift_noticed=outcome.drift_noticed,
     )
 
 
@@ -257,7 +259,8 @@ async def _converse(
                 event = Moved(wd_um=command.wd_um)
             case _:
                 await world.settle()
-                event = Observed(reading=_reading(await world.expose(), scorer))
+                reading = _reading(await world.expose(), scorer)
+                event = Observed(reading=replace(reading, at_s=world.truth().age_s))
 
 
 def _reading(shot: Shot, scorer: FocusScorer) -> Reading:

@@ -306,6 +306,8 @@ class TraceRow(Reply):
     magnification: float | None = None
     saturated: float = 0.0
     """Fraction of pixels at either end of the grey scale."""
+    seconds: float = 0.0
+    """When its frame had come, since the job began."""
 
 
 class Job(Reply):
@@ -329,6 +331,12 @@ class Job(Reply):
     """Whether the instrument stands at the start WD again."""
     dose_e_nm2: float = 0.0
     """What the specimen took, in electrons per nm^2; 0 if the daemon was not told the beam current."""
+    drift_um_per_min: float | None = None
+    """How fast the best WD moved during the job; null where its readings cannot tell."""
+    drift_error_um_per_min: float | None = None
+    """Standard deviation of that."""
+    drift_noticed: bool = False
+    """It moved beyond doubt, and enough to matter: the detail says so too."""
     seconds: float = 0.0
     trace: list[TraceRow] = []
     models: dict[str, str] = {}
