@@ -193,7 +193,7 @@ def _settling_line(settling: Settling | None) -> list[str]:
     if settling.changed:
         return [
             f"settles {settling.seconds:.2f} s (+- {settling.frame_s:.2f} s) after {after}:"
-            f" {settling.changed} frames before differ"
+            f" frames before that differ: {settling.changed}"
         ]
     return [
         f"settles within {settling.seconds:.2f} s after {after}: the first frame that the link"

@@ -62,7 +62,9 @@ def _laws(calibration: Calibration, axes: "Axes") -> None:
     axes.loglog(shown, [one.width_um for one in calibration.measured], "o", label="measured")
     grid = _spaced(min(shown), max(shown))
     tanh, dof = calibration.laws.tanh, calibration.laws.dof
-    axes.loglog(grid, [tanh.width_um(m) for m in grid], "-", lw=0.8, label="tanh, as published")
+    axes.loglog(
+        grid, [tanh.width_um(m) for m in grid], "-", lw=0.8, label="tanh, the published form"
+    )
     axes.loglog(grid, [dof.width_um(m) for m in grid], "-", lw=0.8, label=f"{dof.c:g} DoF")
     axes.set(xlabel="magnification", ylabel="width at half height / um")
 
