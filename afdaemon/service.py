@@ -74,8 +74,10 @@ def calibration_of(settings: Settings) -> Calibration | None:
     return None if file is None else calibration.load(file)
 
 
-def with_angle(settings: Settings, known: Calibration) -> Settings:
-    """The settings with the convergence angle that was measured."""
+def with_angle(settings: Settings, known: Calibration | None) -> Settings:
+    """The settings with the convergence angle that was measured, if one was."""
+    if known is None:
+        return settings
     alpha_mrad = 1e3 * known.alpha_rad(lambda magnification: dof_um(magnification, 1.0))
     angle = {"alpha_mrad": alpha_mrad, "calibrated": True}
     return settings.model_copy(update={"fast": settings.fast.model_copy(update=angle)})
@@ -108,12 +110,11 @@ async def serve(
 
     Raises:
         BusyError: another daemon holds the sockets.
-        JournalError, ModelError, ConfigError, SettingsError: it cannot start.
+        CalibrationError, JournalError, ModelError, ConfigError, SettingsError: it cannot start.
     """
     clock = SystemClock()
     known = calibration_of(settings)
-    if known is not None:
-        settings = with_angle(settings, known)
+    settings = with_angle(settings, known)
     rules = rules_of(settings)
     instance = uuid4().hex
     places = addresses or [f"ipc://{settings.api.runtime_dir}"]
@@ -126,11 +127,8 @@ async def serve(
         networks = await judge.open()
         async with _linked(connect(settings, clock)) as microscope:
             if known is not None:
-                known.check(
-                    instrument=microscope.name,
-                    now=clock.utc(),
-                    most_days=settings.calibration.most_days,
-                )
+                most_days = settings.calibration.most_days
+                known.check(instrument=microscope.name, now=clock.utc(), most_days=most_days)
             bench = Bench(
                 microscope=microscope,
                 score=judge.read,
