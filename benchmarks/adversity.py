@@ -2,7 +2,7 @@
 
 Jobs of both procedures on simulated instruments without any wire between. On a bare or a white frame any success is a
 false one; elsewhere one over 3 depths of focus (DoF) from the truth. Where the focus drifts, a job that was near it and
-failed must say so; elsewhere none may.
+failed must say so; where it stands still none may.
 
     python benchmarks/adversity.py [--quick] [--seed N] [--json FILE]
 """
@@ -151,13 +151,15 @@ def _bars(procedure: str, case: str, runs: Sequence[Run]) -> list[Bar]:
         seen = mean(near) if near else 1.0
         said = f"{name}: not_converged that say why >= {NOTICED_OF_NEAR:.0%}"
         return [*held, Bar(said, seen >= NOTICED_OF_NEAR, f"{seen:.3f} of {len(near)}")]
-    drifts = mean(run.drift_noticed for run in runs)
-    return [
+    held += [
         Bar(f"{name}: false success <= {FALSE_SHARE:.0%}", false <= FALSE_SHARE, f"{false:.3f}"),
-        *held,
         Bar(f"{name}: none ends worse", count == 0, f"{count}"),
-        Bar(f"{name}: false drift <= {FALSE_DRIFTS:.1%}", drifts <= FALSE_DRIFTS, f"{drifts:.3f}"),
     ]
+    if case == "moving":  # other heights come into view: the focus may well move
+        return held
+    drifts = mean(run.drift_noticed for run in runs)
+    said = f"{name}: false drift <= {FALSE_DRIFTS:.1%}"
+    return [*held, Bar(said, drifts <= FALSE_DRIFTS, f"{drifts:.3f}")]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ _SURE = 3.5
 """A movement is noticed that is so many times its standard deviation."""
 _MOST_UNSURE_DOF = 1.0
 """In all; where less is known, and not even that the focus moves, nothing is said."""
-_WORST_FIT = 3.0
+_WORST_FIT = 1.0
 """Chi square a reading; scores that no even movement explains say nothing of one."""
 _HALF_DOF = 2.0
 _SHAPE = 0.15
