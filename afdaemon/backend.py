@@ -147,7 +147,7 @@ class FocusBackend:
             frame = await microscope.grab()
         reading = await self._judge.read(frame)
         score = views.score(reading, frame.magnification, frame.width_px, frame.height_px)
-        return score.model_copy(update={"wd_um": frame.wd_um})
+        return score.model_copy(update={"wd_um": frame.wd_um, "bands": views.bands(reading.bands)})
 
     def _status(self) -> s.Status:
         seen = self._instrument.seen

@@ -3,14 +3,18 @@
 The score falls to half where the blur is `b0` (4 pixels of a frame 320 wide), that is 2 depths of focus (DoF) from the
 best WD: so the width of the score's curve tells the depth of focus, and with it the convergence angle. By the label's
 formula 9 / s - 1 is a parabola of the WD; its coefficients are a weighted linear least squares.
+
+Besides: how long the picture changes after a command, and how detail fades away from the focus. `laws` says how the
+width goes with the magnification.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
-from statistics import geometric_mean
+from statistics import fmean, geometric_mean, linear_regression
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,6 +28,12 @@ _NEVER_QUITE = 0.999
 _GOOD_FIT = 0.8
 _HALF_DOF = 2.0
 """DoF from the best WD to where the score is half."""
+FEWEST_FRAMES = 4
+_SAME_WD_UM, _SAME_SCORE = 0.5, 0.2
+_SPREADS = 3.0
+"""Frames are equal that differ by no more than this, or by so many times the noise of those at rest."""
+_NEAR_FALL, _LEAST_FALL = 1.5, 2.0
+"""ln power: the fall that a band's law is fitted over, and what it has to fall by in all to be told from noise."""
 
 
 class CalibrationError(ConfigError):
@@ -42,6 +52,42 @@ class Curve:
     explained: float
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A frame after a command: seconds since it was sent, WD read back (um), and the score if it was judged."""
+
+    seconds: float
+    wd_um: float
+    score: float | None = None
+
+
+class Settling(BaseModel):
+    """How long after a command of WD the picture still changed.
+
+    The links wait for the lens by themselves before they hand out a frame. With `changed` 0 not even the first frame
+    differed from the later ones: `seconds` is then what a user waits for it, and the lens took no longer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step_um: float
+    seconds: float = Field(ge=0.0)
+    """From the command to the first frame that equals the later ones."""
+    frame_s: float = Field(ge=0.0)
+    """Between two frames: it is known no better than that."""
+    changed: int = Field(ge=0)
+    """Frames before that one."""
+
+
+class Fading(BaseModel):
+    """How far from the focus (um) the power of detail of so many cycles per pixel has fallen to 1 / e."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cycles_px: float = Field(gt=0.0)
+    fall_um: float = Field(gt=0.0)
+
+
 class Measured(BaseModel):
     """What was measured at one magnification; distances in um."""
 
@@ -55,11 +101,63 @@ class Measured(BaseModel):
     """Best WD of the sweep upwards less that of the one downwards."""
     points: list[tuple[float, float]]
     """WD and score of every reading, in order."""
+    settling: Settling | None = None
+    fading: list[Fading] = []
+    """Coarse to fine; bands that hardly change are left out."""
 
     @property
     def dof_um(self) -> float:
         """Depth of focus."""
         return self.half_um / _HALF_DOF
+
+    @property
+    def width_um(self) -> float:
+        """Full width at half height of the score's curve: what the published action limit has plateaus of."""
+        return 2.0 * self.half_um
+
+
+class TanhLaw(BaseModel):
+    """The published form of the action limit: a (-b tanh((m - m0) / w) + c) um (Lee et al. 2021, equation 5)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    a_um: float
+    b: float
+    c: float
+    m0: float
+    w: float
+    free: list[str]
+    """What was fitted; the others are the published ones."""
+    residuals: list[float]
+    """Logarithms of the measured widths over the law's, one for each magnification."""
+
+    def width_um(self, magnification: float) -> float:
+        """The law's width."""
+        return self.a_um * (self.c - self.b * math.tanh((magnification - self.m0) / self.w))
+
+
+class DofLaw(BaseModel):
+    """That of the optics: c DoF(m), the depth of focus being `dof_um_at_1x` / m."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    c: float
+    dof_um_at_1x: float
+    residuals: list[float]
+    """As those of `TanhLaw`."""
+
+    def width_um(self, magnification: float) -> float:
+        """The law's width."""
+        return self.c * self.dof_um_at_1x / magnification
+
+
+class Laws(BaseModel):
+    """Both laws of the width at half height, in the order of `Calibration.measured`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tanh: TanhLaw
+    dof: DofLaw
 
 
 class Calibration(BaseModel):
@@ -69,22 +167,95 @@ class Calibration(BaseModel):
 
     instrument: str
     measured: list[Measured] = Field(min_length=1)
+    laws: Laws | None = None
+    """Of two magnifications or more."""
 
     def alpha_rad(self, dof_um_of_1_rad: Callable[[float], float]) -> float:
         """The convergence angle, given the depth of focus (um) of 1 rad by magnification."""
         return geometric_mean(dof_um_of_1_rad(m.magnification) / m.dof_um for m in self.measured)
 
-    def check(self, *, instrument: str, now: datetime, most_days: float, file: Path) -> None:
-        """See that it is of that instrument and not too old. Raises `CalibrationError`."""
+    def check_instrument(self, instrument: str) -> None:
+        """See that it is of that instrument. Raises `CalibrationError`."""
         if self.instrument != instrument:
             raise CalibrationError(
-                f"{file} calibrates {self.instrument!r}, but the instrument is {instrument!r}"
+                f"the calibration is of {self.instrument!r}, but the instrument is {instrument!r}",
+                remedy="measure again with `afctl calibrate`, into another file",
             )
+
+    def check(self, *, instrument: str, now: datetime, most_days: float) -> None:
+        """See that it is of that instrument and not too old. Raises `CalibrationError`."""
+        self.check_instrument(instrument)
         age = now - min(one.utc for one in self.measured)
         if age > timedelta(days=most_days):
             raise CalibrationError(
-                f"{file} is {age.days} days old, allowed are {most_days:g} (calibration.most_days)"
+                f"the calibration is {age.days} days old, allowed are {most_days:g}"
+                " (calibration.most_days)"
             )
+
+
+def settled(seen: Sequence[Seen], step_um: float) -> Settling:
+    """When frames after a command of `step_um` had come to rest. The later half of them says what rest is.
+
+    Raises `CalibrationError` where they never do, or are too few.
+    """
+    if len(seen) < FEWEST_FRAMES:
+        raise CalibrationError(f"{len(seen)} frames tell no settling, {FEWEST_FRAMES} are needed")
+    rest = seen[len(seen) // 2 :]
+    in_place = _like([one.wd_um for one in rest], _SAME_WD_UM)
+    as_sharp = _like([one.score for one in rest if one.score is not None], _SAME_SCORE)
+    still = [in_place(one.wd_um) and (one.score is None or as_sharp(one.score)) for one in seen]
+    changed = max((n + 1 for n, is_still in enumerate(still) if not is_still), default=0)
+    if changed > len(seen) - len(rest):
+        raise CalibrationError(
+            f"{seen[-1].seconds:.1f} s after a command the picture still changes",
+            remedy="let the instrument warm up, or see that specimen and stage are at rest",
+        )
+    return Settling(
+        step_um=step_um,
+        seconds=seen[changed].seconds,
+        frame_s=(seen[-1].seconds - seen[0].seconds) / (len(seen) - 1),
+        changed=changed,
+    )
+
+
+def _like(rest: Sequence[float], least: float) -> Callable[[float], bool]:
+    """Whether a value is as those at rest."""
+    if len(rest) < 2:
+        return lambda _value: True
+    noise = math.sqrt(fmean((b - a) ** 2 for a, b in pairwise(rest)) / 2.0)
+    middle, allowed = fmean(rest), max(least, _SPREADS * noise)
+    return lambda value: abs(value - middle) <= allowed
+
+
+Spectrum = Sequence[tuple[float, float]]
+"""Cycles per pixel and logarithm of the power of each band."""
+
+
+def fading(seen: Sequence[tuple[float, Spectrum]]) -> list[Fading]:
+    """How detail fades: from spectra at distances from the focus (um), all of the same bands.
+
+    Near the focus the logarithm of the power falls by the square of the distance; the slope tells where it is 1 less.
+    """
+    ordered = sorted((distance_um**2, spectrum) for distance_um, spectrum in seen)
+    found = []
+    for band, (cycles_px, _) in enumerate(ordered[0][1] if ordered else ()):
+        fall_um = _fall_um([(square, spectrum[band][1]) for square, spectrum in ordered])
+        if fall_um is not None:
+            found.append(Fading(cycles_px=cycles_px, fall_um=fall_um))
+    return found
+
+
+def _fall_um(curve: Sequence[tuple[float, float]]) -> float | None:
+    """By squares of the distance and logarithms of the power, nearest first; None if it hardly falls."""
+    top = fmean(power for _, power in curve[:2])
+    if top - min(power for _, power in curve) < _LEAST_FALL:
+        return None
+    beyond = (n for n, (_, power) in enumerate(curve) if power < top - _NEAR_FALL)
+    near = curve[: max(FEWEST_POINTS, next(beyond, len(curve)))]
+    if near[0][0] == near[-1][0]:
+        return None
+    slope = linear_regression(*zip(*near, strict=True)).slope
+    return 1.0 / math.sqrt(-slope) if slope < 0.0 else None
 
 
 def curve(points: Sequence[tuple[float, float]]) -> Curve:

@@ -8,7 +8,6 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
-from datetime import datetime
 from uuid import uuid4
 
 import structlog
@@ -16,6 +15,7 @@ import structlog
 from afdaemon import calibration
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.backend import FocusBackend
+from afdaemon.calibration import Calibration
 from afdaemon.clock import Clock, SystemClock
 from afdaemon.control.dose import Beam
 from afdaemon.control.fast_profile import FastProfile
@@ -44,7 +44,9 @@ def rules_of(settings: Settings) -> Rules:
     numbers = settings.control.model_dump(exclude={"profile", "timeout_s", "approach_um"})
     return Rules(
         limits=Limits(hard=hard, site=Range(lo_um=low_um, hi_um=high_um)),
-        paper=PaperProfile(**numbers),
+        paper=PaperProfile(
+            **numbers, alpha_mrad=settings.fast.alpha_mrad, calibrated=settings.fast.calibrated
+        ),
         fast=fast_of(settings),
         profile=settings.control.profile,
         timeout_s=settings.control.timeout_s,
@@ -62,21 +64,23 @@ def beam_of(settings: Settings) -> Beam | None:
 
 
 def fast_of(settings: Settings) -> FastProfile:
-    """The numbers of the fast procedure, in control's words. Raises `CalibrationError`."""
-    numbers = settings.fast.model_dump()
-    if settings.calibration.file is None:
-        return FastProfile(**numbers)
-    known = calibration.load(settings.calibration.file)
-    alpha_rad = known.alpha_rad(lambda magnification: dof_um(magnification, 1.0))
-    return FastProfile(**numbers | {"alpha_mrad": 1e3 * alpha_rad, "calibrated": True})
+    """The numbers of the fast procedure, in control's words."""
+    return FastProfile(**settings.fast.model_dump())
 
 
-def check_calibration(settings: Settings, instrument: str, now: datetime) -> None:
-    """See that a calibration is that instrument's, and not too old. Raises `CalibrationError`."""
-    file, most_days = settings.calibration.file, settings.calibration.most_days
-    if file is not None:
-        known = calibration.load(file)
-        known.check(instrument=instrument, now=now, most_days=most_days, file=file)
+def calibration_of(settings: Settings) -> Calibration | None:
+    """What was measured of the instrument, if the settings name a file. Raises `CalibrationError`."""
+    file = settings.calibration.file
+    return None if file is None else calibration.load(file)
+
+
+def with_angle(settings: Settings, known: Calibration | None) -> Settings:
+    """The settings with the convergence angle that was measured, if one was."""
+    if known is None:
+        return settings
+    alpha_mrad = 1e3 * known.alpha_rad(lambda magnification: dof_um(magnification, 1.0))
+    angle = {"alpha_mrad": alpha_mrad, "calibrated": True}
+    return settings.model_copy(update={"fast": settings.fast.model_copy(update=angle)})
 
 
 def microscope_of(settings: Settings, clock: Clock) -> Microscope:
@@ -106,9 +110,11 @@ async def serve(
 
     Raises:
         BusyError: another daemon holds the sockets.
-        JournalError, ModelError, ConfigError, SettingsError: it cannot start.
+        CalibrationError, JournalError, ModelError, ConfigError, SettingsError: it cannot start.
     """
     clock = SystemClock()
+    known = calibration_of(settings)
+    settings = with_angle(settings, known)
     rules = rules_of(settings)
     instance = uuid4().hex
     places = addresses or [f"ipc://{settings.api.runtime_dir}"]
@@ -120,7 +126,9 @@ async def serve(
         _report_interrupted(journal)
         networks = await judge.open()
         async with _linked(connect(settings, clock)) as microscope:
-            check_calibration(settings, microscope.name, clock.utc())
+            if known is not None:
+                most_days = settings.calibration.most_days
+                known.check(instrument=microscope.name, now=clock.utc(), most_days=most_days)
             bench = Bench(
                 microscope=microscope,
                 score=judge.read,

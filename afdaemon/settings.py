@@ -201,6 +201,12 @@ class ControlSettings(Section):
     patience: int = Field(5, ge=1, le=100, description="stop after so many without a new best")
     max_servo_readings: int = Field(20, ge=1, le=1000, description="most readings of the servo")
     min_step_um: float = Field(0.01, ge=0.0, le=1000.0, description="a shorter step is not sent")
+    most_step_dof: float = Field(
+        4.0,
+        ge=1.0,
+        le=1000.0,
+        description="longest servo step in DoF if calibrated; else A_max, as published",
+    )
     fail_score: ScoreValue = Field(3.0, description="a best score below this is a failure")
     retries: int = Field(1, ge=0, le=10, description="how often the servo starts again then")
     verify_drop: ScoreValue = Field(

@@ -1,7 +1,7 @@
 """From the words of jobs and control to those of the API: plain translations, nothing is decided."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from afdaemon.api import schemas as s
 from afdaemon.control.limits import Limits
@@ -18,6 +18,7 @@ from afdaemon.control.values import (
 from afdaemon.job.journal import JobRecord, JournalStep
 from afdaemon.job.loop import JobResult, Progress
 from afdaemon.judge import Verdict
+from afdaemon.models.spectrum import BANDS, HIGHEST, LOWEST
 
 _STATES = {
     Reason.FOCUSED: s.JobState.SUCCEEDED,
@@ -102,6 +103,12 @@ def score(verdict: Verdict, magnification: float, width_px: int, height_px: int)
     )
 
 
+def bands(powers: Sequence[float]) -> list[tuple[float, float]]:
+    """The middle of each band of spatial frequency (cycles per pixel), and the logarithm of its power."""
+    middles = (LOWEST * (HIGHEST / LOWEST) ** ((k + 0.5) / BANDS) for k in range(BANDS))
+    return list(zip(middles, powers, strict=False))
+
+
 def limits(present: Limits) -> s.Limits:
     """What may be commanded now."""
     allowed, site = present.allowed, present.site
@@ -138,6 +145,9 @@ def _concluded(
         readings=s.ReadingCounts(search=used.search, servo=used.servo, verify=used.verify),
         restored=outcome.restored,
         dose_e_nm2=outcome.dose_e_nm2,
+        drift_um_per_min=outcome.drift_um_per_min,
+        drift_error_um_per_min=outcome.drift_error_um_per_min,
+        drift_noticed=outcome.drift_noticed,
         seconds=seconds,
         trace=[_row(point) for point in trace],
         models=dict(hashes),
@@ -154,6 +164,7 @@ def _row(point: TracePoint) -> s.TraceRow:
         entropy=reading.entropy,
         magnification=reading.magnification,
         saturated=reading.saturated,
+        seconds=reading.at_s,
     )
 
 

@@ -1,7 +1,8 @@
 """Adversity: specimens on which autofocus cannot work, or hardly: it must say so, and leave nothing worse.
 
 Jobs of both procedures on simulated instruments without any wire between. On a bare or a white frame any success is a
-false one; elsewhere one over 3 depths of focus (DoF) from the truth.
+false one; elsewhere one over 3 depths of focus (DoF) from the truth. Where the focus drifts, a job that was near it and
+failed must say so; where it stands still none may.
 
     python benchmarks/adversity.py [--quick] [--seed N] [--json FILE]
 """
@@ -20,10 +21,17 @@ from focus_player import player
 from focus_runs import Run, Start, Task, tasks
 from reporting import Bar, close, parse, publish
 
+from afdaemon.control.values import Reason
+from afdaemon.sim.optics import depth_of_focus_um
 from afdaemon.sim.settings import InstrumentSettings
 
 RUNS, QUICK_RUNS = 200, 4
 FALSE_SHARE = 0.01
+FALSE_DRIFTS = 0.005
+NOTICED_OF_NEAR = 0.8
+"""A job that was never near the focus, `not_found`, cannot know that it moves."""
+MOST_DRIFT_UM_PER_MIN, MOST_SETTLE_S = 1_000.0, 10.0
+"""Of what the simulator can be set to."""
 PROCEDURES = ("fast", "paper")
 Spoil = Callable[[InstrumentSettings, np.random.Generator], InstrumentSettings]
 
@@ -56,11 +64,21 @@ def moving(settings: InstrumentSettings, rng: np.random.Generator) -> Instrument
     return replace(settings, scan=scan)
 
 
+def drifting(settings: InstrumentSettings, rng: np.random.Generator) -> InstrumentSettings:
+    """A focus that runs away by half a depth of focus a reading or more, on an instrument that takes its time."""
+    dof_um = depth_of_focus_um(settings.magnification, settings.alpha_rad)
+    settle_s = 60.0 * float(rng.uniform(0.5, 1.0)) * dof_um / MOST_DRIFT_UM_PER_MIN
+    drift = MOST_DRIFT_UM_PER_MIN * float(rng.choice((-1.0, 1.0)))
+    column = replace(settings.column, drift_um_per_min=drift)
+    return replace(settings, column=column, settle_s=min(settle_s, MOST_SETTLE_S))
+
+
 CASES: Mapping[str, Spoil] = {
     "blank": blank,
     "saturated": saturated,
     "charging": charging,
     "moving": moving,
+    "drifting": drifting,
 }
 HOPELESS = ("blank", "saturated")
 
@@ -70,7 +88,7 @@ def main() -> int:
     count = QUICK_RUNS if arguments.quick else RUNS
     lines = [
         f"{'procedure, specimen':<22}{'runs':>5}{'mean':>7}{'med.':>5}{'converged':>11}{'false':>7}"
-        f"{'worse':>7}{'home':>7}  reasons"
+        f"{'worse':>7}{'home':>7}{'drift':>7}  reasons"
     ]
     held: list[Bar] = []
     rows: list[dict[str, object]] = []
@@ -83,7 +101,9 @@ def main() -> int:
                 print(lines[-1], file=sys.stderr, flush=True)
                 held += _bars(procedure, case, runs)
                 rows += [{"row": f"{procedure}, {case}", **asdict(run)} for run in runs]
-    lines.append("false: success that is none; worse: ends further from focus; home: of failures")
+    lines.append(
+        "false: success that is none; worse: ends further from focus; home: of failures; drift: noticed"
+    )
     text = "\n".join(lines)
     print(text)
     publish(arguments, "benchmarks/adversity.py", text, held, rows)
@@ -117,6 +137,7 @@ def _line(procedure: str, case: str, runs: Sequence[Run]) -> str:
         f"{f'{procedure}, {case}':<22}{len(runs):>5}{mean(used):>7.1f}{median(used):>5.0f}"
         f"{mean(run.converged for run in runs):>11.3f}{_false(case, runs):>7.3f}"
         f"{sum(run.is_worse for run in runs):>7}{_home(runs):>7.3f}"
+        f"{mean(run.drift_noticed for run in runs):>7.3f}"
         f"  {', '.join(f'{reason} {n}' for reason, n in reasons)}"
     )
 
@@ -124,11 +145,21 @@ def _line(procedure: str, case: str, runs: Sequence[Run]) -> str:
 def _bars(procedure: str, case: str, runs: Sequence[Run]) -> list[Bar]:
     name, false = f"{procedure}, {case}", _false(case, runs)
     count, home = sum(run.is_worse for run in runs), _home(runs)
-    return [
+    held = [Bar(f"{name}: every failure ends at the start", home == 1.0, f"{home:.3f}")]
+    if case == "drifting":
+        near = [run.drift_noticed for run in runs if run.reason == Reason.NOT_CONVERGED]
+        seen = mean(near) if near else 1.0
+        said = f"{name}: not_converged that say why >= {NOTICED_OF_NEAR:.0%}"
+        return [*held, Bar(said, seen >= NOTICED_OF_NEAR, f"{seen:.3f} of {len(near)}")]
+    held += [
         Bar(f"{name}: false success <= {FALSE_SHARE:.0%}", false <= FALSE_SHARE, f"{false:.3f}"),
-        Bar(f"{name}: every failure ends at the start", home == 1.0, f"{home:.3f}"),
         Bar(f"{name}: none ends worse", count == 0, f"{count}"),
     ]
+    if case == "moving":  # other heights come into view: the focus may well move
+        return held
+    drifts = mean(run.drift_noticed for run in runs)
+    said = f"{name}: false drift <= {FALSE_DRIFTS:.1%}"
+    return [*held, Bar(said, drifts <= FALSE_DRIFTS, f"{drifts:.3f}")]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +106,7 @@ class Run:
     end_dof: float
     dof_um: float
     noise: float
+    drift_noticed: bool
 
     @property
     def is_worse(self) -> bool:
@@ -262,6 +263,7 @@ def _run_of(task: Task, truth: Truth, outcome: Outcome) -> Run:
         end_dof=abs(truth.wd_um - truth.focus_wd_um) / truth.dof_um,
         dof_um=truth.dof_um,
         noise=task.noise,
+        drift_noticed=outcome.drift_noticed,
     )
 
 
@@ -284,7 +286,8 @@ async def _converse(
                 event = Moved(wd_um=command.wd_um, magnification=command.magnification)
             case _:
                 await world.settle()
-                event = Observed(reading=_reading(await world.expose(), scorer))
+                reading = _reading(await world.expose(), scorer)
+                event = Observed(reading=replace(reading, at_s=world.truth().age_s))
 
 
 def _reading(shot: Shot, scorer: FocusScorer) -> Reading:

@@ -1,5 +1,6 @@
 """Calibration: the curve through scores, and a file that is believed only where it may be."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,12 +12,15 @@ from afdaemon.calibration import (
     Calibration,
     CalibrationError,
     Measured,
+    Seen,
     curve,
+    fading,
     load,
+    settled,
     with_another,
 )
 from afdaemon.models.defocus_state import dof_um
-from afdaemon.service import check_calibration, fast_of
+from afdaemon.service import calibration_of, rules_of, with_angle
 from afdaemon.settings import CalibrationSettings, Settings
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
@@ -107,22 +111,28 @@ def settings_with(file: Path) -> Settings:
 
 
 def test_the_service_takes_the_angle_from_the_file(tmp_path: Path) -> None:
-    fast = fast_of(settings_with(written(tmp_path)))
-    assert fast.calibrated
-    assert fast.alpha_mrad == pytest.approx(1e3 * dof_um(2_000.0, 1.0) / 50.0)
+    settings = settings_with(written(tmp_path))
+    known = calibration_of(settings)
+    assert known is not None
+    rules = rules_of(with_angle(settings, known))
+    assert rules.fast.calibrated
+    assert rules.fast.alpha_mrad == pytest.approx(1e3 * dof_um(2_000.0, 1.0) / 50.0)
+    assert rules.paper.calibrated
+    assert rules.paper.most_step_um(4_000.0) == pytest.approx(rules.paper.most_step_dof * 25.0)
 
 
-def test_that_of_the_same_instrument_and_not_too_old_is_taken(tmp_path: Path) -> None:
-    check_calibration(settings_with(written(tmp_path)), "em30", NOW + timedelta(days=29))
-    check_calibration(Settings(), "em30", NOW)
+def test_without_a_file_the_published_limit_holds() -> None:
+    assert calibration_of(Settings()) is None
+    assert rules_of(Settings()).paper.most_step_um(500.0) == pytest.approx(1_200.0, abs=0.1)
 
 
 def test_one_of_another_instrument_or_too_old_is_refused(tmp_path: Path) -> None:
-    settings = settings_with(written(tmp_path))
-    with pytest.raises(CalibrationError, match="calibrates 'em30', but the instrument is 'other'"):
-        check_calibration(settings, "other", NOW)
+    known = load(written(tmp_path))
+    known.check(instrument="em30", now=NOW + timedelta(days=29), most_days=30.0)
+    with pytest.raises(CalibrationError, match="of 'em30', but the instrument is 'other'"):
+        known.check(instrument="other", now=NOW, most_days=30.0)
     with pytest.raises(CalibrationError, match=r"31 days old, allowed are 30 \(calibration.most"):
-        check_calibration(settings, "em30", NOW + timedelta(days=31))
+        known.check(instrument="em30", now=NOW + timedelta(days=31), most_days=30.0)
 
 
 @pytest.mark.parametrize(
@@ -140,3 +150,66 @@ def test_a_file_that_is_no_calibration_is_refused(tmp_path: Path, content: str, 
         load(file)
     with pytest.raises(CalibrationError, match="cannot be read"):
         load(tmp_path / "absent.json")
+
+
+def frames(*offsets_um: float, first_s: float = 0.4, every_s: float = 0.2) -> list[Seen]:
+    """The first one is not judged; the score falls by 1 for each um off."""
+    return [
+        Seen(first_s + every_s * n, 12_000.0 + off, None if n == 0 else 5.0 - off)
+        for n, off in enumerate(offsets_um)
+    ]
+
+
+def test_a_picture_that_is_at_rest_at_once_tells_how_long_the_first_frame_takes() -> None:
+    found = settled(frames(*[0.0] * 9), 300.0)
+    assert found.changed == 0
+    assert found.seconds == pytest.approx(0.4)
+    assert found.frame_s == pytest.approx(0.2)
+    assert found.step_um == 300.0
+
+
+@given(
+    tau_s=st.floats(0.05, 0.5),
+    noise=st.lists(st.floats(-0.05, 0.05), min_size=24, max_size=24),
+)
+def test_a_lens_on_its_way_is_seen_to_arrive(tau_s: float, noise: list[float]) -> None:
+    """A step of 100 um dies away exponentially: it has, when a fifth of a um or a score is left."""
+    off = [100.0 * math.exp(-(0.4 + 0.2 * n) / tau_s) + e for n, e in enumerate(noise)]
+    found = settled(frames(*off), 100.0)
+    arrived_s = tau_s * math.log(100.0 / 0.2)
+    assert arrived_s - 0.4 <= found.seconds <= max(0.4, arrived_s + 0.4)
+
+
+def test_a_score_that_changes_where_the_wd_does_not_is_a_change() -> None:
+    seen = [Seen(0.1 * n, 12_000.0, 3.0 if n < 4 else 6.0) for n in range(1, 13)]
+    assert settled(seen, 10.0).changed == 3
+
+
+def test_what_never_comes_to_rest_has_no_settling_time() -> None:
+    with pytest.raises(CalibrationError, match="still changes"):
+        settled(frames(*[float(n) for n in range(12)]), 100.0)
+    with pytest.raises(CalibrationError, match="3 frames"):
+        settled(frames(0.0, 0.0, 0.0), 100.0)
+
+
+@given(fall_um=st.floats(1.0, 500.0), floor=st.floats(-9.0, -3.0))
+def test_fading_is_found_above_the_noise(fall_um: float, floor: float) -> None:
+    """Of three bands: one that fades by the square of the distance down to noise, one thrice as slowly, one never."""
+    distances = [fall_um * (0.25 * k - 3.0) for k in range(25)]
+    seen = [
+        (d, [(f, max(-((d / far) ** 2), floor)) for f, far in bands_of(fall_um)]) for d in distances
+    ]
+    found = {band.cycles_px: band.fall_um for band in fading(seen)}
+    assert found[0.3] == pytest.approx(fall_um, rel=0.15)
+    assert 0.01 not in found
+    assert list(found) == sorted(found)
+
+
+def bands_of(fall_um: float) -> list[tuple[float, float]]:
+    return [(0.01, 1e9), (0.1, 3.0 * fall_um), (0.3, fall_um)]
+
+
+def test_of_nothing_no_fading_is_told() -> None:
+    assert fading([]) == []
+    assert fading([(1.0, []), (2.0, [])]) == []
+    assert fading([(1.0, [(0.1, -float(k))]) for k in range(9)]) == []

@@ -19,6 +19,8 @@ import pytest
 
 from afdaemon.api import schemas as s
 from afdaemon.api.client import AsyncClient
+from afdaemon.calibration import Calibration, CalibrationError, Measured
+from afdaemon.clock import SystemClock
 from afdaemon.config import load
 from afdaemon.control.servo import Proposal
 from afdaemon.control.values import Reading, Started
@@ -466,6 +468,41 @@ async def test_a_driver_that_fails_for_good_ends_the_service_with_its_error(
             settings, asyncio.Event(), load=networks, connect=lambda _settings, _clock: microscope
         )
     assert microscope.is_closed
+
+
+@pytest.mark.parametrize("of", ["fake", "another"])
+async def test_a_calibration_is_read_once_and_used_only_for_its_own_instrument(
+    of: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    microscope = FakeMicroscope()
+    read: list[Path] = []
+    one = Measured(
+        utc=SystemClock().utc(),
+        magnification=2_000.0,
+        best_wd_um=BEST_UM,
+        half_um=100.0,
+        hysteresis_um=0.0,
+        points=[],
+    )
+    instrument = microscope.name if of == "fake" else of
+    known = Calibration(instrument=instrument, measured=[one])
+
+    def reading(file: Path) -> Calibration:
+        read.append(file)
+        return known
+
+    monkeypatch.setattr("afdaemon.calibration.load", reading)
+    file = settings.calibration.model_copy(update={"file": tmp_path / "c.json"})
+    calibrated = settings.model_copy(update={"calibration": file})
+    if of == "another":
+        with pytest.raises(CalibrationError, match="of 'another'"):
+            await serve(
+                calibrated, asyncio.Event(), load=networks, connect=lambda _, _clock: microscope
+            )
+    else:
+        async with service(calibrated, microscope) as client:
+            assert (await client.autofocus()).converged
+    assert read == [tmp_path / "c.json"]
 
 
 def test_the_settings_become_rules() -> None:

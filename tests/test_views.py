@@ -1,11 +1,14 @@
 """Translations between the words of jobs and those of the API."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from afdaemon import views
 from afdaemon.api.schemas import JobState
+from afdaemon.cli.display import outcome_of
 from afdaemon.clock import ManualClock
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.profile import PAPER
@@ -20,9 +23,11 @@ from afdaemon.control.values import (
     Reason,
     Started,
     TakeReading,
+    TracePoint,
 )
 from afdaemon.job.journal import JobRecord, JournalStep
 from afdaemon.job.loop import JobResult
+from afdaemon.models.spectrum import BANDS, HIGHEST, LOWEST
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
 
@@ -39,6 +44,40 @@ def outcome(reason: Reason) -> Outcome:
         readings=ReadingCount(search=1),
         restored=False,
     )
+
+
+def test_what_is_known_of_a_drift_and_when_each_reading_was_taken_is_told() -> None:
+    moved = replace(
+        outcome(Reason.FOCUSED),
+        drift_um_per_min=12.0,
+        drift_error_um_per_min=3.0,
+        drift_noticed=True,
+    )
+    seen = replace(reading(1.0), at_s=0.7)
+    trace = (TracePoint(kind=ReadingKind.SERVO, wd_um=1.0, reading=seen),)
+    job = views.ended(
+        JobResult(job_id="j", profile="fast", outcome=moved, trace=trace, seconds=1.0), {}
+    )
+    assert (job.drift_um_per_min, job.drift_error_um_per_min, job.drift_noticed) == (
+        12.0,
+        3.0,
+        True,
+    )
+    assert job.trace[0].seconds == 0.7
+    assert outcome_of(job).endswith("; the focus moves by +12 +- 3 um/min")
+    still = job.model_copy(update={"drift_noticed": False})
+    assert "um/min" not in outcome_of(still)
+
+
+def test_bands_are_named_by_their_frequency() -> None:
+    """What a reading holds beyond the bands' powers is no band's."""
+    told = views.bands([float(k) for k in range(2 * BANDS)])
+    assert [power for _, power in told] == [float(k) for k in range(BANDS)]
+    middles = [cycles_px for cycles_px, _ in told]
+    assert LOWEST < middles[0] < middles[-1] < HIGHEST
+    edges = np.geomspace(LOWEST, HIGHEST, BANDS + 1)
+    assert middles == pytest.approx(np.sqrt(edges[1:] * edges[:-1]))
+    assert views.bands([]) == []
 
 
 def reading(wd_um: float, score: float = 5.0) -> Reading:

@@ -311,6 +311,8 @@ class TraceRow(Reply):
     magnification: float | None = None
     saturated: float = 0.0
     """Fraction of pixels at either end of the grey scale."""
+    seconds: float = 0.0
+    """When its frame had come, since the job began."""
 
 
 class Job(Reply):
@@ -337,6 +339,12 @@ class Job(Reply):
     """At which the instrument was left."""
     dose_e_nm2: float = 0.0
     """What the specimen took, in electrons per nm^2; 0 if the daemon was not told the beam current."""
+    drift_um_per_min: float | None = None
+    """How fast the best WD moved during the job; null where its readings cannot tell."""
+    drift_error_um_per_min: float | None = None
+    """Standard deviation of that."""
+    drift_noticed: bool = False
+    """It moved beyond doubt, and enough to matter: the detail says so too."""
     seconds: float = 0.0
     trace: list[TraceRow] = []
     models: dict[str, str] = {}
@@ -396,6 +404,8 @@ class Score(Reply):
     """Fraction of pixels at either end of the grey scale."""
     wd_um: float | None = None
     """Of a frame taken now."""
+    bands: list[tuple[float, float]] = []
+    """Of a frame taken now: spatial frequencies, cycles per pixel as judged, and the logarithms of the power there."""
 
 
 class OpenRpc(Reply):

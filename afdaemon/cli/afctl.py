@@ -199,11 +199,13 @@ def calibrate(
     endpoint: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure depth of focus and hysteresis at this magnification, for the fast procedure.
+    """Measure depth of focus, hysteresis, settling and fading at this magnification.
 
     Needs a specimen with fine detail. A plot is drawn beside FILE.
     """
     from afdaemon.cli import calibrate as work
+    from afdaemon.cli.calibrate_laws import with_laws
+    from afdaemon.cli.calibrate_plot import plot
     from afdaemon.cli.output import check_place, write_all
 
     check_place(file, option="FILE")
@@ -212,13 +214,12 @@ def calibrate(
         instrument = client.status().microscope.name
         earlier = work.earlier_in(file, instrument)
         measured = work.measure(client, points=points, told=told)
-        found = with_another(earlier, instrument, measured)
+        found = with_laws(with_another(earlier, instrument, measured))
         write_all({file: found.model_dump_json(indent=2).encode() + b"\n"}, option="FILE")
         picture = file.with_suffix(".png")
-        drawn = f", plot in {picture}" if work.plot(found, picture) else ""
+        drawn = f", plot in {picture}" if plot(found, picture) else ""
         text = (
-            f"{measured.magnification:g}x: depth of focus {measured.dof_um:.2f} um,"
-            f" hysteresis {measured.hysteresis_um:+.2f} um; wrote {file}{drawn}\n"
+            f"{work.summary(found, measured)}\nwrote {file}{drawn}\n"
             f'use it with `calibration.file = "{file}"`'
         )
         _tell(manner, measured, text)

@@ -1,7 +1,8 @@
-"""`afctl calibrate`: how deep the focus of this instrument is, and by how much its lens lags behind."""
+"""`afctl calibrate`: how deep the focus of this instrument is, how its lens lags and settles, how detail fades."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from afdaemon.api.client import Client
@@ -9,21 +10,38 @@ from afdaemon.calibration import (
     Calibration,
     CalibrationError,
     Measured,
+    Seen,
+    Settling,
+    Spectrum,
     curve,
+    fading,
     load,
+    settled,
 )
-from afdaemon.clock import SystemClock
+from afdaemon.clock import Clock, SystemClock
 
 _FIRST_STEP = 0.0003
 """Share of the WD: the first step of the search for the flanks; it is doubled until the score is low."""
 _FLANK_SCORE = 2.5
 _MOST_DOUBLINGS = 14
 _COARSE_POINTS = 7
+_SETTLING_FRAMES = 12
+_STEEPEST = 1.0 / math.sqrt(3.0)
+"""Where the score's curve is steepest, in half widths from its peak."""
 Told = Callable[[str], None]
 
 
-def measure(client: Client, *, points: int, told: Told) -> Measured:
-    """Focus, sweep over the focus and back, and return to the focus.
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A reading of a sweep: commanded WD (um), score, and spectrum."""
+
+    wd_um: float
+    score: float
+    spectrum: Spectrum
+
+
+def measure(client: Client, *, points: int, told: Told, clock: Clock | None = None) -> Measured:
+    """Focus, sweep over the focus and back, see a step settle, and return to the focus.
 
     Whatever goes wrong, the start WD is commanded again.
 
@@ -32,13 +50,13 @@ def measure(client: Client, *, points: int, told: Told) -> Measured:
     """
     home_um = client.wd().wd_um
     try:
-        return _measured(client, points, told)
+        return _measured(client, points, told, clock or SystemClock())
     except BaseException:
         client.set_wd(home_um)
         raise
 
 
-def _measured(client: Client, points: int, told: Told) -> Measured:
+def _measured(client: Client, points: int, told: Told, clock: Clock) -> Measured:
     job = client.autofocus()
     if not job.converged or job.best_wd_um is None:
         raise CalibrationError(f"autofocus did not converge: {job.reason}")
@@ -47,18 +65,24 @@ def _measured(client: Client, points: int, told: Told) -> Measured:
     centre_um = _centre(_sweep(client, job.best_wd_um, reach_um, _COARSE_POINTS))
     rising = _sweep(client, centre_um, reach_um, points)
     falling = _sweep(client, centre_um, -reach_um, points)
-    up, down = curve(rising), curve(falling)
-    middle_um = 0.5 * (up.best_um + down.best_um)
+    up, down = curve(_scores(rising)), curve(_scores(falling))
+    middle_um, half_um = 0.5 * (up.best_um + down.best_um), math.sqrt(up.half_um * down.half_um)
+    flank_um = min(middle_um + _STEEPEST * half_um, max(look.wd_um for look in rising))
+    settling = _settling(client, clock, rising[0].wd_um, flank_um, told)
     there = client.set_wd(middle_um)
     if there.magnification is None:
         raise CalibrationError("the instrument does not tell its magnification")
+    distances = [(look.wd_um - up.best_um, look.spectrum) for look in rising]
+    distances += [(look.wd_um - down.best_um, look.spectrum) for look in falling]
     return Measured(
-        utc=SystemClock().utc(),
+        utc=clock.utc(),
         magnification=there.magnification,
         best_wd_um=middle_um,
-        half_um=math.sqrt(up.half_um * down.half_um),
+        half_um=half_um,
         hysteresis_um=up.best_um - down.best_um,
-        points=[*rising, *falling],
+        points=_scores([*rising, *falling]),
+        settling=settling,
+        fading=fading(distances),
     )
 
 
@@ -75,7 +99,7 @@ def _flank(client: Client, best_um: float, side: float) -> float:
         there_um = best_um + side * step_um
         if not limits.min_um <= there_um <= limits.max_um:
             break
-        if _read(client, there_um)[1] < _FLANK_SCORE:
+        if _read(client, there_um).score < _FLANK_SCORE:
             return step_um
         step_um *= 2.0
     raise CalibrationError(
@@ -84,26 +108,51 @@ def _flank(client: Client, best_um: float, side: float) -> float:
     )
 
 
-def _sweep(
-    client: Client, centre_um: float, reach_um: float, points: int
-) -> list[tuple[float, float]]:
-    """WDs (um) and scores, from one side of the centre to the other; a negative reach begins on the far one."""
+def _sweep(client: Client, centre_um: float, reach_um: float, points: int) -> list[_Look]:
+    """From one side of the centre to the other; a negative reach begins on the far one."""
     limits = client.limits()
     places = [centre_um + reach_um * (2.0 * k / (points - 1) - 1.0) for k in range(points)]
     return [_read(client, wd) for wd in places if limits.min_um <= wd <= limits.max_um]
 
 
-def _centre(swept: Sequence[tuple[float, float]]) -> float:
+def _centre(swept: Sequence[_Look]) -> float:
     """Mean of the WDs, each as heavy as its score is high: autofocus may have ended beside the peak."""
-    weights = [score**4 for _, score in swept]
+    weights = [look.score**4 for look in swept]
     if not any(weights):
         raise CalibrationError("no reading around the focus scores above 0")
-    return sum(w * wd for w, (wd, _) in zip(weights, swept, strict=True)) / sum(weights)
+    return sum(w * look.wd_um for w, look in zip(weights, swept, strict=True)) / sum(weights)
 
 
-def _read(client: Client, wd_um: float) -> tuple[float, float]:
+def _read(client: Client, wd_um: float) -> _Look:
     client.set_wd(wd_um)
-    return wd_um, client.score_image().score
+    seen = client.score_image()
+    return _Look(wd_um, seen.score, seen.bands)
+
+
+def _scores(looks: Sequence[_Look]) -> list[tuple[float, float]]:
+    return [(look.wd_um, look.score) for look in looks]
+
+
+def _settling(
+    client: Client, clock: Clock, from_um: float, to_um: float, told: Told
+) -> Settling | None:
+    """Command a step to where the score tells WDs best, and take frames one after another.
+
+    `set_wd` waits for a first frame, which tells its WD alone.
+    """
+    client.set_wd(from_um)
+    began_s = clock.now_s()
+    wd_um = client.set_wd(to_um).wd_um
+    seen = [Seen(clock.now_s() - began_s, wd_um)]
+    for _ in range(_SETTLING_FRAMES):
+        shot = client.score_image()
+        there_um = wd_um if shot.wd_um is None else shot.wd_um
+        seen.append(Seen(clock.now_s() - began_s, there_um, shot.score))
+    try:
+        return settled(seen, to_um - from_um)
+    except CalibrationError as error:
+        told(f"no settling time: {error}")
+        return None
 
 
 def earlier_in(file: Path, instrument: str) -> Calibration | None:
@@ -111,40 +160,47 @@ def earlier_in(file: Path, instrument: str) -> Calibration | None:
     if not file.exists():
         return None
     earlier = load(file)
-    if earlier.instrument != instrument:
-        raise CalibrationError(
-            f"{file} calibrates {earlier.instrument!r}, but this is {instrument!r}",
-            remedy="name another file",
-        )
+    earlier.check_instrument(instrument)
     return earlier
 
 
-def plot(calibration: Calibration, file: Path) -> bool:
-    """Draw scores over WD beside the file; False where matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    figure = Figure(figsize=(7.0, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    for one in calibration.measured:
-        at = [(wd_um - one.best_wd_um) / one.dof_um for wd_um, _ in one.points]
-        axes.plot(
-            at,
-            [s for _, s in one.points],
-            ".",
-            label=f"{one.magnification:g}x, DoF {one.dof_um:.1f} um",
-        )
-    grid = [0.1 * k - 8.0 for k in range(161)]
-    axes.plot(
-        grid,
-        [9.0 / (1.0 + 0.25 * z * z) for z in grid],
-        "-",
-        lw=0.8,
-        color="#555",
-        label="9 / (1 + z^2 / 4)",
-    )
-    axes.set(xlabel="WD from focus / depths of focus", ylabel="score", title=calibration.instrument)
-    axes.legend()
-    figure.savefig(file, dpi=120)
-    return True
+def summary(found: Calibration, one: Measured) -> str:
+    """What was measured at one magnification, and the laws of all, in lines."""
+    lines = [
+        f"{one.magnification:g}x: depth of focus {one.dof_um:.2f} um,"
+        f" hysteresis {one.hysteresis_um:+.2f} um",
+        *_settling_line(one.settling),
+        *(
+            f"power at {band.cycles_px:.3f} cycles/px falls to 1/e"
+            f" {band.fall_um:.2f} um ({band.fall_um / one.dof_um:.2f} DoF) from the focus"
+            for band in one.fading
+        ),
+    ]
+    if found.laws is not None:
+        t, d = found.laws.tanh, found.laws.dof
+        lines += [
+            f"width {t.a_um:.4g} (-{t.b:.3g} tanh((m - {t.m0:.4g}) / {t.w:.4g}) + {t.c:.3g}) um,"
+            f" fitted {', '.join(t.free)}: off by {_off(t.residuals)}",
+            f"width {d.c:g} DoF, DoF = {d.dof_um_at_1x:.5g} um / m: off by {_off(d.residuals)}",
+        ]
+    return "\n".join(lines)
+
+
+def _settling_line(settling: Settling | None) -> list[str]:
+    if settling is None:
+        return []
+    after = f"a step of {settling.step_um:.1f} um"
+    if settling.changed:
+        return [
+            f"settles {settling.seconds:.2f} s (+- {settling.frame_s:.2f} s) after {after}:"
+            f" frames before that differ: {settling.changed}"
+        ]
+    return [
+        f"settles within {settling.seconds:.2f} s after {after}: the first frame that the link"
+        " hands out is like the later ones"
+    ]
+
+
+def _off(residuals: Sequence[float]) -> str:
+    """The root mean square of logarithms, as a share."""
+    return f"{100.0 * math.expm1(math.sqrt(sum(r * r for r in residuals) / len(residuals))):.1f} %"

@@ -58,13 +58,20 @@ def outcome_of(job: Job) -> str:
     if job.converged:
         at = "" if job.best_wd_um is None else f" at WD {job.best_wd_um:.1f} um"
         score = "" if job.score is None else f", score {job.score:.2f}"
-        return f"focused{at}{score}, {effort}"
+        return f"focused{at}{score}, {effort}{_drift_of(job)}"
     why = ": ".join(part for part in (job.reason or job.state.value, job.detail) if part)
     left = " (the start WD is restored)" if job.restored else ""
     if not job.restored and job.wd_um is not None:
         scale = f", {job.magnification:g}x" if job.magnification != job.start_magnification else ""
         left = f" (left at WD {job.wd_um:.1f} um{scale})"
     return f"not focused, {why}{left}, {effort}"
+
+
+def _drift_of(job: Job) -> str:
+    """That the focus moves: of a failure the detail says so."""
+    if not job.drift_noticed:
+        return ""
+    return f"; the focus moves by {job.drift_um_per_min:+.4g} +- {job.drift_error_um_per_min:.4g} um/min"
 
 
 def _print_line(console: Console, event: Event) -> None:

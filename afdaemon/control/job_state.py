@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from afdaemon.control import stop
+from afdaemon.control.drift import Drift, drift
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits
 from afdaemon.control.profile import PAPER, PaperProfile
@@ -164,10 +165,11 @@ def give_up(state: State, failed: Failed, *, restored: bool) -> Answer:
     """The job ends without focus."""
     told = _at_home(state)
     best = stop.best_seen(told) if told else None
+    moved = drift(state.trace, state.rules.alpha_mrad)
     outcome = Outcome(
         converged=False,
         reason=failed.reason,
-        detail=failed.detail,
+        detail=_blamed(failed, moved),
         start_wd_um=_known(state.home_um),
         wd_um=_known(state.wd_um),
         best_wd_um=best.wd_um if best is not None else None,
@@ -177,16 +179,20 @@ def give_up(state: State, failed: Failed, *, restored: bool) -> Answer:
         dose_e_nm2=_dose(state),
         start_magnification=_known(state.home_magnification),
         magnification=_known(state.magnification),
+        drift_um_per_min=moved.um_per_min if moved is not None else None,
+        drift_error_um_per_min=moved.error_um_per_min if moved is not None else None,
+        drift_noticed=_is_noticed(moved),
     )
     return replace(state, phase=Phase.DONE), Conclude(outcome=outcome)
 
 
 def succeed(state: State, here: TracePoint, why: str) -> Answer:
     """The job ends in focus, where it stands."""
+    moved = drift(state.trace, state.rules.alpha_mrad)
     outcome = Outcome(
         converged=True,
         reason=Reason.FOCUSED,
-        detail=f"focused; {why}",
+        detail=f"focused; {why}" + (f"; {moved}" if _is_noticed(moved) else ""),
         start_wd_um=state.home_um,
         wd_um=state.wd_um,
         best_wd_um=here.wd_um,
@@ -196,6 +202,9 @@ def succeed(state: State, here: TracePoint, why: str) -> Answer:
         dose_e_nm2=_dose(state),
         start_magnification=state.home_magnification,
         magnification=state.magnification,
+        drift_um_per_min=moved.um_per_min if moved is not None else None,
+        drift_error_um_per_min=moved.error_um_per_min if moved is not None else None,
+        drift_noticed=_is_noticed(moved),
     )
     return replace(state, phase=Phase.DONE), Conclude(outcome=outcome)
 
@@ -210,5 +219,17 @@ def _at_home(state: State) -> tuple[TracePoint, ...]:
     )
 
 
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _is_noticed(moved: Drift | None) -> bool:
+    return moved is not None and moved.is_noticed
+
+
+def _blamed(failed: Failed, moved: Drift | None) -> str:
+    """The detail of a failure; a focus that moved explains one that was not found or not verified."""
+    if not _is_noticed(moved):
+        return failed.detail
+    is_why = failed.reason in (Reason.NOT_CONVERGED, Reason.NOT_FOUND)
+    return f"{failed.detail}; {'probably because ' if is_why else ''}{moved}"
+
+
+def _known(wd_um: float) -> float | None:
+    return wd_um if math.isfinite(wd_um) else None

@@ -48,8 +48,8 @@ def _servo(state: State, rules: PaperProfile) -> Answer:
     if not math.isfinite(proposal_um):
         detail = f"the step law proposed {proposal_um} um"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
-    magnification = newest_first[0].magnification
-    target_um = servo.target_um(state.wd_um, proposal_um, magnification, state.limits)
+    most_um = rules.most_step_um(newest_first[0].magnification)
+    target_um = servo.target_um(state.wd_um, proposal_um, most_um, state.limits)
     if abs(target_um - state.wd_um) < rules.min_step_um:
         return read(state)
     return go(state, Phase.SERVO, target_um)

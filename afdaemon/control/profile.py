@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from afdaemon.errors import ConfigError
+from afdaemon.models.defocus_state import dof_um
+from afdaemon.models.state import a_max_um
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,8 @@ class PaperProfile:
         patience: stop after so many readings without a new best.
         max_servo_readings: stop after so many in any case.
         min_step_um: a shorter step is not sent; a reading is taken where the instrument stands.
+        most_step_dof: no step is longer, in depths of focus, where the instrument is calibrated;
+            elsewhere A_max(m) is the limit, as published.
     Verdict:
         fail_score: a best score below it is a failure.
         retries: how often the servo starts again from the best WD after a failure.
@@ -32,6 +36,9 @@ class PaperProfile:
         tie_margin: the start WD wins if its score comes this close to the best.
         flat_variance: a frame with std / mean below it shows nothing.
         saturated_fraction: frames with more saturated pixels than this show nothing either.
+    Instrument:
+        alpha_mrad: convergence semi-angle. ASSUMED, unless calibrated.
+        calibrated: whether that angle was measured.
     """
 
     name: ClassVar[str] = "paper"
@@ -48,6 +55,7 @@ class PaperProfile:
     patience: int = 5
     max_servo_readings: int = 20
     min_step_um: float = 0.01
+    most_step_dof: float = 4.0
 
     fail_score: float = 3.0
     retries: int = 1
@@ -56,11 +64,20 @@ class PaperProfile:
     flat_variance: float = 0.02
     saturated_fraction: float = 0.5
 
+    alpha_mrad: float = 5.0
+    calibrated: bool = False
+
     def __post_init__(self) -> None:
         for name, (lo, hi) in _ALLOWED.items():
             value = getattr(self, name)
             if not lo <= value <= hi:
                 raise ConfigError(f"{name} must be between {lo:g} and {hi:g}, got {value}")
+
+    def most_step_um(self, magnification: float) -> float:
+        """The longest servo step (um): c * DoF(m) where the depth of focus was measured, else A_max(m)."""
+        if self.calibrated:
+            return self.most_step_dof * dof_um(magnification, 1e-3 * self.alpha_mrad)
+        return a_max_um(magnification)
 
 
 _ALLOWED: dict[str, tuple[float, float]] = {
@@ -74,12 +91,14 @@ _ALLOWED: dict[str, tuple[float, float]] = {
     "patience": (1, 100),
     "max_servo_readings": (1, 1000),
     "min_step_um": (0.0, 1000.0),
+    "most_step_dof": (1.0, 1_000.0),
     "fail_score": (0.0, 9.0),
     "retries": (0, 10),
     "verify_drop": (0.0, 9.0),
     "tie_margin": (0.0, 9.0),
     "flat_variance": (0.0, math.inf),
     "saturated_fraction": (0.0, 1.0),
+    "alpha_mrad": (0.1, 100.0),
 }
 
 PAPER = PaperProfile()

@@ -17,7 +17,6 @@ from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits
 from afdaemon.control.values import Reading
 from afdaemon.models.defocus_state import dof_um, u_of
-from afdaemon.models.state import a_max_um
 
 StepLaw = Callable[[Sequence[Reading]], float]
 """Readings (1 .. 20, newest first) -> step in um; called between two readings, so it must be quick.
@@ -123,10 +122,9 @@ def defocus_law(believe: Believe, profile: FastProfile) -> FocusLaw:
     return law
 
 
-def target_um(wd_um: float, step_um: float, magnification: float, limits: Limits) -> float:
-    """Where a proposed step leads: clipped to +-A_max(m), and shortened to end inside the limits.
+def target_um(wd_um: float, step_um: float, most_um: float, limits: Limits) -> float:
+    """Where a proposed step leads: clipped to +-`most_um`, and shortened to end inside the limits.
 
     Shortening is planning, not guarding: the guard still rejects whatever it is given.
     """
-    most_um = a_max_um(magnification)
     return limits.nearest(wd_um + min(max(step_um, -most_um), most_um))

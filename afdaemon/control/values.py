@@ -52,7 +52,7 @@ class Reading:
     `expected_error` is how far off the score may be; `bands` are the logarithms of the power in 18
     bands of spatial frequency (`afdaemon.models.spectrum`); `doubt` says why the score may mean
     nothing (`afdaemon.models.doubt`); `dose_e_nm2` is what the specimen took for it, 0 if that is
-    not counted.
+    not counted; `at_s` is when its frame had come, in s since the job began.
     """
 
     wd_um: float
@@ -65,6 +65,7 @@ class Reading:
     bands: tuple[float, ...] = ()
     doubt: str = ""
     dose_e_nm2: float = 0.0
+    at_s: float = 0.0
 
     @property
     def is_usable(self) -> bool:
@@ -76,6 +77,7 @@ class Reading:
             self.entropy,
             self.saturated,
             self.dose_e_nm2,
+            self.at_s,
             *self.bands,
         )
         positive = (self.magnification, self.expected_error)
@@ -204,7 +206,9 @@ class Outcome:
     start WD again, at the start magnification. `score` belongs to `best_wd_um`, `dose_e_nm2` to all
     frames that were judged. The start's and the present WD and magnification are None only if the
     job ended before the instrument had said where it stands; the present ones are the last
-    acknowledged if the instrument was lost.
+    acknowledged if the instrument was lost. `drift_um_per_min` is how fast the best WD moved
+    meanwhile, with its standard deviation; None where the readings cannot tell. `drift_noticed`: it
+    moved beyond doubt, and enough to matter; the detail says so too.
     """
 
     converged: bool
@@ -219,3 +223,6 @@ class Outcome:
     dose_e_nm2: float = 0.0
     start_magnification: float | None = None
     magnification: float | None = None
+    drift_um_per_min: float | None = None
+    drift_error_um_per_min: float | None = None
+    drift_noticed: bool = False

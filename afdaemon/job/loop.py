@@ -307,10 +307,11 @@ class Job:
 
     async def _read(self) -> Event:
         frame = await self._bench.microscope.grab()
+        at_s = self._elapsed_s()
         reading = await self._bench.score(frame)
         beam = self._bench.beam
         dose_e_nm2 = beam.dose_e_nm2(frame.pixel_nm) if beam is not None else 0.0
-        return Observed(reading=replace(reading, dose_e_nm2=dose_e_nm2))
+        return Observed(reading=replace(reading, dose_e_nm2=dose_e_nm2, at_s=at_s))
 
     async def _within(self, what: str, limit_s: float, do: Callable[[], Awaitable[Event]]) -> Event:
         """Do it within `limit_s`; whatever goes wrong with the instrument is an event too."""

@@ -1,5 +1,7 @@
 """Step laws, stop rules and verdicts, one rule a test."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from afdaemon.control.servo import acnet_law, target_um
 from afdaemon.control.stop import Stop, servo_stop
 from afdaemon.control.values import Reading, ReadingCount, ReadingKind, Reason, TracePoint
 from afdaemon.errors import ConfigError
+from afdaemon.models.defocus_state import dof_um
 from afdaemon.models.state import a_max_um
 
 WIDE = Limits(hard=Range(lo_um=0.0, hi_um=50_000.0))
@@ -56,18 +59,29 @@ def test_the_published_law_hands_the_readings_over_newest_first() -> None:
 @given(
     wd_um=st.floats(1_000.0, 49_000.0),
     step_um=st.floats(-1e9, 1e9),
-    magnification=st.floats(50.0, 100_000.0),
+    most_um=st.floats(1.0, 2_000.0),
 )
-def test_a_step_is_clipped_to_the_action_limit_and_ends_inside(
-    wd_um: float, step_um: float, magnification: float
+def test_a_step_is_clipped_to_the_limit_and_ends_inside(
+    wd_um: float, step_um: float, most_um: float
 ) -> None:
-    target = target_um(wd_um, step_um, magnification, WIDE)
+    target = target_um(wd_um, step_um, most_um, WIDE)
     assert WIDE.within(target)
-    assert abs(target - wd_um) <= a_max_um(magnification) * (1 + 1e-9)
+    assert abs(target - wd_um) <= most_um * (1 + 1e-9)
+
+
+@given(magnification=st.floats(50.0, 100_000.0), alpha_mrad=st.floats(1.0, 20.0))
+def test_the_longest_step_is_the_published_one_unless_the_instrument_is_calibrated(
+    magnification: float, alpha_mrad: float
+) -> None:
+    assert PAPER.most_step_um(magnification) == a_max_um(magnification)
+    known = replace(PAPER, alpha_mrad=alpha_mrad, calibrated=True)
+    assert known.most_step_um(magnification) == pytest.approx(
+        known.most_step_dof * dof_um(magnification, 1e-3 * alpha_mrad)
+    )
 
 
 def test_a_step_beyond_the_limits_is_shortened() -> None:
-    assert target_um(49_900.0, 500.0, 500.0, WIDE) == 50_000.0
+    assert target_um(49_900.0, 500.0, 1_200.0, WIDE) == 50_000.0
 
 
 def test_a_score_of_nine_stops_at_once() -> None:

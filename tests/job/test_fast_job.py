@@ -19,7 +19,7 @@ from afdaemon.models.spectrum import SPECTRUM_SIZE
 from afdaemon.settings import ModelSettings
 from afdaemon.sim.inprocess import InProcessMicroscope
 from afdaemon.sim.instrument import Instrument
-from afdaemon.sim.settings import InstrumentSettings
+from afdaemon.sim.settings import ColumnSettings, InstrumentSettings
 from afdaemon.sim.world import World
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
@@ -95,6 +95,9 @@ async def test_it_focuses_in_a_few_readings_and_replays(
     assert result.profile == "fast"
     assert {point.kind for point in result.trace} <= {ReadingKind.SERVO, ReadingKind.VERIFY}
     assert all(len(point.reading.bands) == SPECTRUM_SIZE for point in result.trace)
+    times_s = [point.reading.at_s for point in result.trace]
+    assert times_s == sorted(set(times_s))
+    assert 0.0 < times_s[0] < times_s[-1] <= result.seconds
     assert journal.replay("job-1") == journal.steps("job-1")
 
 
@@ -117,6 +120,29 @@ async def test_the_ladder_finds_a_focus_far_away_and_replays(
     assert truth.magnification == result.outcome.magnification == 20_000
     assert abs(truth.wd_um - truth.focus_wd_um) <= 1.5 * truth.dof_um
     assert min(point.reading.magnification for point in result.trace) < 20_000
+    assert journal.replay("job-1") == journal.steps("job-1")
+
+
+async def test_a_focus_that_runs_away_is_the_reason_for_the_failure(
+    networks: Networks, journal: Journal
+) -> None:
+    """It moves by about two depths of focus a reading; the job is replayed with what it says of that."""
+    clock = ManualClock()
+    settings = InstrumentSettings(
+        specimen="tin_balls",
+        magnification=10_000,
+        seed=3,
+        settle_s=1.9,
+        focus_wd_um=FOCUS_UM,
+        start_wd_um=FOCUS_UM + 150.0,
+        column=ColumnSettings(drift_um_per_min=1_000.0),
+    )
+    result = await focused(World(settings, clock=clock), clock, networks, journal)
+    outcome = result.outcome
+    assert outcome.reason is Reason.NOT_CONVERGED
+    assert outcome.drift_noticed
+    assert outcome.drift_um_per_min == pytest.approx(1_000.0, rel=0.15)
+    assert "probably because the focus moved by" in outcome.detail
     assert journal.replay("job-1") == journal.steps("job-1")
 
 

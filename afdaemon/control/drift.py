@@ -1,0 +1,153 @@
+"""Whether the focus moved while a job looked for it, from the job's own readings. Pure.
+
+By the label's formula 9 / s - 1 is a parabola of the distance from the best WD. If that WD moves evenly, at v, it is a
+parabola of WD - v t: for each v, and each width that the convergence angle may give it, the rest is a linear least
+squares. How well each v explains the scores says how fast the focus moves, and how sure that is.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afdaemon.control.values import TracePoint
+from afdaemon.models.defocus_state import dof_um
+
+Array = NDArray[np.float64]
+
+FEWEST_READINGS = 7
+"""Near focus: four numbers are fitted, and of fewer readings the relief of a specimen can pass for a movement."""
+LEAST_SCORE = 0.8
+"""Fainter readings are too far from the focus, about 6 depths of focus (DoF), to place it well enough."""
+NOTICED_DOF = 0.5
+"""In all; less than that leaves the picture as sharp."""
+_SURE = 3.5
+"""A movement is noticed that is so many times its standard deviation."""
+_MOST_UNSURE_DOF = 1.0
+"""In all; where less is known, and not even that the focus moves, nothing is said."""
+_WORST_FIT = 1.0
+"""Chi square a reading; scores that no even movement explains say nothing of one."""
+_HALF_DOF = 2.0
+_SHAPE = 0.15
+"""Share by which 9 / s - 1 may be off, besides the error that AENet expects of its score."""
+_LEAST_ERROR = 0.05
+_BELOW_ZERO = 0.1
+"""Standard deviation of a parabola's lowest value below 0, where no score can be."""
+_TOP_SCORE, _NEVER_QUITE = 9.0, 8.99
+_MOVED_DOF: Array = np.sinh(np.linspace(-1.0, 1.0, 201) * np.arcsinh(60.0 / 0.5)) * 0.5
+_APART_DOF: Array = np.gradient(_MOVED_DOF)
+"""Movements that are tried, DoF from the first to the last reading near focus, and how far apart they lie."""
+_STEEPER: Array = np.linspace(-2.0, 2.0, 9)
+"""How much steeper than by the convergence angle the parabola may be, in standard deviations of the logarithm."""
+_UNSURE = 0.9
+"""That standard deviation: the angle may be off by a factor of 2, and relief makes the curve wider."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How fast the best WD moved and the standard deviation of that (um a minute), and how far in all (DoF).
+
+    All is from the first to the last reading near the focus; positive is towards longer WDs.
+    """
+
+    um_per_min: float
+    error_um_per_min: float
+    moved_dof: float
+
+    @property
+    def is_noticed(self) -> bool:
+        """Whether it is beyond doubt, and enough to matter."""
+        return (
+            abs(self.moved_dof) >= NOTICED_DOF
+            and abs(self.um_per_min) >= _SURE * self.error_um_per_min
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"the focus moved by {self.moved_dof:+.1f} depths of focus while the job was near it"
+            f" ({self.um_per_min:+.4g} +- {self.error_um_per_min:.4g} um/min)"
+        )
+
+
+def drift(trace: Sequence[TracePoint], alpha_mrad: float) -> Drift | None:
+    """How the focus moved during a job, or None if its readings cannot tell.
+
+    That needs seven readings near focus, all at the last one's magnification, and time between them.
+    """
+    near = _near(trace)
+    if len(near) < FEWEST_READINGS:
+        return None
+    unit_um = dof_um(near[-1].reading.magnification, 1e-3 * alpha_mrad)
+    times_s = np.array([p.reading.at_s for p in near])
+    span_s = float(np.ptp(times_s))
+    if span_s <= 0.0:
+        return None
+    wd_dof = np.array([p.reading.wd_um for p in near]) / unit_um
+    chi = _chi_square(wd_dof, (times_s - times_s[0]) / span_s, *_parabola_values(near))
+    if chi.min() > _WORST_FIT * len(near):
+        return None
+    moved, error = _moved(chi)
+    if error > max(_MOST_UNSURE_DOF, abs(moved) / _SURE):
+        return None
+    per_min = 60.0 * unit_um / span_s
+    return Drift(
+        um_per_min=_rounded(moved * per_min),
+        error_um_per_min=_rounded(error * per_min),
+        moved_dof=_rounded(moved),
+    )
+
+
+def _near(trace: Sequence[TracePoint]) -> list[TracePoint]:
+    """The readings at the last one's magnification that place the focus."""
+    shown = trace[-1].reading.magnification if trace else math.nan
+    return [
+        p
+        for p in trace
+        if p.score >= LEAST_SCORE and p.reading.magnification == shown and not p.reading.doubt
+    ]
+
+
+def _moved(chi: Array) -> tuple[float, float]:
+    """The mean of the movements (DoF), each as heavy as it explains the readings well, and how far that may be off.
+
+    It may be off by so much that none at all is just as unlikely as the readings say.
+    """
+    weight = np.exp(-0.5 * (chi - chi.min())).sum(axis=1) * _APART_DOF
+    weight /= weight.sum()
+    moved = float(weight @ _MOVED_DOF)
+    spread = math.sqrt(float(weight @ ((_MOVED_DOF - moved) ** 2 + (0.5 * _APART_DOF) ** 2)))
+    against_none = float(chi[len(_MOVED_DOF) // 2].min() - chi.min())
+    return moved, max(spread, abs(moved) / math.sqrt(max(against_none, 1.0)))
+
+
+def _rounded(number: float) -> float:
+    """To three digits: it is known no better, and a replay on another machine then says the same."""
+    return float(f"{number:.3g}")
+
+
+def _parabola_values(near: Sequence[TracePoint]) -> tuple[Array, Array]:
+    """9 / s - 1 of each reading, and its standard deviation, (n,)."""
+    score = np.minimum([p.score for p in near], _NEVER_QUITE)
+    value = _TOP_SCORE / score - 1.0
+    error = _TOP_SCORE / score**2 * np.array([p.reading.expected_error for p in near])
+    return value, np.sqrt(error**2 + (_SHAPE * value) ** 2 + _LEAST_ERROR**2)
+
+
+def _chi_square(wd: Array, time: Array, value: Array, error: Array) -> Array:
+    """How badly each movement (rows) and each steepness (columns) explain the values, at the best place and height."""
+    steep = np.exp(_STEEPER * _UNSURE)[None, :, None] / _HALF_DOF**2
+    at = (wd - wd.mean())[None, :] - _MOVED_DOF[:, None] * (time - time.mean())[None, :]
+    weight = error**-2.0
+    centre = at - (at @ weight / weight.sum())[:, None]
+    left = value - steep * (centre**2)[:, None, :]
+    height = left @ weight / weight.sum()
+    turned = left - height[..., None]
+    across = (centre**2) @ weight
+    slope = np.einsum("vsn,vn,n->vs", turned, centre, weight) / np.maximum(across, 1e-12)[:, None]
+    misfit = ((turned - slope[..., None] * centre[:, None, :]) ** 2) @ weight
+    lowest = height - slope**2 / (4.0 * steep[..., 0])
+    return np.asarray(
+        misfit + (np.minimum(lowest, 0.0) / _BELOW_ZERO) ** 2 + _STEEPER**2, np.float64
+    )
