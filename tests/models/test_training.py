@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from afdaemon.models import train_acnet, train_aenet
 from afdaemon.models.aenet import LOG_ERROR_RANGE, AENetCompact, Estimate
 from afdaemon.models.data import Batch, batch_of, batches, paired_batch_of, score_of, target_of
+from afdaemon.models.focus_series import FocusSeries, SeriesBank
 from afdaemon.models.policy import load_policy
 from afdaemon.models.scorer import load_scorer
 from afdaemon.models.state import a_max_um
@@ -124,10 +125,10 @@ def test_the_loss_is_least_where_the_promised_error_is_the_error(error: float) -
     assert loss(error) < min(loss(0.7 * error), loss(1.4 * error))
 
 
-def analytic_series(magnification: float, dof_um: float) -> train_acnet.FocusSeries:
+def analytic_series(magnification: float, dof_um: float) -> FocusSeries:
     offset = np.linspace(-45.0, 45.0, 181)
     sharp = 1.0 / (1.0 + (2.0 * offset / 4.0) ** 2)
-    return train_acnet.FocusSeries(
+    return FocusSeries(
         magnification=magnification,
         dof_um=dof_um,
         offset_um=offset * dof_um,
@@ -148,7 +149,7 @@ def test_acnet_learns_to_go_to_the_focus(tmp_path: Path) -> None:
     metrics = train_acnet.evaluate(network, series, config)
     assert metrics["median_error_dof_after_15"] < 1.0
     path = tmp_path / "acnet.safetensors"
-    train_acnet.save(network, path, config=config, data={}, metrics=metrics, seconds=1.0)
+    train_acnet.save(network, path, config=config, notes={}, metrics=metrics, seconds=1.0)
     policy = load_policy(path)
     step = policy.propose(
         wd_um=[11_900.0, 11_500.0],
@@ -161,7 +162,7 @@ def test_acnet_learns_to_go_to_the_focus(tmp_path: Path) -> None:
 
 
 def test_reading_a_bank_interpolates_and_holds_beyond_its_ends() -> None:
-    bank = train_acnet.SeriesBank([analytic_series(1_000.0, 100.0)])
+    bank = SeriesBank([analytic_series(1_000.0, 100.0)])
     at = np.array([0.0, 200.0, -200.0, 1e9])
     score = bank.read(np.zeros(4, np.intp), at)[0]
     assert score[0] == pytest.approx(9.0, abs=0.01)
