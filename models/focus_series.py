@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +52,14 @@ def splined(series: FocusSeries, step_um: float = 1.0) -> FocusSeries:
 
 def save_series(path: Path, series: Sequence[FocusSeries], facts: Mapping[str, Any]) -> None:
     """Write series of equal length, and how they were made."""
-    columns = {f.name: np.stack([getattr(s, f.name) for s in series]) for f in fields(FocusSeries)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
-        np.savez_compressed(file, facts=np.array(json.dumps(facts, sort_keys=True)), **columns)
+        np.savez_compressed(
+            file,
+            facts=np.array(json.dumps(facts, sort_keys=True)),
+            places=np.array([(s.magnification, s.dof_um) for s in series]),
+            read=np.array([(s.offset_um, s.score, s.variance, s.entropy) for s in series]),
+        )
 
 
 def load_series(path: Path, facts: Mapping[str, Any]) -> list[FocusSeries]:
@@ -63,23 +68,26 @@ def load_series(path: Path, facts: Mapping[str, Any]) -> list[FocusSeries]:
     Raises:
         TrainingError: the file can't be read, or holds series that were made otherwise.
     """
+    remedy = "name another file, or remove it"
     try:
         with np.load(path, allow_pickle=False) as held:
-            columns = {name: held[name] for name in held.files}
-    except (OSError, ValueError) as error:
-        raise TrainingError(
-            f"{path} holds no focus series ({error})", remedy="name another file, or remove it"
-        ) from error
-    told = str(columns.pop("facts", ""))
+            told, places, read = str(held["facts"]), held["places"], held["read"]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise TrainingError(f"{path} holds no focus series ({error})", remedy=remedy) from error
     if told != json.dumps(facts, sort_keys=True):
-        raise TrainingError(
-            f"the series in {path} were made otherwise: {told}",
-            remedy="name another file, or remove it",
-        )
-    shared = ("magnification", "dof_um")
+        raise TrainingError(f"the series in {path} were made otherwise: {told}", remedy=remedy)
     return [
-        FocusSeries(**{n: float(v[k]) if n in shared else v[k] for n, v in columns.items()})
-        for k in range(len(columns["magnification"]))
+        FocusSeries(
+            magnification=float(magnification),
+            dof_um=float(dof_um),
+            offset_um=offset_um,
+            score=score,
+            variance=variance,
+            entropy=entropy,
+        )
+        for (magnification, dof_um), (offset_um, score, variance, entropy) in zip(
+            places, read, strict=True
+        )
     ]
 
 

@@ -101,8 +101,8 @@ def dataset2_series(name: str, rng: np.random.Generator) -> ImagedSeries:
     imager = Imager(specimen, Optics(alpha_rad=kept_well.alpha_rad), detector)
     view = View(x_um=0.0, y_um=0.0, magnification=magnification, width_px=320, height_px=240)
     begin_um, step_um = (14_000.0, 50.0) if magnification < _FINE_FROM else (19_000.0, 5.0)
-    wd_um = begin_um + step_um * np.arange(_SWEEP_FRAMES)
-    offset_um = wd_um - rng.uniform(*_SWEEPS_FOCUS_UM)
+    wd_um = begin_um + step_um * np.arange(_SWEEP_FRAMES, dtype=np.float64)
+    offset_um = wd_um - float(rng.uniform(*_SWEEPS_FOCUS_UM))
     return _over_wd(name, imager, worth_looking(imager, view, rng), offset_um, rng)
 
 
