@@ -27,7 +27,7 @@ PRESETS = {
         config=TrainConfig(),
         series=160,
     ),
-    # ASSUMED: an epoch is a run on each of 91 series and 8 batches; a run that never arrives ends after 40 steps.
+    # ASSUMED: an episode is 91 runs and 20 batches; a run that never arrives ends after 40 steps.
     PUBLISHED: AcnetPreset(
         source="Lee et al. 2021: 91 series of 250 frames, splines, plain squares, batches of 90 at rate .01,"
         " 3000 episodes, 20 more steps at the best WD; runs and batches an episode are ours",
@@ -35,7 +35,7 @@ PRESETS = {
             episodes=3000,
             parallel=91,
             steps=40,
-            updates=8,
+            updates=20,
             batch=90,
             learning_rate=0.01,
             exploration=0.5,
@@ -44,6 +44,7 @@ PRESETS = {
             final_rate=1.0,
             standardised=False,
             steps_beyond=20,
+            bounded=True,
         ),
         series=91,
         dataset2=True,

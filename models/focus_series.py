@@ -70,7 +70,7 @@ def load_series(path: Path, facts: Mapping[str, Any]) -> list[FocusSeries]:
     """
     remedy = "name another file, or remove it"
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             told, places, read = str(held["facts"]), held["places"], held["read"]
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise TrainingError(f"{path} holds no focus series ({error})", remedy=remedy) from error

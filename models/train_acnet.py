@@ -32,7 +32,8 @@ class TrainConfig:
 
     `squares` measures errors as plain squares; `final_rate` is the learning rate's share that is left at the end;
     without `standardised` states stay as they are encoded; with `steps_beyond` a run ends so many steps after it first
-    came to the best WD, at the latest after `steps`; `without` names what the network shall not see.
+    came to the best WD, at the latest after `steps`; if `bounded` no run leaves its series; `without` names what the
+    network shall not see.
     """
 
     episodes: int = 500
@@ -50,6 +51,7 @@ class TrainConfig:
     final_rate: float = 0.02
     standardised: bool = True
     steps_beyond: int | None = None
+    bounded: bool = False
     without: tuple[str, ...] = ()
     seed: int = 1
 
@@ -66,7 +68,9 @@ class Players:
         self.magnification = bank.magnification[self._index]
         self.dof_um = bank.dof_um[self._index]
         self.a_max_um = np.asarray(a_max_um(self.magnification))
-        reach = np.minimum(bank.reach_um[self._index], 3.0 * self.a_max_um)
+        ends_um = bank.reach_um[self._index]
+        self._bound_um = ends_um if config.bounded else np.full(config.parallel, np.inf)
+        reach = np.minimum(ends_um, 3.0 * self.a_max_um)
         self._memory = self._searched(rng.uniform(-1.0, 1.0, config.parallel) * reach, reach)
 
     def _read(self, offset_um: Array) -> Array:
@@ -112,7 +116,8 @@ class Players:
 
     def move(self, share: Array) -> None:
         """Everybody moves by `share` (parallel,) of A_max and reads."""
-        reading = self._read(self._memory[0, :, 0] + np.clip(share, -1.0, 1.0) * self.a_max_um)
+        offset_um = self._memory[0, :, 0] + np.clip(share, -1.0, 1.0) * self.a_max_um
+        reading = self._read(np.clip(offset_um, -self._bound_um, self._bound_um))
         self._memory = np.concatenate([reading[:, :, None], self._memory[:, :, :-1]], axis=2)
 
     def error_dof(self) -> Array:
@@ -129,6 +134,10 @@ class Replay:
     def __init__(self, size: int) -> None:
         self._rows = np.zeros((size, STATE_SIZE + 2), np.float32)
         self._next = self._filled = 0
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return self._filled
 
     def add(
         self,

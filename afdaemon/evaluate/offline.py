@@ -146,7 +146,7 @@ def conclude(found: Sequence[Played]) -> Section:
     return Section(
         key="offline",
         title="Offline: sweeps that no policy learned from (table 1 of the paper)",
-        lines=[*table(rows, PUBLISHED, MEASURES), "", *NOTES],
+        lines=[*table(rows, PUBLISHED, MEASURES, list(NAMES)), "", *NOTES],
         bars=_bars(rows[OURS]),
         numbers=numbers_of(rows, PUBLISHED),
         figures={"offline": boxes(found, "score", "final score")},

@@ -59,8 +59,10 @@ def row_of(jobs: Sequence[Played]) -> Row:
     }
 
 
-def table(rows: Rows, published: Published, measures: Mapping[str, str]) -> list[str]:
-    """A line for each policy on each specimen, below what the paper says; `measures` have their titles."""
+def table(
+    rows: Rows, published: Published, measures: Mapping[str, str], policies: Sequence[str]
+) -> list[str]:
+    """A line for each of the policies on each specimen, below what the paper says; `measures` have their titles."""
     specimens = list(dict.fromkeys(name for several in rows.values() for name in several))
     lines = [f"{'':<28}{'jobs':>6}" + "".join(f"{title:>17}" for title in measures.values())]
     for specimen in specimens:
@@ -69,7 +71,7 @@ def table(rows: Rows, published: Published, measures: Mapping[str, str]) -> list
             there = published[specimen]
             figures = "".join(f"{_paper(there.get(m)):>17}" for m in measures)
             lines.append(f"{'  the paper':<28}{'':>6}{figures}")
-        lines += [line(f"  {p}", rows.get(p, {}).get(specimen), measures) for p in NAMES]
+        lines += [line(f"  {p}", rows.get(p, {}).get(specimen), measures) for p in policies]
     return lines
 
 

@@ -50,3 +50,15 @@ def test_the_published_topology() -> None:
     ]
     out = ACNet().eval()(1e3 * torch.randn(64, 80))
     assert out.abs().max() <= 1.0
+
+
+def test_what_the_network_is_without_does_not_change_its_step() -> None:
+    torch.manual_seed(0)
+    states = torch.randn(2, 80)
+    blind = ACNet(hidden=16, without=("score",)).eval()
+    changed = states.clone()
+    changed[:, state.places_of(["score"])] += 1.0
+    with torch.no_grad():
+        assert blind(states).tolist() == blind(changed).tolist()
+        changed[:, state.places_of(["entropy"])] += 1.0
+        assert blind(states).tolist() != blind(changed).tolist()
