@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,9 @@ from peers.ways import Look, Window
 from afdaemon.clock import ManualClock
 from afdaemon.control.job_state import Profile, State
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.machine import step
 from afdaemon.control.servo import FocusLaw, StepLaw
-from afdaemon.control.values import (
-    Conclude,
-    Event,
-    Moved,
-    MoveWd,
-    Observed,
-    Outcome,
-    Reading,
-    ReadingCount,
-    Reason,
-    Started,
-)
+from afdaemon.control.values import Outcome, Reading, ReadingCount, Reason, Started
+from afdaemon.evaluate.conversation import Live, converse
 from afdaemon.judge import reading_of
 from afdaemon.models.scorer import FocusScorer
 from afdaemon.models.spectrum import frame_bands
@@ -242,25 +232,14 @@ def _run_of(truth: Truth, outcome: Outcome) -> Run:
 async def _converse(
     world: World, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: FocusLaw
 ) -> Outcome:
-    """What the job loop does, without its deadlines and its journal."""
     state = State(limits=_LIMITS, law=law, rules=rules, belief=belief)
-    wd_um, magnification = world.truth().start_wd_um, world.magnification
-    event: Event = Started(wd_um=wd_um, magnification=float(magnification))
-    while True:
-        state, (command,) = step(state, event)
-        match command:
-            case Conclude(outcome=outcome):
-                await world.settle()  # the way home counts when it is done
-                return outcome
-            case MoveWd():
-                world.command(command.wd_um, magnification)
-                event = Moved(wd_um=command.wd_um)
-            case _:
-                await world.settle()
-                event = Observed(reading=_reading(await world.expose(), scorer))
+    start = Started(wd_um=world.truth().start_wd_um, magnification=float(world.magnification))
+    outcome = await converse(Live(world, partial(_reading, scorer)), state, start)
+    await world.settle()  # the way home counts when it is done
+    return outcome
 
 
-def _reading(shot: Shot, scorer: FocusScorer) -> Reading:
+def _reading(scorer: FocusScorer, shot: Shot) -> Reading:
     magnification = float(shot.magnification)
     said = scorer.score(shot.pixels, magnification)
     return reading_of(shot.wd_um, magnification, said, frame_bands(shot.pixels))

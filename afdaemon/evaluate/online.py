@@ -10,7 +10,7 @@ import numpy as np
 from afdaemon.clock import ManualClock
 from afdaemon.control.values import Outcome, Reading, Started
 from afdaemon.evaluate import policies
-from afdaemon.evaluate.conversation import converse
+from afdaemon.evaluate.conversation import Live, converse
 from afdaemon.evaluate.played import Played, Row, boxes, numbers_of, rows_of, table
 from afdaemon.evaluate.policies import OURS, Player, away_um, job, law_of
 from afdaemon.evaluate.section import Bar, Section, at_least
@@ -72,22 +72,6 @@ class Remembering:
         return reading_of(shot.wd_um, magnification, self._said[key], ())
 
 
-class Live:
-    """A simulated instrument, and what AENet says of its frames."""
-
-    def __init__(self, world: World, judge: Remembering) -> None:
-        self._world, self._judge = world, judge
-
-    def send(self, wd_um: float) -> None:
-        """To that working distance."""
-        self._world.command(wd_um, self._world.magnification)
-
-    async def read(self) -> Reading:
-        """What a frame tells, once the lens has settled."""
-        await self._world.settle()
-        return self._judge.read(await self._world.expose())
-
-
 def tasks(
     specimen: str, runs: int, micrographs: Sequence[Path], *, seed: int
 ) -> Iterator[InstrumentSettings]:
@@ -124,7 +108,7 @@ async def _play(
     policy: StepPolicy, settings: InstrumentSettings, judge: Remembering
 ) -> dict[str, float]:
     world = World(settings, clock=ManualClock())
-    live = Live(world, judge)
+    live = Live(world, judge.read)
     start = Started(wd_um=world.truth().start_wd_um, magnification=float(settings.magnification))
     outcome = await converse(live, job(law_of(policy)), start)
     final = await live.read()
