@@ -164,7 +164,7 @@ def test_offline_jobs_are_played_once(monkeypatch: pytest.MonkeyPatch) -> None:
         scorer=load_scorer(),
         players=[Player(OURS, Knowing(20_000.0))],
         micrographs=[],
-        plan=acnet.Plan(series=1, starts=2, runs=1),
+        plan=acnet.Plan(series=1, starts=2, runs=1, unseen_runs=1),
         seed=1,
         workers=1,
     )
