@@ -11,6 +11,7 @@ from afdaemon.clock import ManualClock
 from afdaemon.control.values import Outcome, Reading, Started
 from afdaemon.evaluate import policies
 from afdaemon.evaluate.conversation import Live, converse
+from afdaemon.evaluate.offline import LEAST_SCORE
 from afdaemon.evaluate.played import Played, Row, boxes, numbers_of, rows_of, table
 from afdaemon.evaluate.policies import OURS, Player, away_um, job, law_of
 from afdaemon.evaluate.section import Bar, Section, at_least
@@ -42,7 +43,6 @@ MEASURES = {
     "within_1": "within 1 DoF",
     "converged": "converged",
 }
-LEAST_SCORE = {"tin_balls": 8.4, "tem_grid": 8.4, "gold_nanoparticles": 7.5}
 UNSEEN_BELOW = 1.0
 MICROGRAPHS = "micrographs"
 _MICROGRAPHS_AT = 1_000
