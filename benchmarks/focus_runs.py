@@ -3,7 +3,8 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,9 @@ from peers.ways import Look, Window
 from afdaemon.clock import ManualClock
 from afdaemon.control.job_state import Profile, State
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.machine import step
 from afdaemon.control.servo import FocusLaw, StepLaw
-from afdaemon.control.values import (
-    Conclude,
-    Event,
-    Moved,
-    MoveWd,
-    Observed,
-    Outcome,
-    Reading,
-    ReadingCount,
-    Reason,
-    Started,
-    TracePoint,
-)
+from afdaemon.control.values import Outcome, Reading, ReadingCount, Reason, Started, TracePoint
+from afdaemon.evaluate.conversation import Live, converse
 from afdaemon.judge import reading_of
 from afdaemon.models.scorer import FocusScorer
 from afdaemon.models.spectrum import frame_spectrum
@@ -244,7 +233,7 @@ def sweep(task: Task, scorer: FocusScorer, places_dof: NDArray[np.float64]) -> N
     for away in places_dof:
         truth = world.truth()
         world.command(truth.focus_wd_um + float(away) * truth.dof_um, world.magnification)
-        scores.append(_reading(asyncio.run(_seen(world)), scorer).score)
+        scores.append(_reading(scorer, asyncio.run(_seen(world))).score)
     return np.array(scores)
 
 
@@ -270,27 +259,14 @@ def _run_of(task: Task, truth: Truth, outcome: Outcome) -> Run:
 async def _converse(
     world: World, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: FocusLaw
 ) -> tuple[tuple[TracePoint, ...], Outcome]:
-    """What the job loop does, without its deadlines and its journal."""
     state = State(limits=_LIMITS, law=law, rules=rules, belief=belief)
-    wd_um, magnification = world.truth().start_wd_um, world.magnification
-    event: Event = Started(wd_um=wd_um, magnification=float(magnification))
-    while True:
-        state, (command,) = step(state, event)
-        match command:
-            case Conclude(outcome=outcome):
-                await world.settle()  # the way home counts when it is done
-                return state.trace, outcome
-            case MoveWd():
-                magnification = round(command.magnification or magnification)
-                world.command(command.wd_um, magnification)
-                event = Moved(wd_um=command.wd_um, magnification=command.magnification)
-            case _:
-                await world.settle()
-                reading = _reading(await world.expose(), scorer)
-                event = Observed(reading=replace(reading, at_s=world.truth().age_s))
+    start = Started(wd_um=world.truth().start_wd_um, magnification=float(world.magnification))
+    played = await converse(Live(world, partial(_reading, scorer)), state, start)
+    await world.settle()  # the way home counts when it is done
+    return played
 
 
-def _reading(shot: Shot, scorer: FocusScorer) -> Reading:
+def _reading(scorer: FocusScorer, shot: Shot) -> Reading:
     magnification = float(shot.magnification)
     said = scorer.score(shot.pixels, magnification)
     return reading_of(shot.wd_um, magnification, said, frame_spectrum(shot.pixels))

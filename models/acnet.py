@@ -4,10 +4,12 @@ Lee et al. 2021, Fig. 2c: five fully connected layers 80 -> 512 -> 512 -> 512 ->
 after the first four, tanh at the end. Its output times A_max(m) is the proposed WD step.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from afdaemon.models.state import STATE_SIZE
+from afdaemon.models.state import STATE_SIZE, places_of
 
 _SLOPE = 0.2
 
@@ -15,15 +17,21 @@ _SLOPE = 0.2
 class ACNet(nn.Module):
     """(N, 80) states -> (N,) steps as a share of A_max, in -1..1.
 
-    `shift` and `scale` (80,) standardise the state; set once from the training data, saved with the weights.
+    `shift` and `scale` (80,) standardise the state; set once from the training data, saved with the weights. What is
+    named in `without` (of `state.KINDS`) it doesn't see: those inputs are zero. Raises `ModelError` for another name.
     """
 
     shift: Tensor
     scale: Tensor
+    seen: Tensor
 
-    def __init__(self, hidden: int = 512) -> None:
+    def __init__(self, hidden: int = 512, without: Sequence[str] = ()) -> None:
         super().__init__()
         self.hidden = hidden
+        self.without = tuple(without)
+        seen = torch.ones(STATE_SIZE)
+        seen[places_of(without)] = 0.0
+        self.register_buffer("seen", seen, persistent=False)
         self.register_buffer("shift", torch.zeros(STATE_SIZE))
         self.register_buffer("scale", torch.ones(STATE_SIZE))
         layers: list[nn.Module] = []
@@ -41,5 +49,5 @@ class ACNet(nn.Module):
     def forward(self, state: Tensor) -> Tensor:
         """Step as a share of A_max."""
         standard = ((state - self.shift) / self.scale).clamp(-8.0, 8.0)
-        out: Tensor = self.layers(standard)
+        out: Tensor = self.layers(standard * self.seen)
         return out.squeeze(-1)

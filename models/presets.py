@@ -2,11 +2,15 @@
 
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from afdaemon.models.augment import Augmentation
 from afdaemon.models.errors import TrainingError
 from afdaemon.models.trainer import Settings
+
+P = TypeVar("P")
 
 DATASET1_TRAINING_FRAMES = 21_000
 """70 % of the published 30 000: 875 scenes of 8 frames of each of three specimens."""
@@ -115,15 +119,20 @@ PRESETS = {preset.name: preset for preset in (PUBLISHED, KIM, KIM_CPU, CPU, GPU)
 
 
 def preset_called(name: str) -> Preset:
-    """The preset of this name.
+    """The preset of this name. Raises `TrainingError` if there is none."""
+    return one_called(name, PRESETS)
+
+
+def one_called(name: str, presets: Mapping[str, P]) -> P:
+    """That of `presets` which has this name.
 
     Raises:
         TrainingError: there is none.
     """
-    if name in PRESETS:
-        return PRESETS[name]
-    near = difflib.get_close_matches(name, PRESETS, n=1)
+    if name in presets:
+        return presets[name]
+    near = difflib.get_close_matches(name, presets, n=1)
     guess = f" (did you mean {near[0]}?)" if near else ""
     raise TrainingError(
-        f"no preset is called {name!r}{guess}", remedy=f"choose one of {', '.join(PRESETS)}"
+        f"no preset is called {name!r}{guess}", remedy=f"choose one of {', '.join(presets)}"
     )

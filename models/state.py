@@ -15,10 +15,13 @@ Every function takes leading dimensions, so that the service (one state) and tra
 share one encoding.
 """
 
+from collections.abc import Sequence
 from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from afdaemon.models.errors import ModelError
 
 MEMORY = 20
 """Readings in the memory, the present one included."""
@@ -34,9 +37,26 @@ ENTROPY = 59
 ENTROPY_DIFFERENCES = slice(60, 79)
 MAGNIFICATION = 79
 
+KINDS = {
+    "score": (SCORE, *range(20, 39)),
+    "variance": (VARIANCE, *range(40, 59)),
+    "entropy": (ENTROPY, *range(60, 79)),
+}
+"""Places in the state of each thing that is read from a frame."""
+
 SCORE_SCALE = 10.0
 ENTROPY_SCALE = 100.0
 MAGNIFICATION_SCALE = 100_000.0
+
+
+def places_of(kinds: Sequence[str]) -> list[int]:
+    """Where the state holds these of `KINDS`. Raises `ModelError` for another name."""
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ModelError(
+                f"ACNet sees nothing called {kind!r}", remedy=f"use some of {', '.join(KINDS)}"
+            )
+    return [place for kind in kinds for place in KINDS[kind]]
 
 
 @overload

@@ -3,7 +3,8 @@
 As in Lee et al. 2021: supervised targets (the step to the best WD, cut to +-A_max), a replay memory, exploration noise
 that fades, and steps beyond the optimum so that it learns to stay. Here many series are played at once, and the error
 is measured on a scale that is linear within a depth of focus and logarithmic beyond: with plain squares an error of a
-depth of focus at 5000x is too small a share of A_max to be learned.
+depth of focus at 5000x is too small a share of A_max to be learned. `TrainConfig` can say otherwise in each of these:
+see `acnet_presets`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,35 +15,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from afdaemon.models import checkpoint
 from afdaemon.models.acnet import ACNet
+from afdaemon.models.focus_series import READ, Array, FocusSeries, SeriesBank
 from afdaemon.models.policy import ARCHITECTURE, PREPROCESSING
-from afdaemon.models.state import MEMORY, STATE_SIZE, a_max_um, encode_state
+from afdaemon.models.state import MEMORY, STATE_SIZE, a_max_um, encode_state, places_of
 
-_FIELDS = ("wd_um", "score", "variance", "entropy")
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FocusSeries:
-    """One place and magnification over WD: offsets from the best WD in um, rising, and what was read there, all (n,).
-
-    `dof_um` is the depth of focus, the tolerance that the error is measured in.
-    """
-
-    magnification: float
-    dof_um: float
-    offset_um: Array
-    score: Array
-    variance: Array
-    entropy: Array
+_FIELDS = ("wd_um", *READ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """How ACNet is trained."""
+    """How ACNet is trained.
+
+    `squares` measures errors as plain squares; `final_rate` is the learning rate's share that is left at the end;
+    without `standardised` states stay as they are encoded; with `steps_beyond` a run ends so many steps after it first
+    came to the best WD, at the latest after `steps`; if `bounded` no run leaves its series; `without` names what the
+    network shall not see.
+    """
 
     episodes: int = 500
     parallel: int = 512
@@ -55,37 +47,16 @@ class TrainConfig:
     exploration_decay: float = 0.98
     score_noise: float = 0.1
     search_score: float = 2.0
+    squares: bool = False
+    final_rate: float = 0.02
+    standardised: bool = True
+    steps_beyond: int | None = None
+    bounded: bool = False
+    without: tuple[str, ...] = ()
     seed: int = 1
 
-
-class SeriesBank:
-    """Focus series on one grid (in depths of focus), for looking many up at once."""
-
-    def __init__(self, series: Sequence[FocusSeries], points: int = 2001) -> None:
-        self.magnification = np.array([s.magnification for s in series])
-        self.dof_um = np.array([s.dof_um for s in series])
-        self.reach_um = np.array([min(-s.offset_um[0], s.offset_um[-1]) for s in series])
-        grid = np.linspace(-1.0, 1.0, points)
-        self._points = points
-        self._values = np.stack(
-            [
-                [np.interp(grid * reach, s.offset_um, getattr(s, name)) for name in _FIELDS[1:]]
-                for s, reach in zip(series, self.reach_um, strict=True)
-            ]
-        )
-
-    def __len__(self) -> int:
-        """Number of series."""
-        return len(self.magnification)
-
-    def read(self, index: NDArray[np.intp], offset_um: Array) -> Array:
-        """Score, variance, entropy, (3, n), of series `index` (n,) at `offset_um` (n,); held beyond their ends."""
-        place = (np.clip(offset_um / self.reach_um[index], -1.0, 1.0) + 1.0) / 2.0
-        at = place * (self._points - 1)
-        low = np.minimum(at.astype(np.intp), self._points - 2)
-        share = at - low
-        left, right = self._values[index, :, low], self._values[index, :, low + 1]
-        return np.asarray((left * (1.0 - share)[:, None] + right * share[:, None]).T)
+    def __post_init__(self) -> None:
+        places_of(self.without)
 
 
 class Players:
@@ -97,7 +68,9 @@ class Players:
         self.magnification = bank.magnification[self._index]
         self.dof_um = bank.dof_um[self._index]
         self.a_max_um = np.asarray(a_max_um(self.magnification))
-        reach = np.minimum(bank.reach_um[self._index], 3.0 * self.a_max_um)
+        ends_um = bank.reach_um[self._index]
+        self._bound_um = ends_um if config.bounded else np.full(config.parallel, np.inf)
+        reach = np.minimum(ends_um, 3.0 * self.a_max_um)
         self._memory = self._searched(rng.uniform(-1.0, 1.0, config.parallel) * reach, reach)
 
     def _read(self, offset_um: Array) -> Array:
@@ -137,9 +110,14 @@ class Players:
         """Half a depth of focus as a share of A_max, (parallel,)."""
         return (0.5 * self.dof_um / self.a_max_um).astype(np.float32)
 
+    def at_best(self) -> NDArray[np.bool_]:
+        """Who stands within half a depth of focus of the best WD, (parallel,)."""
+        return np.abs(self._memory[0, :, 0]) <= 0.5 * self.dof_um
+
     def move(self, share: Array) -> None:
         """Everybody moves by `share` (parallel,) of A_max and reads."""
-        reading = self._read(self._memory[0, :, 0] + np.clip(share, -1.0, 1.0) * self.a_max_um)
+        offset_um = self._memory[0, :, 0] + np.clip(share, -1.0, 1.0) * self.a_max_um
+        reading = self._read(np.clip(offset_um, -self._bound_um, self._bound_um))
         self._memory = np.concatenate([reading[:, :, None], self._memory[:, :, :-1]], axis=2)
 
     def error_dof(self) -> Array:
@@ -156,6 +134,10 @@ class Replay:
     def __init__(self, size: int) -> None:
         self._rows = np.zeros((size, STATE_SIZE + 2), np.float32)
         self._next = self._filled = 0
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return self._filled
 
     def add(
         self,
@@ -175,8 +157,12 @@ class Replay:
         return rows[:, :STATE_SIZE], rows[:, -2], rows[:, -1]
 
 
-def loss_of(proposed: Tensor, target: Tensor, tolerance: Tensor) -> Tensor:
-    """Mean square of the difference on the scale asinh(step / tolerance)."""
+def loss_of(
+    proposed: Tensor, target: Tensor, tolerance: Tensor, *, squares: bool = False
+) -> Tensor:
+    """Mean square of the difference on the scale asinh(step / tolerance), or of the difference itself."""
+    if squares:
+        return nn.functional.mse_loss(proposed, target)
     difference = torch.asinh(proposed / tolerance) - torch.asinh(target / tolerance)
     return (difference**2).mean()
 
@@ -189,16 +175,19 @@ def train(
     """Train on focus series and return the network in evaluation mode."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    bank, replay, network = SeriesBank(series), Replay(config.replay), ACNet()
-    network.standardise_with(torch.from_numpy(_typical_states(bank, config, rng)))
+    bank, replay = SeriesBank(series), Replay(config.replay)
+    network = ACNet(without=config.without)
+    if config.standardised:
+        network.standardise_with(torch.from_numpy(_typical_states(bank, config, rng)))
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimiser, config.episodes, 0.02 * config.learning_rate
+        optimiser, config.episodes, config.final_rate * config.learning_rate
     )
     loss = 0.0
     for episode in range(config.episodes):
         spread = config.exploration * config.exploration_decay**episode
-        play(network, Players(bank, config, rng), config.steps, spread, rng, replay)
+        players = Players(bank, config, rng)
+        play(network, players, config.steps, spread, rng, replay, beyond=config.steps_beyond)
         loss = _learn(network, optimiser, replay, config, rng)
         schedule.step()
         on_progress(episode + 1, config.episodes, loss)
@@ -224,13 +213,25 @@ def play(
     spread: float,
     rng: np.random.Generator,
     replay: Replay | None = None,
+    *,
+    beyond: int | None = None,
 ) -> None:
-    """Let the network move everybody `steps` times, with exploration noise of `spread` (share of A_max)."""
+    """Let the network move everybody `steps` times, with exploration noise of `spread` (share of A_max).
+
+    With `beyond`, what a run does so many steps after it first came to the best WD is not remembered.
+    """
     network.eval()
+    left = np.full(len(players.a_max_um), steps)
     for _ in range(steps):
+        if beyond is not None:
+            left = np.where(players.at_best(), np.minimum(left, beyond), left)
+        going = left > 0
+        if not going.any():
+            break
         states = players.states()
         if replay is not None:
-            replay.add(states, players.targets(), players.tolerances())
+            replay.add(states[going], players.targets()[going], players.tolerances()[going])
+        left -= 1
         with torch.inference_mode():
             share = network(torch.from_numpy(states)).numpy().astype(np.float64)
         players.move(share + spread * rng.standard_normal(len(share)))
@@ -247,7 +248,7 @@ def _learn(
     total = 0.0
     for _ in range(config.updates):
         states, targets, tolerances = replay.sample(config.batch, rng)
-        loss = loss_of(network(states), targets, tolerances)
+        loss = loss_of(network(states), targets, tolerances, squares=config.squares)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         optimiser.step()
@@ -273,19 +274,22 @@ def save(
     weights: Path,
     *,
     config: TrainConfig,
-    data: dict[str, Any],
+    notes: dict[str, Any],
     metrics: dict[str, Any],
     seconds: float,
 ) -> None:
-    """Write the weights (16 bits a number: half the size, and far finer than the noise) and their card."""
+    """Write the weights (16 bits a number: half the size, and far finer than the noise) and their card.
+
+    `notes` say there where the training came from and what it learned from.
+    """
     checkpoint.save(
         weights,
         network.state_dict(),
         {
             "architecture": ARCHITECTURE,
-            "arguments": {"hidden": network.hidden},
+            "arguments": {"hidden": network.hidden, "without": list(network.without)},
             "preprocessing": PREPROCESSING,
-            "training": {**asdict(config), "seconds": round(seconds), "data": data},
+            "training": {**asdict(config), **notes, "seconds": round(seconds)},
             "metrics": metrics,
         },
         half=True,

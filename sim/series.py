@@ -1,4 +1,8 @@
-"""Focus series: one place at one magnification, imaged over the working distance. What ACNet is trained on."""
+"""Focus series: one place at one magnification, imaged over the working distance. What ACNet is trained on.
+
+Ours are dense near the focus, on columns of many kinds. Dataset 2 of Lee et al. 2021 is of sweeps of equal steps, all
+on one instrument.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,10 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.sim.dataset1 import PUBLISHED_MAGNIFICATIONS, UNSEEN_MAGNIFICATIONS
 from afdaemon.sim.detector import Detector
 from afdaemon.sim.imaging import Imager, View
 from afdaemon.sim.optics import Optics, depth_of_focus_um
-from afdaemon.sim.specimens.catalogue import TRAINING_SPECIMENS
+from afdaemon.sim.scenes import worth_looking
+from afdaemon.sim.settings import SCANS, FrameMode, InstrumentSettings
+from afdaemon.sim.specimens.catalogue import TRAINING_SPECIMENS, open_specimen
 from afdaemon.sim.specimens.micrograph import load_micrograph
 from afdaemon.sim.surface import Specimen
 
@@ -18,6 +25,11 @@ _REACH_DOF = 45.0
 _MAGNIFICATIONS = {"gold_nanoparticles": (6_000.0, 32_000.0)}
 _OTHER_MAGNIFICATIONS = (300.0, 25_000.0)
 _ALPHA_RAD = (1.5e-3, 6e-3)
+_SWEEP_FRAMES = 250
+_FINE_FROM = 10_000.0
+"""Magnification from which sweeps go in steps of 5 um from 19 mm, not of 50 um from 14 mm: the authors' code."""
+_SWEEPS_FOCUS_UM = (19_300.0, 19_900.0)
+"""ASSUMED: where both sweeps have their focus, for it was almost the same in all of Dataset 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +88,43 @@ def image_series(
     view = View(x_um=x_um, y_um=y_um, magnification=magnification, width_px=320, height_px=240)
     dof_um = depth_of_focus_um(magnification, alpha)
     offset_um = (offsets_dof() if at_dof is None else at_dof) * dof_um
+    return _over_wd(name, imager, view, offset_um, rng)
+
+
+def dataset2_series(name: str, rng: np.random.Generator) -> ImagedSeries:
+    """A sweep somewhere on a specimen of that name, at one of its magnifications, on a well-kept instrument."""
+    low, high = PUBLISHED_MAGNIFICATIONS.get(name, UNSEEN_MAGNIFICATIONS)
+    magnification = float(rng.uniform(low, high))
+    kept_well = InstrumentSettings()
+    detector = kept_well.detector.at(kept_well.column.spot, SCANS[FrameMode.FAST].dwell_ns)
+    specimen = open_specimen(name, seed=int(rng.integers(2**31)))
+    imager = Imager(specimen, Optics(alpha_rad=kept_well.alpha_rad), detector)
+    view = View(x_um=0.0, y_um=0.0, magnification=magnification, width_px=320, height_px=240)
+    begin_um, step_um = (14_000.0, 50.0) if magnification < _FINE_FROM else (19_000.0, 5.0)
+    wd_um = begin_um + step_um * np.arange(_SWEEP_FRAMES, dtype=np.float64)
+    offset_um = wd_um - float(rng.uniform(*_SWEEPS_FOCUS_UM))
+    return _over_wd(name, imager, worth_looking(imager, view, rng), offset_um, rng)
+
+
+def dataset2(*, seed: int) -> Iterator[ImagedSeries]:
+    """Sweeps without end, over the published specimens in turn; the first 91 are Dataset 2."""
+    rng = np.random.default_rng(seed)
+    while True:
+        for name in PUBLISHED_MAGNIFICATIONS:
+            yield dataset2_series(name, rng)
+
+
+def _over_wd(
+    name: str, imager: Imager, view: View, offset_um: NDArray[np.float64], rng: np.random.Generator
+) -> ImagedSeries:
+    """Frames at offsets (n,) from the best WD of the field."""
     best_um = -imager.focus_height_um(view)  # what stands above the plane focuses at a shorter WD
     noise = np.random.Generator(np.random.SFC64(int(rng.integers(2**31))))
     frames = [imager.expose(view, defocus_um=best_um + float(at), rng=noise) for at in offset_um]
     return ImagedSeries(
         specimen=name,
-        magnification=magnification,
-        dof_um=dof_um,
+        magnification=view.magnification,
+        dof_um=depth_of_focus_um(view.magnification, imager.optics.alpha_rad),
         offset_um=offset_um,
         pixels=np.stack(frames),
     )

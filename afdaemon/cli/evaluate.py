@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -11,12 +11,15 @@ from afdaemon.clock import SystemClock
 from afdaemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from afdaemon.evaluate.acnet import Evaluation as AcnetEvaluation
     from afdaemon.evaluate.aenet import Evaluation
     from afdaemon.evaluate.section import Section
     from afdaemon.models.scorer import FocusScorer
     from afdaemon.models.scoring import FrameScorer
+
+E = TypeVar("E")
 
 app = typer.Typer(no_args_is_help=True, help="Measure how well the networks judge.")
 
@@ -49,7 +52,6 @@ def aenet(
 ) -> None:
     """Measure AENet against the truth, real micrographs and its rivals. Exit code 1 if a bar is missed."""
     from afdaemon.evaluate.aenet import SECTIONS
-    from afdaemon.evaluate.report import files, verdict
     from afdaemon.models.scorer import load_scorer
 
     chosen = section or list(SECTIONS)
@@ -59,10 +61,62 @@ def aenet(
         _make(folder)
     scorer = load_scorer(weights=weights)
     evaluation = _evaluation(scorer, micrographs, weights, quick=quick, seed=seed)
-    measured = list(_measured(evaluation, chosen))
+    measured = list(
+        _measured({name: SECTIONS[name] for name in SECTIONS if name in chosen}, evaluation)
+    )
+    command = _command(quick=quick, seed=seed, section=section, weights=weights)
+    _close("AENet", command, scorer, measured, folder)
+
+
+@app.command()
+def acnet(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="few jobs, a few minutes; writes only with --out")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="of all that is drawn")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help=f"folder for page, numbers, figures; else {DEFAULT_OUT}")
+    ] = None,
+    micrographs: Annotated[
+        Path | None, typer.Option(help="folder of real micrographs: held-back ones are tried too")
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="weights of published, ours, without-score or without-variance-entropy; may be repeated",
+        ),
+    ] = None,
+) -> None:
+    """Measure ACNet offline and online, as the paper did. Exit code 1 if a bar is missed."""
+    from afdaemon.evaluate.acnet import SECTIONS
+    from afdaemon.models.scorer import load_scorer
+
+    folder = out if out or quick else DEFAULT_OUT
     if folder:
-        command = _command(quick=quick, seed=seed, section=section, weights=weights)
-        named = files("aenet", "AENet", command, scorer.describe(), measured)
+        _make(folder)
+    named = _named_files(weights or [])
+    scorer = load_scorer()
+    evaluation = _acnet_evaluation(scorer, named, micrographs, quick=quick, seed=seed)
+    words = ["afdaemon evaluate acnet", "--quick" if quick else "", f"--seed {seed}"]
+    words += [f"--weights {name}=FILE" for name in named]
+    words += ["--micrographs DIR" if micrographs else ""]
+    command = " ".join(word for word in words if word)
+    _close("ACNet", command, scorer, list(_measured(SECTIONS, evaluation)), folder)
+
+
+def _close(
+    title: str,
+    command: str,
+    scorer: "FocusScorer",
+    measured: "list[Section]",
+    folder: Path | None,
+) -> None:
+    """Write the files, say which bars were met, and end with 1 if one was missed."""
+    from afdaemon.evaluate.report import files, verdict
+
+    if folder:
+        named = files(title.lower(), title, command, scorer.describe(), measured)
         write_all({folder / name: data for name, data in named.items()}, option="--out")
     bars = [bar for one in measured for bar in one.bars]
     for bar in bars:
@@ -71,6 +125,44 @@ def aenet(
     typer.echo(f"bars met: {met} of {len(bars)}")
     if met < len(bars):
         raise typer.Exit(1)
+
+
+def _named_files(weights: list[str]) -> dict[str, Path]:
+    """Weight files by their rows."""
+    from afdaemon.evaluate.policies import NAMES
+
+    named = {}
+    for one in weights:
+        name, equals, file = one.partition("=")
+        if name not in NAMES or not (equals and file):
+            raise UsageError(
+                f"--weights takes NAME=FILE, not {one!r}",
+                remedy=f"name one of {', '.join(NAMES)}",
+            )
+        named[name] = Path(file)
+    return named
+
+
+def _acnet_evaluation(
+    scorer: "FocusScorer",
+    weights: dict[str, Path],
+    micrographs: Path | None,
+    *,
+    quick: bool,
+    seed: int,
+) -> "AcnetEvaluation":
+    from afdaemon.evaluate.acnet import FULL, QUICK, Evaluation
+    from afdaemon.evaluate.policies import players
+
+    _one_thread()
+    return Evaluation(
+        scorer=scorer,
+        players=players(weights),
+        micrographs=_found(micrographs) if micrographs else [],
+        plan=QUICK if quick else FULL,
+        seed=seed,
+        workers=1,
+    )
 
 
 def _check_sections(chosen: list[str], known: list[str]) -> None:
@@ -94,23 +186,12 @@ def _make(folder: Path) -> None:
 def _evaluation(
     scorer: "FocusScorer", micrographs: Path, weights: Path | None, *, quick: bool, seed: int
 ) -> "Evaluation":
-    import torch
-
     from afdaemon.evaluate.aenet import FULL, QUICK, Evaluation
     from afdaemon.evaluate.judging import AenetJudge
-    from afdaemon.models.memory import keep_freed_memory
     from afdaemon.models.zoo import COMPACT, open_scorer
-    from afdaemon.sim.dataset import find_micrographs
 
-    keep_freed_memory()
-    # Frames are drawn beside it: two threads that wait for each other are slower than one.
-    torch.set_num_threads(1)
-    found = find_micrographs(micrographs)
-    if not found:
-        raise UsageError(
-            f"there are no micrographs under {micrographs}",
-            remedy="name a folder of PNG, JPEG or TIFF micrographs with --micrographs",
-        )
+    _one_thread()
+    found = _found(micrographs)
 
     def opened(name: str) -> "FrameScorer":
         return open_scorer(name, weights=weights if name == COMPACT else None)
@@ -125,18 +206,40 @@ def _evaluation(
     )
 
 
-def _measured(evaluation: "Evaluation", chosen: list[str]) -> "Iterator[Section]":
-    """Sections one by one; each is printed as soon as it is there."""
-    from afdaemon.evaluate.aenet import SECTIONS
+def _one_thread() -> None:
+    """Frames are drawn beside the network: two threads that wait for each other are slower than one."""
+    import torch
 
+    from afdaemon.models.memory import keep_freed_memory
+
+    keep_freed_memory()
+    torch.set_num_threads(1)
+
+
+def _found(folder: Path) -> list[Path]:
+    """The micrographs of a folder that must hold some."""
+    from afdaemon.sim.dataset import find_micrographs
+
+    found = find_micrographs(folder)
+    if not found:
+        raise UsageError(
+            f"there are no micrographs under {folder}",
+            remedy="name a folder of PNG, JPEG or TIFF micrographs with --micrographs",
+        )
+    return found
+
+
+def _measured(
+    sections: "Mapping[str, Callable[[E], Section]]", evaluation: E
+) -> "Iterator[Section]":
+    """Sections one by one; each is printed as soon as it is there."""
     clock = SystemClock()
-    for name, measure in SECTIONS.items():
-        if name in chosen:
-            began_s = clock.now_s()
-            found = measure(evaluation)
-            typer.echo("\n".join(["", found.title, *found.lines]))
-            typer.echo(f"({name}: {clock.now_s() - began_s:.1f} s)", err=True)
-            yield found
+    for name, measure in sections.items():
+        began_s = clock.now_s()
+        found = measure(evaluation)
+        typer.echo("\n".join(["", found.title, *found.lines]))
+        typer.echo(f"({name}: {clock.now_s() - began_s:.1f} s)", err=True)
+        yield found
 
 
 def _command(*, quick: bool, seed: int, section: list[str] | None, weights: Path | None) -> str:

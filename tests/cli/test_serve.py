@@ -112,7 +112,7 @@ def untrained(folder: Path) -> str:
         seconds=0.0,
     )
     train_acnet.save(
-        ACNet(), acnet, config=train_acnet.TrainConfig(), data={}, metrics={}, seconds=0.0
+        ACNet(), acnet, config=train_acnet.TrainConfig(), notes={}, metrics={}, seconds=0.0
     )
     defocus = folder / "defocus.safetensors"
     recipe = train_defocus.TrainConfig()

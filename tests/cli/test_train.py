@@ -12,13 +12,17 @@ import pytest
 from afdaemon.cli.daemon import app
 from afdaemon.cli.runner import run_app
 from afdaemon.drivers.wire.labelled import Labelled, encode_labelled
+from afdaemon.evaluate import series as evaluate_series
 from afdaemon.models import zoo
 from afdaemon.models.defocus_net import load_defocus
 from afdaemon.models.familiarity import load_aenet
+from afdaemon.models.focus_series import FocusSeries
 from afdaemon.models.folder import part_of
 from afdaemon.models.networks import aenet_reference, resnet, vgg
 from afdaemon.models.networks.base import ScoringNetwork
 from afdaemon.models.scorer import load_scorer
+from afdaemon.sim import series
+from afdaemon.sim.series import ImagedSeries
 
 SCENES = {
     part: next(f"scene{n}" for n in count() if part_of(f"scene{n}") == part)
@@ -145,11 +149,44 @@ def test_a_scorer_is_trained_on_dataset_1(tmp_path: Path) -> None:
     assert card["training"]["data"]["dataset"]["width_px"] == 320
 
 
+def test_acnet_is_trained_as_published_on_series_that_are_scored_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def scored(_scorer: object, imaged: ImagedSeries) -> FocusSeries:
+        offset_um = np.linspace(-4_000.0, 4_000.0, 9)
+        score = np.exp(-((offset_um / 1_000.0) ** 2))
+        return FocusSeries(
+            magnification=imaged.magnification,
+            dof_um=imaged.dof_um,
+            offset_um=offset_um,
+            score=9.0 * score,
+            variance=score,
+            entropy=5.0 + score,
+        )
+
+    monkeypatch.setattr(series, "_SWEEP_FRAMES", 1)
+    monkeypatch.setattr(evaluate_series, "scored", scored)
+    monkeypatch.chdir(tmp_path)
+    words = ("acnet", "--preset=published", "--series=10", "--episodes=1", "--scored=series.npz")
+    assert train(*words, "--without=score") == 0
+    written = (tmp_path / "series.npz").stat().st_mtime_ns
+    card = json.loads((tmp_path / "runs" / "acnet_published_without_score.json").read_text())
+    assert card["arguments"]["without"] == ["score"]
+    assert (card["training"]["preset"], card["training"]["episodes"]) == ("published", 1)
+    assert card["training"]["data"]["series"] == 10
+    assert train(*words, "--out=again.safetensors") == 0
+    assert (tmp_path / "series.npz").stat().st_mtime_ns == written
+    assert train(*words, "--seed=2") == 2
+    assert "made otherwise" in capsys.readouterr().err
+
+
 REFUSED = {
     "an unknown network": (["scorer", "VGG12"], ["VGG12", "VGG11"]),
     "an unknown preset": (["scorer", "PACF", "--preset=kin"], ["kin", "mean kim"]),
     "a preset of others": (["aenet", "--preset=published"], ["published", "cpu, gpu"]),
     "a teacher of windows": (["aenet", "--teacher=t.safetensors"], ["320 x 240", "preset gpu"]),
+    "an unknown preset of ACNet": (["acnet", "--preset=publishd"], ["publishd", "mean published"]),
+    "what ACNet can't be without": (["acnet", "--without=colour"], ["colour", "entropy"]),
     "an absent teacher": (["aenet", "--preset=gpu", "--teacher=t.safetensors"], ["t.safetensors"]),
     "nothing to go on from": (["scorer", "PACF", "--resume"], ["holds no training"]),
     "no AENet to go on from": (["aenet", "--resume"], ["holds no training"]),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from afdaemon.models import zoo
+from afdaemon.models import acnet_presets, zoo
 from afdaemon.models.errors import TrainingError
 from afdaemon.models.presets import PRESETS, preset_called
 
@@ -38,3 +38,14 @@ def test_an_unknown_preset_is_told(name: str, guess: str) -> None:
     with pytest.raises(TrainingError, match=guess) as caught:
         preset_called(name)
     assert "kim-cpu" in caught.value.remedy
+
+
+def test_the_published_training_of_acnet() -> None:
+    preset = acnet_presets.PRESETS["published"]
+    config = preset.config
+    assert (preset.series, preset.dataset2) == (91, True)
+    assert (config.batch, config.learning_rate, config.episodes) == (90, 0.01, 3000)
+    assert (config.exploration, config.exploration_decay, config.steps_beyond) == (0.5, 0.995, 20)
+    assert config.squares
+    assert config.final_rate == 1.0
+    assert not config.standardised

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.models import state
-from afdaemon.models.state import a_max_um, encode_state, fill_memory
+from afdaemon.models.errors import ModelError
+from afdaemon.models.state import a_max_um, encode_state, fill_memory, places_of
 
 
 @pytest.mark.parametrize(
@@ -105,3 +106,15 @@ def test_a_memory_of_the_wrong_length_is_refused_by_name() -> None:
     good = np.zeros(20)
     with pytest.raises(ValueError, match="variance must hold 20"):
         encode_state(wd_um=good, score=good, variance=good[:5], entropy=good, magnification=500.0)
+
+
+def test_each_kind_of_reading_has_its_places_in_the_state() -> None:
+    """What is read changes those places, and no others."""
+    memories = dict.fromkeys(("wd_um", "score", "variance", "entropy"), np.zeros(20))
+    plain = encode_state(**memories, magnification=500.0)
+    for kind in state.KINDS:
+        read = memories | {kind: np.linspace(1.0, 2.0, 20)}
+        changed = np.flatnonzero(encode_state(**read, magnification=500.0) != plain)
+        assert changed.tolist() == places_of([kind])
+    with pytest.raises(ModelError, match="colour"):
+        places_of(["score", "colour"])

@@ -1,7 +1,7 @@
 """The training loops learn, repeat themselves from a seed, and write what the loaders read."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,18 @@ import torch
 from numpy.typing import NDArray
 
 from afdaemon.models import train_acnet, train_aenet
+from afdaemon.models.acnet import ACNet
+from afdaemon.models.acnet_presets import PRESETS
 from afdaemon.models.aenet import LOG_ERROR_RANGE, AENetCompact, Estimate
 from afdaemon.models.data import Batch, batch_of, batches, paired_batch_of, score_of, target_of
+from afdaemon.models.errors import ModelError, TrainingError
+from afdaemon.models.focus_series import (
+    FocusSeries,
+    SeriesBank,
+    load_series,
+    save_series,
+    splined,
+)
 from afdaemon.models.policy import load_policy
 from afdaemon.models.scorer import load_scorer
 from afdaemon.models.state import a_max_um
@@ -124,10 +134,10 @@ def test_the_loss_is_least_where_the_promised_error_is_the_error(error: float) -
     assert loss(error) < min(loss(0.7 * error), loss(1.4 * error))
 
 
-def analytic_series(magnification: float, dof_um: float) -> train_acnet.FocusSeries:
+def analytic_series(magnification: float, dof_um: float) -> FocusSeries:
     offset = np.linspace(-45.0, 45.0, 181)
     sharp = 1.0 / (1.0 + (2.0 * offset / 4.0) ** 2)
-    return train_acnet.FocusSeries(
+    return FocusSeries(
         magnification=magnification,
         dof_um=dof_um,
         offset_um=offset * dof_um,
@@ -148,8 +158,10 @@ def test_acnet_learns_to_go_to_the_focus(tmp_path: Path) -> None:
     metrics = train_acnet.evaluate(network, series, config)
     assert metrics["median_error_dof_after_15"] < 1.0
     path = tmp_path / "acnet.safetensors"
-    train_acnet.save(network, path, config=config, data={}, metrics=metrics, seconds=1.0)
+    notes = {"preset": "ours"}
+    train_acnet.save(network, path, config=config, notes=notes, metrics=metrics, seconds=1.0)
     policy = load_policy(path)
+    assert policy.card.training["preset"] == "ours"
     step = policy.propose(
         wd_um=[11_900.0, 11_500.0],
         score=[4.0, 1.0],
@@ -161,9 +173,85 @@ def test_acnet_learns_to_go_to_the_focus(tmp_path: Path) -> None:
 
 
 def test_reading_a_bank_interpolates_and_holds_beyond_its_ends() -> None:
-    bank = train_acnet.SeriesBank([analytic_series(1_000.0, 100.0)])
+    bank = SeriesBank([analytic_series(1_000.0, 100.0)])
     at = np.array([0.0, 200.0, -200.0, 1e9])
     score = bank.read(np.zeros(4, np.intp), at)[0]
     assert score[0] == pytest.approx(9.0, abs=0.01)
     assert score[1] == pytest.approx(score[2]) == pytest.approx(4.5, abs=0.05)
     assert score[3] == pytest.approx(9.0 / (1.0 + 22.5**2), rel=1e-3)
+
+
+def test_acnet_learns_as_published_and_its_card_says_what_it_is_without(tmp_path: Path) -> None:
+    series = [splined(analytic_series(m, 31.75 * 5_000.0 / m)) for m in (2_000.0, 20_000.0)]
+    config = replace(
+        PRESETS["published"].config, episodes=60, steps=20, updates=4, without=("entropy",)
+    )
+    losses: list[float] = []
+    network = train_acnet.train(config, series, lambda done, total, loss: losses.append(loss))
+    assert losses[-1] < 0.3 * losses[0]
+    path = tmp_path / "acnet.safetensors"
+    train_acnet.save(network, path, config=config, notes={}, metrics={}, seconds=1.0)
+    policy = load_policy(path)
+    assert policy.card.arguments["without"] == ["entropy"]
+
+    def step_um(entropy: float) -> float:
+        history = [[11_900.0, 11_500.0], [4.0, 1.0], [0.25, 0.12], [entropy, 5.2]]
+        names = ("wd_um", "score", "variance", "entropy")
+        return policy.propose(**dict(zip(names, history, strict=True)), magnification=2_000.0)
+
+    assert step_um(5.0) == step_um(7.0)
+
+
+def test_acnet_is_not_trained_without_what_there_is_not() -> None:
+    with pytest.raises(ModelError, match="colour"):
+        train_acnet.TrainConfig(without=("colour",))
+
+
+def test_a_run_ends_some_steps_after_it_came_to_the_best_wd() -> None:
+    """A network that stands still: only those who start at the focus arrive."""
+
+    class Still(ACNet):
+        def forward(self, state: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(state))
+
+    config = train_acnet.TrainConfig(parallel=200)
+    bank = SeriesBank([analytic_series(500.0, 300.0)])
+
+    def remembered(beyond: int | None) -> tuple[int, int]:
+        """How many arrived at once, and how many states are remembered."""
+        rng, replay = np.random.default_rng(1), train_acnet.Replay(10_000)
+        players = train_acnet.Players(bank, config, rng)
+        arrived = int(players.at_best().sum())
+        train_acnet.play(Still(hidden=4), players, 10, 0.0, rng, replay, beyond=beyond)
+        return arrived, len(replay)
+
+    arrived, all_of_them = remembered(None)
+    assert 0 < arrived < 200
+    assert all_of_them == 2_000
+    assert remembered(3) == (arrived, 10 * (200 - arrived) + 3 * arrived)
+
+
+def test_splines_fill_a_sweep_and_count_from_its_highest_score() -> None:
+    sparse = replace(
+        analytic_series(1_000.0, 100.0), offset_um=np.linspace(-4_500.0, 4_500.0, 181) + 130.0
+    )
+    filled = splined(sparse)
+    assert np.diff(filled.offset_um) == pytest.approx(1.0)
+    assert len(filled.offset_um) == 9_001
+    assert filled.score.max() == pytest.approx(9.0)
+    assert filled.offset_um[filled.score.argmax()] == 0.0
+    assert filled.offset_um[0] == pytest.approx(-4_500.0)
+
+
+def test_scored_series_are_kept_with_how_they_were_made(tmp_path: Path) -> None:
+    series = [analytic_series(m, 10.0) for m in (1_000.0, 2_000.0)]
+    path = tmp_path / "kept" / "series.npz"
+    save_series(path, series, {"seed": 1})
+    first, second = load_series(path, {"seed": 1})
+    assert (first.magnification, second.magnification) == (1_000.0, 2_000.0)
+    assert second.score.tolist() == series[1].score.tolist()
+    with pytest.raises(TrainingError, match="made otherwise"):
+        load_series(path, {"seed": 2})
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="holds no focus series"):
+        load_series(path, {"seed": 1})
