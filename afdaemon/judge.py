@@ -62,7 +62,7 @@ class Networks:
     """The scorer, the laws of both procedures, and the hashes of their weights by name.
 
     `score` judges pixels of shape (height, width) at a magnification, `spectrum` says how their
-    power is spread (18 bands, and by direction); they may be slow and are never called from two threads at once. The
+    power is spread (18 bands); they may be slow and are never called from two threads at once. The
     laws are quick.
     """
 
@@ -156,7 +156,7 @@ def load_networks(settings: ModelSettings, fast: FastProfile = FAST) -> Networks
     from afdaemon.models.memory import keep_freed_memory
     from afdaemon.models.policy import load_policy
     from afdaemon.models.scorer import load_scorer
-    from afdaemon.models.spectrum import frame_spectrum
+    from afdaemon.models.spectrum import frame_bands
 
     keep_freed_memory()
     scorer = load_scorer(settings.device, settings.threads, _file(settings.aenet))
@@ -172,7 +172,7 @@ def load_networks(settings: ModelSettings, fast: FastProfile = FAST) -> Networks
             "defocus": believer.card.sha256,
         },
         belief=defocus_law(believer.believe, fast),
-        spectrum=frame_spectrum,
+        spectrum=frame_bands,
     )
 
 

@@ -19,7 +19,7 @@ from afdaemon.control.values import Outcome, Reading, ReadingCount, Reason, Star
 from afdaemon.evaluate.conversation import Live, converse
 from afdaemon.judge import reading_of
 from afdaemon.models.scorer import FocusScorer
-from afdaemon.models.spectrum import frame_spectrum
+from afdaemon.models.spectrum import frame_bands
 from afdaemon.sim.conditions import Condition, instrument
 from afdaemon.sim.optics import depth_of_focus_um, pixel_um
 from afdaemon.sim.scenes import log_uniform
@@ -269,4 +269,4 @@ async def _converse(
 def _reading(scorer: FocusScorer, shot: Shot) -> Reading:
     magnification = float(shot.magnification)
     said = scorer.score(shot.pixels, magnification)
-    return reading_of(shot.wd_um, magnification, said, frame_spectrum(shot.pixels))
+    return reading_of(shot.wd_um, magnification, said, frame_bands(shot.pixels))

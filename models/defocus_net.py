@@ -22,21 +22,20 @@ from afdaemon.models.defocus_state import (
     encode,
     mirror,
 )
-from afdaemon.models.spectrum import BANDS, HIGHEST, LOWEST, SPECTRUM_SIZE
+from afdaemon.models.spectrum import BANDS, HIGHEST, LOWEST
 
 ARCHITECTURE = "DefocusNet"
 PREPROCESSING = {
     "state_size": STATE_SIZE,
     "readings": READINGS,
     "bands": [BANDS, LOWEST, HIGHEST],
-    "spectrum_size": SPECTRUM_SIZE,
     "bins": [BINS, REACH_DOF],
 }
 DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "defocus.safetensors"
 
 
 class DefocusNet(nn.Module):
-    """(N, 160) states -> (N, 161) logits of the defocus, on `defocus_state.AXIS_DOF`."""
+    """(N, 88) states -> (N, 161) logits of the defocus, on `defocus_state.AXIS_DOF`."""
 
     mirror: Tensor
 

@@ -4,12 +4,12 @@ One frame tells about how far away the focus is; two at a known distance tell on
 cancels in the ratio of their spectra. So the network sees the newest reading's spectrum, and what the earlier ones
 differ in. Distances are in depths of focus (DoF), which makes them independent of the magnification.
 
-    0 .. 35   newest spectrum (see `afdaemon.models.spectrum`), its bands less their mean, / 2
-    36        that mean, (m + 9) / 3      37   newest u / 3      38   logarithm of its error
-    39 + 40 k, for the k-th reading before it (k = 0, 1, 2), all 0 if there is none:
-        +0 is there (1)    +1 asinh of its WD less the newest, / 3    +2 .. +37 its spectrum less the newest
-        +38 its u / 3      +39 logarithm of its error
-    159       1 if the convergence angle is calibrated, 0 if it may be off by a factor of 2
+    0 .. 17   newest spectrum less its mean, / 2        18   that mean, (m + 9) / 3
+    19        newest u / 3                              20   logarithm of its error
+    21 + 22 k, for the k-th reading before it (k = 0, 1, 2), all 0 if there is none:
+        +0 is there (1)    +1 asinh of its WD less the newest, / 3    +2 .. +19 its spectrum less the newest
+        +20 its u / 3      +21 logarithm of its error
+    87        1 if the convergence angle is calibrated, 0 if it may be off by a factor of 2
 
 u = -2 ln(b / b0) is AENet's estimate of the blur (see `afdaemon.models.aenet`).
 """
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.models.preprocess import SAMPLING_WIDTH_PX
-from afdaemon.models.spectrum import BANDS, PAIRS, SPECTRUM_SIZE
+from afdaemon.models.spectrum import BANDS
 
 _PICTURE_UM = 127_000.0
 _LEAST_SCORE = 0.01
@@ -33,8 +33,8 @@ AXIS_DOF: NDArray[np.float64] = np.sinh(
 )
 """Where the bins of the answer lie: distances of the present WD from the best one, in DoF; .07 apart at the middle."""
 
-_NEWEST = SPECTRUM_SIZE + 3
-_EARLIER = SPECTRUM_SIZE + 4
+_NEWEST = BANDS + 3
+_EARLIER = BANDS + 4
 STATE_SIZE = _NEWEST + (READINGS - 1) * _EARLIER + 1
 _SIDES = _NEWEST + 1 + _EARLIER * np.arange(READINGS - 1)
 
@@ -43,7 +43,7 @@ _SIDES = _NEWEST + 1 + _EARLIER * np.arange(READINGS - 1)
 class Histories:
     """The last readings of N jobs, newest first; what lies beyond `count` is not looked at.
 
-    WDs in DoF from any zero, float64 (N, 4); spectra (N, 4, 36), u and logarithm of its error (N, 4), float32;
+    WDs in DoF from any zero, float64 (N, 4); spectra (N, 4, 18), u and logarithm of its error (N, 4), float32;
     `count` of readings and `calibrated`, (N,).
     """
 
@@ -70,39 +70,29 @@ def u_of(score: float) -> float:
 
 
 def encode(seen: Histories) -> NDArray[np.float32]:
-    """The network's input, float32 (N, 160), in the layout of this module."""
+    """The network's input, float32 (N, 88), in the layout of this module."""
     x = np.zeros((len(seen.count), STATE_SIZE), np.float32)
     newest = seen.bands[:, 0]
-    level = newest[:, :BANDS].mean(axis=1)
-    x[:, :SPECTRUM_SIZE] = 0.5 * newest
-    x[:, :BANDS] -= 0.5 * level[:, None]
-    x[:, SPECTRUM_SIZE] = (level + 9.0) / 3.0
-    x[:, SPECTRUM_SIZE + 1], x[:, SPECTRUM_SIZE + 2] = seen.u[:, 0] / 3.0, seen.log_error[:, 0]
+    level = newest.mean(axis=1)
+    x[:, :BANDS] = 0.5 * (newest - level[:, None])
+    x[:, BANDS] = (level + 9.0) / 3.0
+    x[:, BANDS + 1], x[:, BANDS + 2] = seen.u[:, 0] / 3.0, seen.log_error[:, 0]
     for k in range(1, READINGS):
         part = x[:, _NEWEST + (k - 1) * _EARLIER :][:, :_EARLIER]
         part[:, 0] = 1.0
         part[:, 1] = np.arcsinh(seen.wd_dof[:, k] - seen.wd_dof[:, 0]) / 3.0
-        part[:, 2:-2] = seen.bands[:, k] - newest
-        part[:, -2], part[:, -1] = seen.u[:, k] / 3.0, seen.log_error[:, k]
+        part[:, 2 : 2 + BANDS] = seen.bands[:, k] - newest
+        part[:, 2 + BANDS], part[:, 3 + BANDS] = seen.u[:, k] / 3.0, seen.log_error[:, k]
         part[seen.count <= k] = 0.0
     x[:, -1] = seen.calibrated
     return x
 
 
 def mirror() -> NDArray[np.float32]:
-    """Factors (160,) that turn a state into the same one seen from the other side of focus."""
+    """Factors (88,) that turn a state into the same one seen from the other side of focus."""
     factors = np.ones(STATE_SIZE, np.float32)
     factors[_SIDES] = -1.0
     return factors
-
-
-def turns() -> NDArray[np.float32]:
-    """Factors (4, 160) that turn a state into that of the same frames mirrored, turned by 90 degrees, and both."""
-    upright, diagonal = (np.ones(STATE_SIZE, np.float32) for _ in range(2))
-    for start in (0, *(_SIDES + 1)):
-        upright[start + BANDS :][:PAIRS] = -1.0
-        diagonal[start + BANDS + PAIRS :][:PAIRS] = -1.0
-    return np.stack([np.ones_like(upright), diagonal, upright * diagonal, upright])
 
 
 def shares(defocus_dof: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -1,6 +1,7 @@
 """Training the defocus network: many autofocus runs side by side, played on spectra that were measured beforehand.
 
-Runs are played by the network itself with the rules that the
+A scene's spectrum and AENet's answer are measured once at each of `DISTANCES_DOF`; between them they are interpolated,
+and noise is added as two frames of one place differ. Runs are played by the network itself with the rules that the
 service moves by, some moves at random; it learns from every state it came through where the focus was.
 """
 
@@ -16,22 +17,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from afdaemon.models import checkpoint
-from afdaemon.models.defocus_bank import FAR_DOF, DefocusBank, Fields
 from afdaemon.models.defocus_net import ARCHITECTURE, PREPROCESSING, DefocusNet
-from afdaemon.models.defocus_state import (
-    READINGS,
-    STATE_SIZE,
-    Histories,
-    encode,
-    mirror,
-    shares,
-    turns,
-)
+from afdaemon.models.defocus_state import READINGS, STATE_SIZE, Histories, encode, mirror, shares
 from afdaemon.models.runtime import native_precision
-from afdaemon.models.spectrum import SPECTRUM_SIZE
+from afdaemon.models.spectrum import BANDS
 
 Array = NDArray[np.float64]
 _Float = TypeVar("_Float", np.float32, np.float64)
+
+DISTANCES_DOF: Array = np.sinh(np.linspace(0.0, np.arcsinh(200.0), 20))
+"""Where scenes are measured, in true depths of focus; one side is enough, for blur is the same on both."""
+_FAR_DOF = float(DISTANCES_DOF[-1])
+_STEP = math.asinh(_FAR_DOF) / (len(DISTANCES_DOF) - 1)
+_U_NOISE, _BAND_NOISE = 0.08, 0.02
+_FEWEST_MODES = 5.0
+"""Modes in the lowest band of a fast-mode frame; each band holds about 1.57 times as many as the one below."""
 
 
 class Moves(Protocol):
@@ -52,11 +52,7 @@ Decide = Callable[[NDArray[np.float32], NDArray[np.int64]], Moves]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """How the network is trained.
-
-    `angle_factor`: the convergence angle may be off by it, to either side. `mixed_share` of the fields show two scenes
-    whose heights differ by `apart_dof` (rms).
-    """
+    """How the network is trained. `angle_factor`: the convergence angle may be off by it, to either side."""
 
     rounds: int = 400
     runs: int = 2048
@@ -70,25 +66,62 @@ class TrainConfig:
     starts_dof: tuple[float, ...] = (3.0, 20.0, 20.0, 20.0, 75.0, 200.0)
     calibrated_share: float = 0.5
     angle_factor: float = 2.0
-    mixed_share: float = 0.5
-    apart_dof: float = 1.0
     seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DefocusBank:
+    """Scenes at `DISTANCES_DOF`: spectra (s, 20, 18), AENet's u and the logarithm of its error (s, 20), float32."""
+
+    bands: NDArray[np.float32]
+    u: NDArray[np.float32]
+    log_error: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of scenes."""
+        return len(self.bands)
+
+    def read(
+        self, scene: NDArray[np.int64], defocus_dof: Array, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Spectra (n, 18), u and logarithm of its error (n,) of scenes (n,) at true distances (n,), with noise."""
+        at = np.clip(np.arcsinh(np.abs(defocus_dof)) / _STEP, 0.0, len(DISTANCES_DOF) - 1 - 1e-6)
+        low = at.astype(np.int64)
+        upper = np.asarray(at - low, np.float32)
+
+        def between(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            share = upper.reshape(-1, *[1] * (values.ndim - 2))
+            mixed = values[scene, low] * (1.0 - share) + values[scene, low + 1] * share
+            return np.asarray(mixed, np.float32)
+
+        bands = between(self.bands) + _band_spread() * _normal(rng, (len(scene), BANDS))
+        u = between(self.u) + np.float32(_U_NOISE) * _normal(rng, (len(scene),))
+        return bands, u, between(self.log_error)
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return rng.standard_normal(shape, np.float32)
+
+
+def _band_spread() -> NDArray[np.float32]:
+    """By how much a band's logarithm differs between frames of one place that has moved a little."""
+    modes = _FEWEST_MODES * 1.57 ** np.arange(BANDS)
+    return np.asarray(np.sqrt(_BAND_NOISE**2 + 0.25 / modes), np.float32)
 
 
 class Runs:
     """Many autofocus runs side by side, each on a scene of its own. Distances in the DoF that the service assumes."""
 
-    def __init__(
-        self, bank: DefocusBank, fields: Fields, config: TrainConfig, rng: np.random.Generator
-    ) -> None:
-        n, spread = len(fields.area), math.log(config.angle_factor)
-        self._bank, self._fields, self._rng = bank, fields, rng
+    def __init__(self, bank: DefocusBank, config: TrainConfig, rng: np.random.Generator) -> None:
+        n, spread = config.runs, math.log(config.angle_factor)
+        self._bank, self._rng = bank, rng
+        self._scene = rng.integers(len(bank), size=n)
         self.calibrated = rng.random(n) < config.calibrated_share
         off = np.exp(rng.uniform(-spread, spread, n))
         self._assumed_per_true = np.where(self.calibrated, 1.0, off)
         self.true_dof = rng.uniform(-1.0, 1.0, n) * rng.choice(config.starts_dof, n)
         self._wd = np.zeros((n, READINGS))
-        self._bands = np.zeros((n, READINGS, SPECTRUM_SIZE), np.float32)
+        self._bands = np.zeros((n, READINGS, BANDS), np.float32)
         self._u, self._log_error = (np.zeros((n, READINGS), np.float32) for _ in range(2))
         self._count = np.zeros(n, np.int64)
         self.read()
@@ -105,7 +138,7 @@ class Runs:
 
     def read(self) -> None:
         """Everybody reads where it stands."""
-        bands, u, log_error = self._bank.read(self._fields, self.true_dof, self._rng)
+        bands, u, log_error = self._bank.read(self._scene, self.true_dof, self._rng)
         self._wd = _newest(self._wd, self.defocus_dof)
         self._bands = _newest(self._bands, bands)
         self._u, self._log_error = _newest(self._u, u), _newest(self._log_error, log_error)
@@ -114,7 +147,7 @@ class Runs:
     def move(self, step_dof: Array) -> None:
         """Everybody moves; beyond what was measured nobody goes."""
         there = (self.defocus_dof + step_dof) / self._assumed_per_true
-        self.true_dof = np.clip(there, -FAR_DOF, FAR_DOF)
+        self.true_dof = np.clip(there, -_FAR_DOF, _FAR_DOF)
 
     def seen(self) -> Histories:
         """What the network is told."""
@@ -149,10 +182,9 @@ class Replay:
         self._filled = min(len(self._states), self._filled + len(states))
 
     def sample(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Array]:
-        """States (count, 160) and distances (count,), turned at random; half of them seen from the other side."""
+        """States (count, 88) and distances (count,); half of them mirrored."""
         chosen = rng.integers(self._filled, size=count)
-        states = self._states[chosen] * turns()[rng.integers(4, size=count)]
-        defocus = self._defocus[chosen]
+        states, defocus = self._states[chosen], self._defocus[chosen]
         turned = rng.random(count) < 0.5
         states = np.where(turned[:, None], states * mirror(), states)
         return torch.from_numpy(states), np.where(turned, -defocus, defocus)
@@ -184,22 +216,11 @@ def train(
         optimiser, config.rounds, 0.01 * config.learning_rate
     )
     for done in range(1, config.rounds + 1):
-        _play(
-            network.eval(),
-            Runs(bank, _fields(bank, config, rng), config, rng),
-            config,
-            decide,
-            replay,
-            rng,
-        )
+        _play(network.eval(), Runs(bank, config, rng), config, decide, replay, rng)
         loss = _learn(network.train(), optimiser, replay, config, rng)
         schedule.step()
         on_progress(done, config.rounds, loss)
     return network.eval()
-
-
-def _fields(bank: DefocusBank, config: TrainConfig, rng: np.random.Generator) -> Fields:
-    return bank.mixed_fields(config.runs, rng, mixed=config.mixed_share, apart_dof=config.apart_dof)
 
 
 def _play(
@@ -249,10 +270,9 @@ def evaluate(
     *,
     most_readings: int = 12,
 ) -> dict[str, float]:
-    """Runs as the service would do them, of scenes as they are: readings used, and how far from focus they end."""
+    """Runs as the service would do them: readings used, and how far from focus they end in true DoF."""
     rng = np.random.default_rng(config.seed + 1)
-    scenes = rng.integers(len(bank), size=config.runs)
-    runs = Runs(bank, bank.plain_fields(scenes), config, rng)
+    runs = Runs(bank, config, rng)
     used = np.full(config.runs, most_readings)
     found = np.zeros(config.runs, np.bool_)
     for _ in range(most_readings):

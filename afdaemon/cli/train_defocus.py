@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from afdaemon.models.defocus_bank import DefocusBank
     from afdaemon.models.scorer import FocusScorer
-    from afdaemon.models.train_defocus import Moves
+    from afdaemon.models.train_defocus import DefocusBank, Moves
     from afdaemon.sim.scenes import Scene
 
     _Sitting = tuple[Scene, NDArray[np.float64], int]
@@ -28,23 +27,16 @@ _ASTIGMATIC_SHARE = 0.6
 
 def defocus(
     out: Annotated[Path | None, typer.Option(help="weight file to write")] = None,
-    scenes: Annotated[int, typer.Option(min=2, help="scenes to image and measure")] = 4500,
+    scenes: Annotated[int, typer.Option(min=2, help="scenes to image and measure")] = 5000,
     rounds: Annotated[int | None, typer.Option(min=1, help="rounds of training")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     micrographs: Annotated[
         Path, typer.Option(help="folder of real micrographs, used where it exists")
     ] = DEFAULT_MICROGRAPHS,
-    bank: Annotated[
-        Path | None,
-        typer.Option(
-            help=".safetensors file for the measured scenes: read if it is there, else written"
-        ),
-    ] = None,
 ) -> None:
     """Train the network of the fast procedure on scenes scored by the shipped AENet (about an hour on two cores)."""
     from afdaemon.models import train_defocus
     from afdaemon.models.checkpoint import WEIGHTS_FOLDER
-    from afdaemon.models.defocus_bank import load_banks, save_banks
     from afdaemon.models.memory import keep_freed_memory
     from afdaemon.models.scorer import load_scorer
 
@@ -55,21 +47,14 @@ def defocus(
     clock = SystemClock()
     began_s = clock.now_s()
     scorer = load_scorer()
-    made_with = {"scenes": f"{scenes}", "seed": f"{seed}", "scored_by": scorer.card.sha256}
-    if bank is not None and bank.exists():
-        banks = load_banks(bank, made_with)
-    else:
-        banks = _measured_banks(scorer, used, kept, scenes, seed)
-        if bank is not None:
-            save_banks(bank, banks, made_with)
+    with progress_bar("scenes") as update:
+        bank = measured(scorer, used, scenes, seed, lambda n: update(n, scenes, 0.0))
+        unseen = measured(scorer, kept, max(2, scenes // 10), seed + 777, lambda _: None)
     with progress_bar("defocus") as update:
-        network = train_defocus.train(config, banks["trained"], decide, update)
+        network = train_defocus.train(config, bank, decide, update)
     metrics = {
         f"from_{start:g}_dof_{'calibrated' if share else 'uncalibrated'}": train_defocus.evaluate(
-            network,
-            banks["unseen"],
-            replace(config, starts_dof=(start,), calibrated_share=share),
-            decide,
+            network, unseen, replace(config, starts_dof=(start,), calibrated_share=share), decide
         )
         for start, share in itertools.product((20.0, 75.0), (1.0, 0.0))
     }
@@ -97,17 +82,6 @@ def decide(mass: "NDArray[np.float32]", count: "NDArray[np.int64]") -> "Moves":
     return advise(mass, count, FAST)
 
 
-def _measured_banks(
-    scorer: "FocusScorer", used: list[Path], kept: list[Path], scenes: int, seed: int
-) -> "dict[str, DefocusBank]":
-    """Scenes to train on, and others, with the micrographs that are kept back, to test with."""
-    with progress_bar("scenes") as update:
-        return {
-            "trained": measured(scorer, used, scenes, seed, lambda n: update(n, scenes, 0.0)),
-            "unseen": measured(scorer, kept, max(2, scenes // 15), seed + 777, lambda _: None),
-        }
-
-
 def measured(
     scorer: "FocusScorer",
     micrographs: list[Path],
@@ -115,14 +89,14 @@ def measured(
     seed: int,
     on_scene: Callable[[int], None],
 ) -> "DefocusBank":
-    """`count` scenes, each imaged at `PLACES_DOF`, with spectra and AENet's answers."""
+    """`count` scenes, each imaged at `DISTANCES_DOF` on either side, with spectra and AENet's answers."""
     import numpy as np
 
     from afdaemon.evaluate.judging import drawn
-    from afdaemon.models.defocus_bank import PLACES_DOF, DefocusBank
     from afdaemon.models.defocus_state import u_of
     from afdaemon.models.preprocess import to_unit
-    from afdaemon.models.spectrum import spectra
+    from afdaemon.models.spectrum import band_powers
+    from afdaemon.models.train_defocus import DISTANCES_DOF, DefocusBank
     from afdaemon.sim.dataset import HARSH, Recipe, Scenery
 
     variety = replace(HARSH, read_noise=_READ_NOISE, astigmatic_share=_ASTIGMATIC_SHARE)
@@ -138,14 +112,14 @@ def measured(
     sittings = (
         (
             scenery.next_scene(),
-            PLACES_DOF,
+            DISTANCES_DOF * rng.choice((-1.0, 1.0), len(DISTANCES_DOF)),
             int(rng.integers(2**31)),
         )
         for _ in range(count)
     )
     for number, (magnification, frames) in enumerate(drawn(imaged, sittings, workers=1)):
         told = scorer.score_many(list(frames), [magnification] * len(frames))
-        bands.append(spectra(to_unit(frames)))
+        bands.append(band_powers(to_unit(frames)))
         us.append([u_of(score.score) for score in told])
         errors.append([np.log(score.expected_error) for score in told])
         on_scene(number + 1)

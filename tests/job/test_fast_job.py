@@ -15,7 +15,6 @@ from afdaemon.control.values import ReadingKind, Reason
 from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Bench, Job, JobResult
 from afdaemon.judge import Judge, Networks, load_networks
-from afdaemon.models.spectrum import SPECTRUM_SIZE
 from afdaemon.settings import ModelSettings
 from afdaemon.sim.inprocess import InProcessMicroscope
 from afdaemon.sim.instrument import Instrument
@@ -94,7 +93,7 @@ async def test_it_focuses_in_a_few_readings_and_replays(
     assert abs(truth.wd_um - truth.focus_wd_um) <= 1.5 * truth.dof_um
     assert result.profile == "fast"
     assert {point.kind for point in result.trace} <= {ReadingKind.SERVO, ReadingKind.VERIFY}
-    assert all(len(point.reading.bands) == SPECTRUM_SIZE for point in result.trace)
+    assert all(len(point.reading.bands) == 18 for point in result.trace)
     times_s = [point.reading.at_s for point in result.trace]
     assert times_s == sorted(set(times_s))
     assert 0.0 < times_s[0] < times_s[-1] <= result.seconds

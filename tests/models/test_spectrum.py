@@ -1,4 +1,4 @@
-"""Spectra: what noise, blur, its direction, and size do to them."""
+"""Band powers: what noise, blur and size do to them."""
 
 import cv2
 import numpy as np
@@ -7,13 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.models.preprocess import FloatImage
-from afdaemon.models.spectrum import BANDS, PAIRS, SPECTRUM_SIZE, spectra
+from afdaemon.models.spectrum import BANDS, band_powers
 
 RNG = np.random.default_rng(5)
-
-
-def band_powers(image: FloatImage) -> np.ndarray:
-    return spectra(image)[..., :BANDS]
 
 
 def noise(spread: float, shape: tuple[int, ...] = (240, 320)) -> FloatImage:
@@ -51,45 +47,4 @@ def test_a_flat_frame_has_the_power_of_rounding() -> None:
 
 def test_frames_in_a_stack_are_told_one_by_one() -> None:
     stack = noise(0.1, (3, 120, 160))
-    assert np.allclose(spectra(stack), [spectra(one) for one in stack], atol=1e-5)
-
-
-@pytest.mark.parametrize(("sigma_x", "sigma_y", "sign"), [(2.0, 0.01, -1.0), (0.01, 2.0, 1.0)])
-def test_blur_along_one_axis_takes_power_from_that_axis(
-    sigma_x: float, sigma_y: float, sign: float
-) -> None:
-    sharp = noise(0.2)
-    blurred = cv2.GaussianBlur(sharp, (0, 0), sigmaX=sigma_x, sigmaY=sigma_y)
-    lost = spectra(np.asarray(blurred, np.float32)) - spectra(sharp)
-    upright, diagonal = lost[BANDS : BANDS + PAIRS], lost[BANDS + PAIRS :]
-    assert (sign * upright[-3:] > 2.0).all()
-    assert np.abs(diagonal[-3:]).max() < 0.5
-
-
-def test_blur_along_a_diagonal_takes_power_from_that_diagonal() -> None:
-    image = noise(0.2, (240, 240))
-    streak = np.eye(9, dtype=np.float32) / 9.0  # along (1, 1): down to the right
-    lost = spectra(np.asarray(cv2.filter2D(image, -1, streak), np.float32)) - spectra(image)
-    upright, diagonal = lost[BANDS : BANDS + PAIRS], lost[BANDS + PAIRS :]
-    assert diagonal[-2:].max() < -1.0
-    assert np.abs(upright[-2:]).max() < 0.5
-
-
-def test_turning_a_frame_turns_the_signs_of_directions() -> None:
-    image = np.asarray(
-        cv2.GaussianBlur(noise(0.2, (240, 240)), (0, 0), 1.5, sigmaY=0.8), np.float32
-    )
-    said, turned, mirrored = (
-        spectra(np.ascontiguousarray(one)) for one in (image, np.rot90(image), image[:, ::-1])
-    )
-    assert turned[6:BANDS] == pytest.approx(said[6:BANDS], abs=0.1)
-    assert turned[BANDS + 4 :] == pytest.approx(-said[BANDS + 4 :], abs=0.1)
-    assert mirrored[: BANDS + PAIRS] == pytest.approx(said[: BANDS + PAIRS], abs=0.1)
-    assert mirrored[BANDS + PAIRS + 2 :] == pytest.approx(-said[BANDS + PAIRS + 2 :], abs=0.1)
-
-
-def test_a_tiny_frame_tells_no_direction_where_it_has_no_modes() -> None:
-    told = spectra(noise(0.1, (24, 32)))
-    assert told.shape == (SPECTRUM_SIZE,)
-    assert np.isfinite(told).all()
-    assert told[BANDS] == 0.0
+    assert np.allclose(band_powers(stack), [band_powers(one) for one in stack], atol=1e-5)
