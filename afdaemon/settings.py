@@ -173,7 +173,7 @@ class ControlSettings(Section):
     """How a job searches, steps and stops. The defaults are the published procedure's."""
 
     profile: Literal["paper", "fast"] = Field(
-        "paper", description="procedure: the published one, or the fast one"
+        "fast", description="procedure: the published one, or the fast one"
     )
     timeout_s: Seconds = Field(
         180.0, description="a job that takes longer is ended and the start WD restored"
@@ -247,8 +247,11 @@ class FastSettings(Section):
     stray_readings: int = Field(
         6, ge=2, le=1000, description="it searches too after so many low scores in a row"
     )
+    most_looks_around: int = Field(
+        4, ge=0, le=10_000, description="most readings of that search if the first told something"
+    )
     most_search_readings: int = Field(
-        200, ge=0, le=10_000, description="most readings of that search"
+        200, ge=0, le=10_000, description="most readings of that search if it did not"
     )
     ladder: bool = Field(
         False, description="before it searches, look at lower magnifications, which see further"

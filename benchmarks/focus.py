@@ -35,7 +35,9 @@ from reporting import Bar, close, parse, publish
 from afdaemon.sim.dataset import find_micrographs
 
 WAYS = {**IN_WORDS, **({"MAPFoSt": mapfost} if is_installed() else {})}
-QUICK_RUNS = Counter(fast=20, paper=6) + Counter(dict.fromkeys(WAYS, 8))
+QUICK_RUNS = Counter({"fast": 20, "fast with ladder": 20, "paper": 6}) + Counter(
+    dict.fromkeys(WAYS, 8)
+)
 
 NEAR, FAR = Start(reach_dof=20.0), Start(reach_dof=75.0)
 ANY_LOW = Start(reach_dof=None, magnification=2_000)
@@ -48,9 +50,10 @@ ROWS = (
     Row(procedure="fast", start=FAR, most_mean=5.5, within_1=0.97),
     Row(procedure="fast", start=ANY_LOW, most_median=12.0, within_1=0.98),
     Row(procedure="fast", start=ANY_HIGH, runs=200, most_median=60.0, within_1=0.97),
-    *(Row(procedure="paper", start=start, runs=20) for start in (ANY_LOW, ANY_HIGH)),
-    Row(procedure="paper", start=NEAR, runs=300, most_beside_looks=13.0),
-    Row(procedure="paper", start=FAR, runs=300),
+    Row(procedure="fast with ladder", start=ANY_HIGH, most_median=25.0, within_1=0.97),
+    *(Row(procedure="paper", start=start, runs=10) for start in (ANY_LOW, ANY_HIGH)),
+    Row(procedure="paper", start=NEAR, runs=200, most_beside_looks=13.0),
+    Row(procedure="paper", start=FAR, runs=200),
     *(Row(procedure=way, start=start) for way in WAYS for start in (NEAR, FAR)),
 )  # fmt: skip
 

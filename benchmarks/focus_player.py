@@ -28,15 +28,20 @@ class Player:
     believer: Believer
 
     def play(self, task: Task, procedure: str, *, calibrated: bool) -> Run:
-        """One job by the procedure "fast" or "paper"."""
+        """One job by the procedure "fast", "fast with ladder" or "paper"."""
         return self.play_traced(task, procedure, calibrated=calibrated)[0]
 
     def play_traced(
         self, task: Task, procedure: str, *, calibrated: bool
     ) -> tuple[Run, tuple[TracePoint, ...]]:
         """The same, and the job's readings."""
-        fast = replace(FAST, alpha_mrad=task.assumed_alpha_mrad, calibrated=calibrated)
-        rules: Profile = fast if procedure == "fast" else PAPER
+        fast = replace(
+            FAST,
+            alpha_mrad=task.assumed_alpha_mrad,
+            calibrated=calibrated,
+            ladder=procedure == "fast with ladder",
+        )
+        rules: Profile = PAPER if procedure == "paper" else fast
         law = acnet_law(self.policy.propose)
         return play_traced(task, self.scorer, rules, law, defocus_law(self.believer.believe, fast))
 

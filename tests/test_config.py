@@ -37,7 +37,7 @@ def test_defaults_stand_alone() -> None:
     settings = load(environ={}).settings
     assert settings.microscope.port == 9025
     assert settings.limits.site_um == (5_000.0, 50_000.0)
-    assert settings.control.profile == "paper"
+    assert settings.control.profile == "fast"
 
 
 def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_autofocus_finds_the_focus_of_drawn_specimens_and_of_a_picture(micrograp
         assert run["error_um"] == pytest.approx(
             abs(run["best_wd_um"] - run["true_wd_um"]), abs=0.02
         )
-        assert run["readings"]["verify"] >= 1
+        assert 3 <= sum(run["readings"].values()) <= 12
 
 
 def test_a_specimen_that_shows_nothing_ends_where_it_began(tmp_path: Path) -> None:

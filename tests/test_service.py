@@ -155,7 +155,11 @@ def networks(_settings: Settings) -> Networks:
 def settings() -> Iterator[Settings]:
     """Settings whose files are in a folder with a path short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="afd-") as name:
-        flags = {"api.runtime_dir": Path(name) / "run", "journal.path": Path(name) / "journal"}
+        flags = {
+            "api.runtime_dir": Path(name) / "run",
+            "journal.path": Path(name) / "journal",
+            "control.profile": "paper",  # what the fake networks here can do
+        }
         yield load(environ={}, flags=flags).settings
 
 

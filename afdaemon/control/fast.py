@@ -88,7 +88,8 @@ def refused(state: State, rules: FastProfile, event: Refused) -> Answer:
 def _search(state: State, rules: FastProfile, first: float) -> Answer:
     """Look where the focus was the last time, further down the ladder, then at the nearest place not seen yet.
 
-    A job whose first reading told something looks around there alone: its focus is not at the range's other end.
+    A job whose first reading told something looks around there alone, and at few places: its focus is not at the other
+    end of the range, and where noise hides it, more looks do not show it.
     """
     looks = sum(point.kind is ReadingKind.SEARCH for point in state.trace)
     guess_um, is_below = _guess_um(state), ladder.is_below(state)
@@ -103,7 +104,8 @@ def _search(state: State, rules: FastProfile, first: float) -> Answer:
         guess_um=guess_um,
         halvings=ladder.halvings(state, rules),
     )
-    if _in_vain(state.trace, rules) or looks >= rules.most_search_readings:
+    most_looks = rules.most_search_readings if is_anywhere else rules.most_looks_around
+    if _in_vain(state.trace, rules) or looks >= most_looks:
         return fail(state, _not_converged(state, rules))
     lower = ladder.descend(state, rules)
     if lower is not None and (place_um is None or place_um != guess_um):

@@ -21,7 +21,8 @@ class FastProfile:
         far_dof: a focus farther away than this cannot be told where it is;
         stride_dof: then the job looks this far from where it has looked (half of it if the angle may be off);
         stray_readings: so too after so many readings in a row with scores that are failures;
-        most_search_readings: it gives up after so many looks.
+        most_looks_around: it gives up after so many looks where the first reading told something;
+        most_search_readings: and after so many where it did not.
         ladder: before it strides, it looks at lower magnifications, which see further,
         lowest_magnification: but at none below this.
     Verdict:
@@ -47,6 +48,7 @@ class FastProfile:
     far_dof: float = 90.0
     stride_dof: float = 150.0
     stray_readings: int = 6
+    most_looks_around: int = 4
     most_search_readings: int = 200
     ladder: bool = False
     lowest_magnification: float = 500.0
@@ -82,6 +84,7 @@ _ALLOWED: dict[str, tuple[float, float]] = {
     "far_dof": (10.0, 200.0),
     "stride_dof": (1.0, 1_000.0),
     "stray_readings": (2, 1_000),
+    "most_looks_around": (0, 10_000),
     "most_search_readings": (0, 10_000),
     "lowest_magnification": (20.0, 1e6),
     "fail_score": (0.0, 9.0),
