@@ -23,7 +23,7 @@ from afdaemon.api.methods import ABORT_METHODS, METHODS
 from afdaemon.api.openrpc import document
 from afdaemon.errors import VersionMismatch
 
-RECENT_STARTS = 1024
+RECENT_STARTS = 100
 """Ids of autofocus.start that are remembered here; the journal remembers them all."""
 
 log = structlog.get_logger(__name__)
