@@ -97,6 +97,7 @@ class Bench:
         config.write_text(
             f"[microscope]\nport = {port}\nfolder = '{self.folder / 'drop'}'\n"
             f"reconnect_first_s = 0.05\nreconnect_cap_s = 0.2\n"
+            "[control]\nprofile = 'paper'\n"  # what the fake networks there can do
             f"[api]\nruntime_dir = '{self.folder / 'run'}'\n"
             f"[journal]\npath = '{self.folder / 'journal'}'\n"
         )
