@@ -227,12 +227,19 @@ async def _seen(world: World) -> Shot:
 
 
 def sweep(task: Task, scorer: FocusScorer, places_dof: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores (n,) of frames taken at distances (n,) from the focus, one after the other, in DoF."""
+    """Scores (n,) of frames taken at distances (n,) from the focus, one after the other, in DoF.
+
+    NaN where the instrument cannot go.
+    """
     world = World(task.settings, clock=ManualClock())
     scores = []
     for away in places_dof:
         truth = world.truth()
-        world.command(truth.focus_wd_um + float(away) * truth.dof_um, world.magnification)
+        wd_um = truth.focus_wd_um + float(away) * truth.dof_um
+        if not WD_UM.low <= wd_um <= WD_UM.high:
+            scores.append(math.nan)
+            continue
+        world.command(wd_um, world.magnification)
         scores.append(_reading(scorer, asyncio.run(_seen(world))).score)
     return np.array(scores)
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,12 @@ def publish(
     table: str,
     bars: Sequence[Bar],
     rows: Sequence[Mapping[str, object]],
+    pictures: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Write what was measured to where the arguments say, with the command that measured it."""
+    """Write what was measured to where the arguments say, with the command that measured it.
+
+    `pictures` are what the page shows besides: file names beside it, and what they show.
+    """
     command = f"python {script} --seed {arguments.seed}" + (" --quick" if arguments.quick else "")
     if arguments.micrographs:
         command += " --micrographs DIR"
@@ -45,12 +50,13 @@ def publish(
         verdicts = "\n".join(
             f"- {'met' if b.holds else 'MISSED'}: {b.name}: {b.seen}" for b in bars
         )
+        shown = "".join(f"![{what}]({name})\n\n" for name, what in pictures.items())
         title = Path(script).stem.replace("_", " ").capitalize()
         arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
         arguments.markdown.write_text(
             f"# {title}\n\nWritten by `{command}`; don't edit. Every frame comes from the simulator"
             f" or from micrographs blurred on purpose; no real instrument was involved.\n\n"
-            f"```text\n{table}\n```\n\n{verdicts}\n"
+            f"```text\n{table}\n```\n\n{shown}{verdicts}\n"
         )
 
 
