@@ -179,11 +179,8 @@ def give_up(state: State, failed: Failed, *, restored: bool) -> Answer:
         dose_e_nm2=_dose(state),
         start_magnification=_known(state.home_magnification),
         magnification=_known(state.magnification),
-        drift_um_per_min=moved.um_per_min if moved is not None else None,
-        drift_error_um_per_min=moved.error_um_per_min if moved is not None else None,
-        drift_noticed=_is_noticed(moved),
     )
-    return replace(state, phase=Phase.DONE), Conclude(outcome=outcome)
+    return _concluded(state, outcome, moved)
 
 
 def succeed(state: State, here: TracePoint, why: str) -> Answer:
@@ -202,10 +199,19 @@ def succeed(state: State, here: TracePoint, why: str) -> Answer:
         dose_e_nm2=_dose(state),
         start_magnification=state.home_magnification,
         magnification=state.magnification,
-        drift_um_per_min=moved.um_per_min if moved is not None else None,
-        drift_error_um_per_min=moved.error_um_per_min if moved is not None else None,
-        drift_noticed=_is_noticed(moved),
     )
+    return _concluded(state, outcome, moved)
+
+
+def _concluded(state: State, outcome: Outcome, moved: Drift | None) -> Answer:
+    """The end, and how the focus moved meanwhile."""
+    if moved is not None:
+        outcome = replace(
+            outcome,
+            drift_um_per_min=moved.um_per_min,
+            drift_error_um_per_min=moved.error_um_per_min,
+            drift_noticed=moved.is_noticed,
+        )
     return replace(state, phase=Phase.DONE), Conclude(outcome=outcome)
 
 
