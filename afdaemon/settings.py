@@ -170,7 +170,7 @@ class LimitSettings(Section):
 
 
 class ControlSettings(Section):
-    """How a job searches, steps and stops. The defaults are the published procedure's."""
+    """Which procedure jobs follow, and the numbers of the published one: how it searches, steps and stops."""
 
     profile: Literal["paper", "fast"] = Field(
         "fast", description="procedure: the published one, or the fast one"

@@ -74,11 +74,17 @@ def look_at(best_um: float = BEST_UM) -> Look:
 class Played:
     """A job to its end; `place` is where the instrument really is."""
 
-    outcome: Outcome
     place: tuple[float, float]
+    ended: Outcome | None = None
     readings: list[tuple[float, float]] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended."""
+        assert self.ended is not None
+        return self.ended
 
     @property
     def magnifications(self) -> list[float]:
@@ -111,7 +117,7 @@ def play(
         guess_wd_um=guess_um,
         dose_limit_e_nm2=dose_limit_e_nm2,
     )
-    played = Played(outcome=None, place=(start_um, home))  # type: ignore[arg-type]
+    played = Played(place=(start_um, home))
     for number in range(2_000):
         before = state.phase
         state, (command,) = step(state, event)
@@ -120,7 +126,7 @@ def play(
         played.commands.append(command)
         match command:
             case Conclude(outcome=outcome):
-                played.outcome = outcome
+                played.ended = outcome
                 return played
             case MoveWd():
                 event = obey(command)
@@ -198,19 +204,27 @@ def blind_below(law: FocusLaw) -> FocusLaw:
     return blind
 
 
-def dark_below(look: Look, **changes: float) -> Look:
+def dark_below(look: Look, changed: Callable[[Reading], Reading]) -> Look:
     return lambda wd_um, magnification: (
-        replace(look(wd_um, magnification), score=0.1, **changes)  # type: ignore[arg-type]
+        changed(replace(look(wd_um, magnification), score=0.1))
         if magnification < HOME
         else look(wd_um, magnification)
     )
 
 
-@pytest.mark.parametrize("changes", [{}, {"saturated": 0.9}, {"variance": 0.001}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda reading: reading,
+        lambda reading: replace(reading, saturated=0.9),
+        lambda reading: replace(reading, variance=0.001),
+    ],
+    ids=["dark", "saturated", "flat"],
+)
 def test_where_the_low_rungs_show_nothing_the_search_goes_on_as_without_them(
-    changes: dict[str, float],
+    changed: Callable[[Reading], Reading],
 ) -> None:
-    law, look = blind_below(belief()), dark_below(look_at(), **changes)
+    law, look = blind_below(belief()), dark_below(look_at(), changed)
     played = play(law, look)
     ordinary = play(law, look, replace(RULES, ladder=False))
     assert played.outcome.converged

@@ -18,7 +18,7 @@ from afdaemon.control.values import MoveWd, Reading, Reason, Refused
 from afdaemon.drivers.base import Frame, LinkStats, MicroscopeState
 from afdaemon.drivers.errors import CommandRefused, LinkLost, Unsupported
 from afdaemon.errors import JournalError
-from afdaemon.job.journal import Journal, JournalStep
+from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Bench, Deadlines, Job, Progress
 from afdaemon.models.defocus_state import dof_um
 
@@ -238,16 +238,9 @@ async def test_a_cancelled_job_brings_both_back(lab: Lab) -> None:
 
 @pytest.mark.parametrize("fails_at", range(2, 14))
 async def test_a_journal_that_fails_below_brings_both_back(
-    lab: Lab, fails_at: int, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, fails_at: int, fail_from: Callable[[Journal, int], None]
 ) -> None:
-    append = lab.journal.append
-
-    def failing(job_id: str, number: int, entry: JournalStep) -> None:
-        if number >= fails_at:
-            raise JournalError("the disk is full")
-        append(job_id, number, entry)
-
-    monkeypatch.setattr(lab.journal, "append", failing)
+    fail_from(lab.journal, fails_at)
     with pytest.raises(JournalError, match="full"):
         await lab.job().run()
     assert lab.microscope.at == START

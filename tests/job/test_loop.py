@@ -17,7 +17,7 @@ from afdaemon.control.values import MoveWd, Phase, Reading, ReadingKind, Reason
 from afdaemon.drivers.base import Frame, LinkStats, Microscope, MicroscopeState
 from afdaemon.drivers.errors import FrameStale, LinkLost, NotConnected
 from afdaemon.errors import JournalError
-from afdaemon.job.journal import Journal, JournalStep
+from afdaemon.job.journal import Journal
 from afdaemon.job.loop import DEADLINES, Bench, Deadlines, Job, JobResult, Progress
 from afdaemon.models.errors import ImageError
 
@@ -245,16 +245,9 @@ async def test_without_a_journal_nothing_moves(lab: Lab) -> None:
 
 @pytest.mark.parametrize("fails_at", range(9))
 async def test_a_journal_that_fails_on_the_way_brings_the_instrument_home(
-    lab: Lab, fails_at: int, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, fails_at: int, fail_from: Callable[[Journal, int], None]
 ) -> None:
-    append = lab.journal.append
-
-    def failing(job_id: str, number: int, entry: JournalStep) -> None:
-        if number >= fails_at:
-            raise JournalError("the disk is full")
-        append(job_id, number, entry)
-
-    monkeypatch.setattr(lab.journal, "append", failing)
+    fail_from(lab.journal, fails_at)
     with pytest.raises(JournalError, match="full"):
         await lab.job().run()
     assert lab.microscope.wd_um == START_UM
