@@ -56,6 +56,11 @@ class Verdict(Protocol):
         """Why it may mean nothing; "" if nothing speaks against it."""
         ...
 
+    @property
+    def streaked(self) -> bool:
+        """Whether charging left streaks, without which the frame was judged."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
@@ -147,6 +152,7 @@ def reading_of(
         expected_error=verdict.expected_error,
         bands=bands,
         doubt=verdict.doubt,
+        streaked=verdict.streaked,
     )
 
 

@@ -97,6 +97,7 @@ def score(verdict: Verdict, magnification: float, width_px: int, height_px: int)
         variance=verdict.variance,
         entropy=verdict.entropy,
         saturated=verdict.saturated,
+        streaked=verdict.streaked,
         magnification=magnification,
         width_px=width_px,
         height_px=height_px,
@@ -164,6 +165,7 @@ def _row(point: TracePoint) -> s.TraceRow:
         entropy=reading.entropy,
         magnification=reading.magnification,
         saturated=reading.saturated,
+        streaked=reading.streaked,
         seconds=reading.at_s,
     )
 

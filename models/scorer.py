@@ -1,7 +1,7 @@
 """Frames in, scores out: AENet on the device there is, with the classical measures beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from afdaemon.models.familiarity import Familiarity, load_aenet
 from afdaemon.models.preprocess import FloatImage, Pixels, network_input, reduction_factor, to_unit
 from afdaemon.models.runtime import Runtime
 from afdaemon.models.scoring import Shot, batches_of_one_size, judged_image
+from afdaemon.models.streaks import without_streaks
 
 DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "aenet_compact.safetensors"
 _AT_ONCE = {"cpu": 16, "cuda": 256}
@@ -29,7 +30,8 @@ class Score:
 
     `reduction` is by how much the frame was reduced before it was judged. `expected_error` is the mean error of such a
     score in score units; `confidence` the probability, 0..1, that it lies within 1 of the truth; `doubt` says why it
-    should not be trusted, "" if nothing speaks against it.
+    should not be trusted, "" if nothing speaks against it. `streaked`: the specimen charges, and it was judged without
+    the streaks.
     """
 
     score: float
@@ -40,6 +42,7 @@ class Score:
     expected_error: float
     confidence: float
     doubt: str
+    streaked: bool = False
 
 
 class FocusScorer:
@@ -76,7 +79,8 @@ class FocusScorer:
             Shot(pixels=pixels, magnification=magnification)
             for pixels, magnification in zip(frames, magnifications, strict=True)
         ]
-        images = [judged_image(shot) for shot in shots]
+        seen = [judged_image(shot) for shot in shots]
+        images = [without_streaks(image) for image in seen]
         sizes = [image.shape for image in images]
         scores: dict[int, Score] = {}
         for places in batches_of_one_size(sizes, _AT_ONCE[self.device.type]):
@@ -84,7 +88,8 @@ class FocusScorer:
             judged = self._runtime.judge(x)
             told = zip(judged.score, judged.expected_error, judged.distance, strict=True)
             for k, numbers in zip(places, told, strict=True):
-                scores[k] = _score(shots[k].pixels, images[k], *map(float, numbers))
+                said = _score(shots[k].pixels, images[k], *map(float, numbers))
+                scores[k] = replace(said, streaked=images[k] is not seen[k])
         return [scores[k] for k in range(len(shots))]
 
     def warm_up(self) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from afdaemon.models.preprocess import FloatImage, Pixels, reduce, reduction_factor, to_unit
+from afdaemon.models.streaks import without_streaks
 
 BANDS = 18
 LOWEST, HIGHEST = 0.008, 0.5
@@ -34,9 +35,9 @@ def band_powers(image: FloatImage) -> NDArray[np.float32]:
 
 
 def frame_bands(pixels: Pixels) -> tuple[float, ...]:
-    """Band powers of a frame, uint8 or uint16 (H, W), at the sampling that frames are judged at."""
+    """Band powers of a frame, uint8 or uint16 (H, W), without streaks, at the sampling that frames are judged at."""
     image = reduce(to_unit(pixels), reduction_factor(pixels.shape[1]))
-    return tuple(float(power) for power in band_powers(image))
+    return tuple(float(power) for power in band_powers(without_streaks(image)))
 
 
 @lru_cache(maxsize=8)

@@ -34,7 +34,8 @@ from afdaemon.judge import Networks
 
 def score(pixels, magnification):
     return SimpleNamespace(
-        score=1.0, variance=0.3, entropy=5.0, saturated=0.0, expected_error=0.5, doubt=""
+        score=1.0, variance=0.3, entropy=5.0, saturated=0.0, expected_error=0.5, doubt="",
+        streaked=False,
     )
 
 async def main():

@@ -127,6 +127,7 @@ class FakeVerdict:
     saturated: float = 0.0
     expected_error: float = 0.3
     doubt: str = ""
+    streaked: bool = False
 
 
 def score_of_grey(pixels: GreyPixels, _magnification: float) -> FakeVerdict:

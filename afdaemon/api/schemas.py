@@ -311,6 +311,8 @@ class TraceRow(Reply):
     magnification: float | None = None
     saturated: float = 0.0
     """Fraction of pixels at either end of the grey scale."""
+    streaked: bool = False
+    """Charging left streaks; judged without them."""
     seconds: float = 0.0
     """When its frame had come, since the job began."""
 
@@ -402,6 +404,8 @@ class Score(Reply):
     height_px: int
     saturated: float = 0.0
     """Fraction of pixels at either end of the grey scale."""
+    streaked: bool = False
+    """Charging left streaks; judged without them."""
     wd_um: float | None = None
     """Of a frame taken now."""
     bands: list[tuple[float, float]] = []

@@ -72,7 +72,8 @@ def event_in_words(event: "Event") -> str:
         case Refused():
             return f"refused: {event.detail}"
         case Observed(reading=seen):
-            doubt = f", {seen.doubt}" if seen.doubt else ""
+            remarks = (seen.doubt, "streaks: charging" if seen.streaked else "")
+            doubt = "".join(f", {remark}" for remark in remarks if remark)
             return f"read {seen.wd_um:.1f} um: score {seen.score:.2f} +- {seen.expected_error:.2f}{doubt}"
         case Failed():
             return f"failed: {event.reason.value} {event.detail}".rstrip()

@@ -11,6 +11,7 @@ from afdaemon.models.errors import ImageError
 from afdaemon.models.preprocess import reduce, reduction_factor, to_unit
 from afdaemon.models.scorer import FocusScorer, Score, load_scorer
 from afdaemon.models.scoring import FrameScorer, Shot
+from afdaemon.models.streaks import is_streaked
 from afdaemon.models.zoo import COMPACT, open_scorer
 
 _Measures = dict[str, Any]
@@ -86,6 +87,7 @@ def frame_judge(scorer: FrameScorer) -> Judge:
             "variance": classical.variance(image),
             "entropy": classical.entropy(image),
             "saturated": classical.saturated_share(whole),
+            "streaked": is_streaked(image),
         }
 
     return Judge(measure, {"network": scorer.name})
@@ -101,4 +103,5 @@ def _of_score(judged: Score, reduction: int) -> _Measures:
         "variance": judged.variance,
         "entropy": judged.entropy,
         "saturated": judged.saturated,
+        "streaked": judged.streaked,
     }

@@ -18,7 +18,8 @@ class Row:
 
     `expected_error` is in units of the score, `confidence` 0..1; both are None for scorers that know neither. `doubt`
     says why the score may mean nothing, or is empty. `width` and `height` are those of what was judged, in pixels,
-    before it was reduced by `reduction`. `saturated` is a share, 0..1.
+    before it was reduced by `reduction`. `saturated` is a share, 0..1. `streaked`: charging
+    left streaks (AENet.compact judges without them).
     """
 
     file: str
@@ -35,6 +36,7 @@ class Row:
     variance: float
     entropy: float
     saturated: float
+    streaked: bool
 
     @property
     def name(self) -> str:
@@ -92,7 +94,7 @@ def print_table(rows: Sequence[Row]) -> None:
             str(row.reduction),
             f"{row.magnification:.0f} ({row.magnification_from})",
             f"{row.saturated:.1%}",
-            row.doubt,
+            "; ".join(filter(None, (row.doubt, "streaks: charging" if row.streaked else ""))),
         )
     console = Console()
     if not console.is_terminal:

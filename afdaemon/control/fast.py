@@ -65,8 +65,7 @@ def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
         and abs(proposal.step_um) <= rules.near_dof * _unit_um(state, rules)
         and len(state.rung) >= rules.fewest_readings
         and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
-        and not stop.is_flat(state.rung, rules)
-        and not stop.is_saturated(state.rung, rules)
+        and stop.is_telling(here, rules)
     )
 
 
@@ -142,7 +141,7 @@ def _settle(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
 
 
 def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
-    if here.score >= rules.fail_score:
+    if here.score >= rules.fail_score and stop.is_telling(here, rules):
         return succeed(state, here, "at the best score seen")
     return fail(state, _not_converged(state, rules))
 
@@ -160,7 +159,7 @@ def _not_converged(state: State, rules: FastProfile) -> Failed:
     best = stop.best_seen(state.rung)
     detail = (
         f"after {len(state.trace)} readings the focus is not certain; the best score was"
-        f" {best.score:.2f} at {best.wd_um:g} um"
+        f" {best.score:.2f} at {best.wd_um:g} um{stop.flaws(state.trace, rules)}"
     )
     otherwise = Reason.NOT_FOUND if best.score < rules.fail_score else Reason.NOT_CONVERGED
     return Failed(reason=stop.diagnose(state.rung, rules, otherwise), detail=detail)

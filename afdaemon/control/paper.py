@@ -69,7 +69,7 @@ def _judge(state: State, rules: PaperProfile) -> Answer:
     drop = promised.score - here.score if promised is not None else 0.0
     if here.score < rules.fail_score or drop > rules.verify_drop:
         return _retry(state, rules)
-    if stop.is_flat(state.trace, rules):
+    if not stop.is_telling(here, rules):
         return fail(state, _not_converged(state, rules))
     home = stop.latest_at(state.trace, state.home_um)
     is_home = here.wd_um == state.home_um
@@ -93,7 +93,7 @@ def _not_found(state: State, rules: PaperProfile) -> Failed:
     visited = [point.wd_um for point in state.trace]
     detail = (
         f"no score above {rules.search_score:g} in {len(visited)} readings "
-        f"between {min(visited):g} and {max(visited):g} um"
+        f"between {min(visited):g} and {max(visited):g} um{stop.flaws(state.trace, rules)}"
     )
     reason = stop.diagnose(state.trace, rules, Reason.NOT_FOUND)
     return Failed(reason=reason, detail=detail)
@@ -103,6 +103,7 @@ def _not_converged(state: State, rules: PaperProfile) -> Failed:
     detail = (
         f"the score at the best WD is {state.trace[-1].score:.2f} after {state.attempt + 1} "
         f"attempts; it must reach {rules.fail_score:g} and confirm what was read before"
+        f"{stop.flaws(state.trace, rules)}"
     )
     reason = stop.diagnose(state.trace, rules, Reason.NOT_CONVERGED)
     return Failed(reason=reason, detail=detail)

@@ -66,15 +66,37 @@ def best_seen(trace: Trace) -> TracePoint:
 
 def is_flat(trace: Trace, rules: Emptiness) -> bool:
     """Whether no frame of the job showed any contrast, or anything but noise."""
-    return all(
-        point.reading.variance < rules.flat_variance or point.reading.doubt.startswith(BLANK)
-        for point in trace
-    )
+    return all(_is_flat(point, rules) for point in trace)
 
 
 def is_saturated(trace: Trace, rules: Emptiness) -> bool:
     """Whether every frame of the job was mostly saturated."""
-    return all(point.reading.saturated > rules.saturated_fraction for point in trace)
+    return all(_is_saturated(point, rules) for point in trace)
+
+
+def is_telling(point: TracePoint, rules: Emptiness) -> bool:
+    """Whether a success may rest on this reading: its frame shows something, and most of it."""
+    return not (_is_flat(point, rules) or _is_saturated(point, rules))
+
+
+def flaws(trace: Trace, rules: Emptiness) -> str:
+    """What was wrong with frames of a failed job, as the end of a sentence; "" if nothing was."""
+    saturated = sum(_is_saturated(point, rules) for point in trace)
+    streaked = sum(point.reading.streaked for point in trace)
+    told = (
+        (saturated, "mostly black or white: change brightness and contrast"),
+        (streaked, "streaked: the specimen charges"),
+    )
+    return "".join(f"; {count} of {len(trace)} frames are {what}" for count, what in told if count)
+
+
+def _is_flat(point: TracePoint, rules: Emptiness) -> bool:
+    reading = point.reading
+    return reading.variance < rules.flat_variance or reading.doubt.startswith(BLANK)
+
+
+def _is_saturated(point: TracePoint, rules: Emptiness) -> bool:
+    return point.reading.saturated > rules.saturated_fraction
 
 
 def diagnose(trace: Trace, rules: Emptiness, otherwise: Reason) -> Reason:

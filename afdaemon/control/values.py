@@ -51,7 +51,8 @@ class Reading:
     standardised image; `saturated` is the fraction of pixels at either end of the grey scale;
     `expected_error` is how far off the score may be; `bands` are the logarithms of the power in 18
     bands of spatial frequency (`afdaemon.models.spectrum`); `doubt` says why the score may mean
-    nothing (`afdaemon.models.doubt`); `dose_e_nm2` is what the specimen took for it, 0 if that is
+    nothing (`afdaemon.models.doubt`); `streaked` says that charging left streaks, without which it
+    was judged; `dose_e_nm2` is what the specimen took for it, 0 if that is
     not counted; `at_s` is when its frame had come, in s since the job began.
     """
 
@@ -64,6 +65,7 @@ class Reading:
     expected_error: float = 1.0
     bands: tuple[float, ...] = ()
     doubt: str = ""
+    streaked: bool = False
     dose_e_nm2: float = 0.0
     at_s: float = 0.0
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -163,6 +164,36 @@ def test_failures_have_their_reason_and_end_at_the_start(
     assert outcome.reason is reason
     assert outcome.restored
     assert outcome.wd_um == START_UM
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"saturated": 0.9}, {"variance": 0.001}, {"doubt": "blank: nothing but noise"}]
+)
+def test_no_success_rests_on_a_frame_that_shows_little(spoilt: dict[str, Any]) -> None:
+    """Frames on the way were sound, the last one is not."""
+    best_um = START_UM + 6.0 * UNIT_UM
+
+    def look(wd_um: float, _number: int) -> Reading:
+        sound = reading(wd_um, score_at(wd_um, best_um))
+        return replace(sound, **spoilt) if abs(wd_um - best_um) < UNIT_UM else sound
+
+    outcome = play(oracle(best_um), look).outcome
+    assert outcome.reason is Reason.NOT_CONVERGED
+    assert outcome.restored
+
+
+def test_a_failure_tells_what_was_wrong_with_its_frames() -> None:
+    law = answering(lambda r: (3.0 * UNIT_UM, 0.0))
+    sound = play(law, lambda wd, _: reading(wd, 6.0)).outcome.detail
+    assert "frames" not in sound
+    streaked = play(law, lambda wd, n: replace(reading(wd, 6.0), streaked=n > 0)).outcome
+    used = streaked.readings.total
+    assert (
+        streaked.detail
+        == f"{sound}; {used - 1} of {used} frames are streaked: the specimen charges"
+    )
+    white = play(law, lambda wd, n: reading(wd, 6.0, saturated=0.9 * (n == 0))).outcome
+    assert f"; 1 of {used} frames are mostly black or white" in white.detail
 
 
 @pytest.mark.parametrize("step_um", [math.nan, math.inf])

@@ -202,6 +202,19 @@ def test_frames_that_show_nothing_are_a_failure_of_their_own(
     assert bench.run().reason is expected
 
 
+@pytest.mark.parametrize(
+    ("variance", "saturated", "expected"),
+    [(0.001, 0.0, Reason.NO_CONTRAST), (0.1, 0.8, Reason.SATURATED)],
+)
+def test_no_score_makes_a_success_of_them(
+    variance: float, saturated: float, expected: Reason
+) -> None:
+    bench = Bench(score=curve(START_UM + 300.0), variance=variance, saturated=saturated)
+    outcome = bench.run()
+    assert outcome.reason is expected
+    assert outcome.restored
+
+
 # Servo
 
 
