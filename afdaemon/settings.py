@@ -227,10 +227,10 @@ class FastSettings(Section):
     """How a job of the fast procedure moves and stops. Distances in depths of focus (DoF)."""
 
     sure: float = Field(
-        0.9, ge=0.5, le=0.999, description="probability of standing within 1 DoF at which to stop"
+        0.9, ge=0.5, le=0.999, description="probability of ending within 1 DoF at which to stop"
     )
     near_dof: float = Field(
-        0.5, ge=0.05, le=1.0, description="and the focus most likely no further away than this"
+        1.0, ge=0.05, le=1.0, description="and the last step, that no reading follows, no longer"
     )
     fewest_readings: int = Field(3, ge=1, le=100, description="it does not stop before so many")
     most_readings: int = Field(16, ge=1, le=1000, description="it gives up after so many")

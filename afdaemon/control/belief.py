@@ -20,12 +20,14 @@ _SHARE = 0.15
 
 _APART = np.abs(AXIS_DOF[:, None] - AXIS_DOF[None, :])
 _AROUND = (np.maximum(_CLOSE_DOF, _SHARE * np.abs(AXIS_DOF))[:, None] >= _APART).astype(np.float32)
-_HERE = (np.abs(AXIS_DOF) <= _CLOSE_DOF).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """For each belief, (n,): the step in DoF, the probabilities of being within 1 DoF and far away, whether to stop."""
+    """For each belief, (n,): the step in DoF; how probably it ends within 1 DoF of the focus, and this is far away.
+
+    And whether to stop, with that step as the last one.
+    """
 
     step_dof: Array
     at_focus: Array
@@ -39,10 +41,11 @@ def advise(mass: NDArray[np.float32], count: NDArray[np.int64], rules: FastProfi
     The step leads to where most probability lies around. Where that is here already after the first reading, it leads
     aside: a second frame at the same place would not tell the sides either.
     """
-    at_focus = np.asarray(mass @ _HERE, np.float64)
     around = mass @ _AROUND.T
     chosen = _AROUND[around.argmax(axis=1)] * mass
     step = -(chosen @ AXIS_DOF) / np.maximum(chosen.sum(axis=1), 1e-9)
+    there = np.abs(AXIS_DOF + step[:, np.newaxis]) <= _CLOSE_DOF
+    at_focus = np.asarray((mass * there).sum(axis=1), np.float64)
     side = np.where(mass @ np.sign(AXIS_DOF) >= 0.0, 1.0, -1.0)
     aside = (np.abs(step) < _CLOSE_DOF) & (count == 1)
     return Advice(

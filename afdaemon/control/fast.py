@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from afdaemon.control import ladder, search, stop
 from afdaemon.control.fast_profile import FastProfile
-from afdaemon.control.job_state import Answer, State, fail, go, read, succeed
+from afdaemon.control.job_state import Answer, State, adjust, fail, go, read, succeed
 from afdaemon.control.servo import Proposal
 from afdaemon.control.values import Failed, MoveWd, Phase, ReadingKind, Reason, Refused, TracePoint
 from afdaemon.models.defocus_state import dof_um
@@ -22,6 +22,8 @@ _BEYOND_HELP = 3
 """After so many readings, all of them saturated, looking elsewhere would not help."""
 _AROUND_STRIDES = 1.5
 """How far a job looks around whose first reading told something."""
+_LAST_STEP_DOF = 0.1
+"""A last step that is shorter is not worth the command."""
 _SAME_PLACE_DOF = 0.05
 """A shorter step is not sent: a reading is taken where the instrument stands."""
 
@@ -137,7 +139,11 @@ def _settle(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
     here, best = state.trace[-1], stop.best_seen(state.rung)
     if best.wd_um != here.wd_um and best.score > here.score + rules.settle_margin:
         return go(state, Phase.FINISH, best.wd_um)
-    return succeed(state, here, f"with a probability of {proposal.at_focus:.2f} within 1 DoF")
+    why = f"with a probability of {proposal.at_focus:.2f} within 1 DoF"
+    target_um = state.limits.nearest(state.wd_um + proposal.step_um)
+    if abs(target_um - state.wd_um) < _LAST_STEP_DOF * _unit_um(state, rules):
+        return succeed(state, here, why)
+    return adjust(state, target_um, why)
 
 
 def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:

@@ -12,7 +12,7 @@ class FastProfile:
 
     Belief:
         sure: probability of standing within 1 DoF of the focus at which the job stops.
-        near_dof: and the focus most likely lies no further away; else the job goes there first.
+        near_dof: and its last step, that no reading follows, is no longer; else the job reads there first.
         fewest_readings: it does not stop before so many: two to know, one to verify.
         most_readings: it gives up after so many.
         probe_dof: how far it steps aside where it cannot tell the sides.
@@ -39,7 +39,7 @@ class FastProfile:
     name: ClassVar[str] = "fast"
 
     sure: float = 0.9
-    near_dof: float = 0.5
+    near_dof: float = 1.0
     fewest_readings: int = 3
     most_readings: int = 16
     probe_dof: float = 4.0

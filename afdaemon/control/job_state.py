@@ -42,7 +42,8 @@ class State:
     `pending` is the command under way. `proposal` is the law's unclipped answer if the last step
     asked it: with it a replay needs no network. `began_far`: the first reading showed hardly anything.
     `magnification` is the last acknowledged, and `rung_from` says where in the trace its readings
-    begin. `descents_left`: how often the job may still go down the ladder.
+    begin. `descents_left`: how often the job may still go down the ladder. `verdict`: why it is a
+    success, once only the last step is left.
     """
 
     limits: Limits
@@ -64,6 +65,7 @@ class State:
     rung_from: int = 0
     descents_left: int = 2
     stopped: stop.Stop | None = None
+    verdict: str = ""
     failure: Failed | None = None
 
     @property
@@ -181,6 +183,11 @@ def give_up(state: State, failed: Failed, *, restored: bool) -> Answer:
         magnification=_known(state.magnification),
     )
     return _concluded(state, outcome, moved)
+
+
+def adjust(state: State, wd_um: float, why: str) -> Answer:
+    """The last reading verified the focus: step on to `wd_um`, close by, and read no more."""
+    return replace(state, phase=Phase.ADJUST, verdict=why), MoveWd(wd_um=wd_um)
 
 
 def succeed(state: State, here: TracePoint, why: str) -> Answer:

@@ -28,6 +28,8 @@ The fast procedure (afdaemon.control.fast):
     SERVO     The belief about the defocus says where to go; until it is sure that this is focus and
               the score agrees. That reading verifies.
     FINISH    Where a place seen before scored clearly higher, the job ends there, and verifies.
+    ADJUST    The last step, by part of a depth of focus, to where the focus most likely lies. No
+              reading follows.
 
 With the magnification ladder (afdaemon.control.ladder) a SEARCH first goes down to magnifications that
 see further, and from there up again; only the start magnification is verified at. RESTORE brings the
@@ -36,8 +38,9 @@ start magnification back with the WD.
 `LEADS_TO` is the whole table. A pair that is not in it, or an event that does not answer the
 command under way, is a bug of the caller and raises `IllegalEventError`.
 
-A job never ends elsewhere than at the WD it verified or at its start, unless the instrument is lost
-on the way back; then the outcome says `restored=False` with the reason of the first failure.
+A job never ends elsewhere than at the WD it verified, or within `near_dof` of it, or at its start,
+unless the instrument is lost on the way back; then the outcome says `restored=False` with the reason
+of the first failure.
 """
 
 import math
@@ -47,7 +50,7 @@ from types import MappingProxyType
 
 from afdaemon.control import fast, paper
 from afdaemon.control.fast_profile import FastProfile
-from afdaemon.control.job_state import KIND_OF_PHASE, Answer, State, fail, give_up, read
+from afdaemon.control.job_state import KIND_OF_PHASE, Answer, State, fail, give_up, read, succeed
 from afdaemon.control.profile import PaperProfile
 from afdaemon.control.values import (
     Command,
@@ -65,25 +68,26 @@ from afdaemon.control.values import (
     TracePoint,
 )
 
+_AFTER_A_READING = frozenset(
+    {Phase.SEARCH, Phase.SERVO, Phase.FINISH, Phase.ADJUST, Phase.RESTORE, Phase.DONE}
+)
 LEADS_TO: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = MappingProxyType(
     {
         (Phase.PREPARE, Started): frozenset({Phase.SEARCH, Phase.SERVO, Phase.DONE}),
         (Phase.PREPARE, Failed): frozenset({Phase.DONE}),
         (Phase.SEARCH, Moved): frozenset({Phase.SEARCH}),
         (Phase.SEARCH, Refused): frozenset({Phase.SEARCH, Phase.RESTORE}),
-        (Phase.SEARCH, Observed): frozenset(
-            {Phase.SEARCH, Phase.SERVO, Phase.FINISH, Phase.RESTORE, Phase.DONE}
-        ),
+        (Phase.SEARCH, Observed): _AFTER_A_READING,
         (Phase.SEARCH, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.SERVO, Moved): frozenset({Phase.SERVO}),
         (Phase.SERVO, Refused): frozenset({Phase.RESTORE}),
-        (Phase.SERVO, Observed): frozenset(
-            {Phase.SEARCH, Phase.SERVO, Phase.FINISH, Phase.RESTORE, Phase.DONE}
-        ),
+        (Phase.SERVO, Observed): _AFTER_A_READING,
         (Phase.SERVO, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.FINISH, Moved): frozenset({Phase.FINISH}),
         (Phase.FINISH, Observed): frozenset({Phase.FINISH, Phase.SERVO, Phase.RESTORE, Phase.DONE}),
         (Phase.FINISH, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
+        (Phase.ADJUST, Moved): frozenset({Phase.DONE}),
+        (Phase.ADJUST, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.RESTORE, Moved): frozenset({Phase.DONE}),
         (Phase.RESTORE, Failed): frozenset({Phase.DONE}),
     }
@@ -168,6 +172,8 @@ def _arrive(state: State, moved: Moved) -> Answer:
         state = replace(state, magnification=moved.magnification, rung_from=len(state.trace))
     if state.failure is not None:
         return give_up(state, state.failure, restored=True)
+    if state.phase is Phase.ADJUST:
+        return succeed(state, state.trace[-1], state.verdict)
     return read(state)
 
 

@@ -30,7 +30,7 @@ it meant, and a zero step in its place would pass for patience.
 class Proposal:
     """What a law says: a step in um. The fast procedure's law also says how probable two things are.
 
-    `at_focus`: that the present WD is within 1 depth of focus of the best one; `far`: that it is so
+    `at_focus`: that the step ends within 1 depth of focus of the best WD; `far`: that it is so
     far away that a frame shows hardly anything.
     """
 

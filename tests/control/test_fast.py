@@ -125,6 +125,50 @@ def test_three_readings_are_enough_for_who_knows(away_dof: float) -> None:
     assert abs(played.visited[-1] - best_um) <= UNIT_UM
 
 
+@given(away_dof=st.floats(-1.2, 1.2))
+def test_the_last_step_ends_where_the_focus_is_and_is_not_read(away_dof: float) -> None:
+    best_um = START_UM + away_dof * UNIT_UM
+    law = answering(lambda r: (best_um - r[0].wd_um, float(len(r) >= 3)))
+    played = play(law, lambda wd, _: reading(wd, score_at(wd, best_um)), FastProfile(near_dof=0.5))
+    assert played.outcome.converged
+    assert played.outcome.wd_um == pytest.approx(best_um, abs=0.1 * UNIT_UM)
+    assert played.outcome.wd_um == pytest.approx(played.visited[-1], abs=0.5 * UNIT_UM)
+    assert played.outcome.best_wd_um == played.visited[-1]
+    assert played.outcome.score == score_at(played.visited[-1], best_um)
+
+
+def test_a_last_step_is_not_made_for_a_tenth_of_a_depth_of_focus() -> None:
+    law = answering(lambda r: (0.09 * UNIT_UM, float(len(r) >= 3)))
+    played = play(law, lambda wd, _: reading(wd, 8.0))
+    assert played.outcome.wd_um == played.visited[-1]
+
+
+def test_the_last_step_stays_inside_the_limits() -> None:
+    law = answering(lambda r: (0.8 * UNIT_UM, float(len(r) >= 3)))
+    limits = Limits(hard=Range(lo_um=5_000.0, hi_um=START_UM + 0.3 * UNIT_UM))
+    outcome = play(law, lambda wd, _: reading(wd, 8.0), limits=limits).outcome
+    assert outcome.converged
+    assert outcome.wd_um == limits.hard.hi_um
+
+
+def test_a_last_step_that_fails_ends_at_the_start() -> None:
+    law = answering(lambda r: (0.8 * UNIT_UM, float(len(r) >= 3)))
+    state = State(limits=LIMITS, law=lambda _: math.nan, rules=FAST, belief=law)
+    event: Event = Started(wd_um=START_UM, magnification=MAGNIFICATION)
+    while state.phase is not Phase.ADJUST:
+        state, (command,) = step(state, event)
+        event = Observed(reading=reading(START_UM, 8.0))
+        if isinstance(command, MoveWd):
+            event = Moved(wd_um=command.wd_um)
+    lost = Failed(reason=Reason.DEVICE, detail="the cable is out")
+    state, (command,) = step(state, lost)
+    assert command == MoveWd(wd_um=START_UM)
+    state, (command,) = step(state, Moved(wd_um=START_UM))
+    assert isinstance(command, Conclude)
+    assert command.outcome.reason is Reason.DEVICE
+    assert command.outcome.restored
+
+
 def test_a_belief_that_aenet_does_not_share_is_no_success() -> None:
     played = play(answering(lambda _: (0.0, 1.0)), lambda wd, _: reading(wd, 1.2))
     assert played.outcome.reason is Reason.NOT_FOUND
