@@ -242,7 +242,7 @@ class FastSettings(Section):
         90.0, ge=10.0, le=200.0, description="a focus farther away can't be told where it is"
     )
     stride_dof: float = Field(
-        150.0, ge=1.0, le=1000.0, description="stride of the search then; half of it uncalibrated"
+        165.0, ge=1.0, le=1000.0, description="stride of the search then; half of it uncalibrated"
     )
     stray_readings: int = Field(
         6, ge=2, le=1000, description="it searches too after so many low scores in a row"

@@ -109,11 +109,13 @@ def contests(played: Played) -> tuple[list[str], list[Bar]]:
         fast = next((row for row in rivals if row.procedure == "fast"), None)
         if fast is None or len(rivals) == 1 or start.reach_dof is None:
             continue
-        thirds = {row: by_noise(played[row]) for row in rivals}
         for row in rivals:
-            lines.append(f"{row.name:<34}" + _columns([_figures(third) for third in thirds[row]]))
-            if row is not fast:
-                held += _contest(row, thirds[fast], thirds[row])
+            thirds = by_noise(played[row])
+            lines.append(f"{row.name:<34}" + _columns([_figures(third) for third in thirds]))
+            if (
+                row is not fast
+            ):  # over the same tasks: rows begin alike, and the shorter one is whole
+                held += _contest(row, by_noise(played[fast][: len(played[row])]), thirds)
     return lines, held
 
 

@@ -46,7 +46,7 @@ class FastProfile:
     most_step_dof: float = 150.0
 
     far_dof: float = 90.0
-    stride_dof: float = 150.0
+    stride_dof: float = 165.0
     stray_readings: int = 6
     most_looks_around: int = 4
     most_search_readings: int = 200
