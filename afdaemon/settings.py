@@ -230,7 +230,7 @@ class FastSettings(Section):
         0.9, ge=0.5, le=0.999, description="probability of ending within 1 DoF at which to stop"
     )
     near_dof: float = Field(
-        1.0, ge=0.05, le=1.0, description="and the last step, that no reading follows, no longer"
+        0.7, ge=0.05, le=1.0, description="and the last step, that no reading follows, no longer"
     )
     fewest_readings: int = Field(3, ge=1, le=100, description="it does not stop before so many")
     most_readings: int = Field(16, ge=1, le=1000, description="it gives up after so many")
@@ -253,6 +253,10 @@ class FastSettings(Section):
     most_search_readings: int = Field(
         200, ge=0, le=10_000, description="most readings of that search if it did not"
     )
+    close_dof: float = Field(
+        8.0, ge=1.0, le=100.0, description="before it gives up it looks closely: so far apart"
+    )
+    most_close_looks: int = Field(6, ge=0, le=1000, description="and so often")
     ladder: bool = Field(
         False, description="before it searches, look at lower magnifications, which see further"
     )
@@ -262,6 +266,9 @@ class FastSettings(Section):
     fail_score: ScoreValue = Field(3.0, description="no success with a score below this")
     agreed_drop: ScoreValue = Field(
         2.0, description="nor with one so much below the best seen elsewhere"
+    )
+    trusted_score: ScoreValue = Field(
+        7.5, description="where it would give up, a higher one that was seen is verified"
     )
     settle_margin: ScoreValue = Field(
         0.5, description="where a score was higher by more than this, the job ends there"

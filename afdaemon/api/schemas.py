@@ -5,436 +5,90 @@ leniently, so that a client understands a newer daemon. Working distances (WD) a
 scores run from 0 (out of focus) to 9 (in focus).
 """
 
-from enum import StrEnum
-from typing import Annotated, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
-
-PROTOCOL = "1.0"
-"""Version of this contract. Another major number is refused; a new minor number only adds."""
-
-MAX_WAIT_S = 86_400.0
-"""Longest wait a client may ask for: a day."""
-
-RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
-"""A UUID, or another name of letters, digits and `._:-`: it is also the job's id."""
-
-WdUm = Annotated[float, Field(ge=0.0, le=1e6)]
-Seconds = Annotated[float, Field(gt=0.0, le=MAX_WAIT_S)]
-Magnification = Annotated[float, Field(gt=0.0, le=1e7)]
-Dose = Annotated[float, Field(gt=0.0, le=1e12)]
-
-
-class Strict(BaseModel):
-    """What a client sends: exactly the known fields, in exactly their types."""
-
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        frozen=True,
-        use_attribute_docstrings=True,
-    )
-
-
-class Reply(BaseModel):
-    """What the daemon answers. Unknown fields are ignored by the reader; never NaN on the wire."""
-
-    model_config = ConfigDict(
-        extra="ignore",
-        allow_inf_nan=False,
-        frozen=True,
-        use_attribute_docstrings=True,
-    )
-
-
-# Envelope
-
-
-class Request(Strict):
-    """One call. The id names it for ever: a repeated id gets the first answer, moves nothing."""
-
-    jsonrpc: Literal["2.0"]
-    id: RequestId | Annotated[int, Field(ge=0, le=2**53)]
-    method: Annotated[str, Field(min_length=1, max_length=64)]
-    params: dict[str, JsonValue] = {}
-
-
-class ErrorData(Reply):
-    """What a program needs to know of an error, besides its sentence."""
-
-    kind: str
-    """What went wrong, as a word to branch on: `busy`, `limit`, `device`, `invalid_params`, ..."""
-    retryable: bool = False
-    """Whether the same request may succeed later."""
-    remedy: str = ""
-    """What to do next."""
-    details: dict[str, JsonValue] = {}
-
-
-class RpcError(Reply):
-    """A refusal."""
-
-    code: int
-    message: str
-    data: ErrorData
-
-
-class Response(Reply):
-    """The answer to one call: a result or an error. `id` is null if the request's is unreadable."""
-
-    jsonrpc: Literal["2.0"] = "2.0"
-    id: str | int | None
-    result: JsonValue = None
-    error: RpcError | None = None
-
-
-# Params
-
-
-class Meta(Strict):
-    """What any call may say beside its own params."""
-
-    protocol: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")] = PROTOCOL
-    """The contract the client was written for."""
-    deadline_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = None
-    """Answer within this time, if only with an error of kind `deadline`. A call that moves the
-    instrument is carried to its end all the same."""
-    dry_run: bool = False
-    """Check everything, move nothing."""
-
-
-class NoParams(Strict):
-    """A call without params of its own."""
-
-    meta: Meta = Meta()
-
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-LEAST_SHARE = 0.4
-"""Of a frame's width and height: of less, a score and a spectrum tell too little."""
-
-
-class Region(Strict):
-    """A part of the frame, in shares of its width and height from the upper left corner."""
-
-    x: Share
-    y: Share
-    width: Annotated[float, Field(ge=LEAST_SHARE, le=1.0)]
-    height: Annotated[float, Field(ge=LEAST_SHARE, le=1.0)]
-
-    @model_validator(mode="after")
-    def _inside(self) -> Self:
-        for name, end in (("x + width", self.x + self.width), ("y + height", self.y + self.height)):
-            if end > 1.0 + 1e-9:
-                raise ValueError(f"{name} ({end:g}) must not exceed 1")
-        return self
-
-
-class WdRange(Strict):
-    """A range of working distances."""
-
-    min_um: WdUm
-    max_um: WdUm
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if not self.min_um < self.max_um:
-            raise ValueError(f"min_um ({self.min_um:g}) must be below max_um ({self.max_um:g})")
-        return self
-
-
-class AutofocusParams(Strict):
-    """A wish for focus."""
-
-    profile: Literal["paper", "fast"] | None = None
-    """Procedure; absent: the daemon's setting."""
-    start_wd_um: WdUm | None = None
-    """Where to begin; absent: at the present WD."""
-    timeout_s: Seconds | None = None
-    """End the job after this time and restore the start WD; absent: the daemon's setting."""
-    limits: WdRange | None = None
-    """This job's own range, within the daemon's limits."""
-    region: Region | None = None
-    """Judge this part of each frame alone; absent: the whole."""
-    dose_limit_e_nm2: Dose | None = None
-    """End the job before the specimen takes more, in electrons per nm^2; absent: the daemon's setting."""
-    ladder: bool | None = None
-    """Where the focus is out of sight, look at lower magnifications, and come back to this one (fast procedure
-    only); absent: the daemon's setting."""
-    meta: Meta = Meta()
-
-
-class JobParams(Strict):
-    """Which job."""
-
-    job: RequestId
-    meta: Meta = Meta()
-
-
-class WaitParams(JobParams):
-    """Which job, and how long to wait for its end."""
-
-    timeout_s: Annotated[float, Field(ge=0.0, le=MAX_WAIT_S)] = MAX_WAIT_S
-    """When it has passed, the job is answered as it then stands."""
-
-
-class AbortParams(Strict):
-    """Which job to end; absent: the one that runs."""
-
-    job: RequestId | None = None
-    meta: Meta = Meta()
-
-
-class FocusSetParams(Strict):
-    """An absolute working distance."""
-
-    wd_um: WdUm
-    meta: Meta = Meta()
-
-
-class ScoreParams(Strict):
-    """What to score: the image in the message's second frame, or else a frame taken now."""
-
-    magnification: Magnification | None = None
-    """Of the image; needed with one, refused without."""
-    meta: Meta = Meta()
-
-
-# Results
-
-
-class JobState(StrEnum):
-    """Where a job stands. `interrupted`: the daemon ended under it."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    NOT_CONVERGED = "not_converged"
-    ABORTED = "aborted"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-
-    @property
-    def final(self) -> bool:
-        """Whether it stays so."""
-        return self not in {JobState.QUEUED, JobState.RUNNING}
-
-
-class Hello(Reply):
-    """Who answers."""
-
-    protocol: str
-    version: str
-    instance: str
-    """Another one after every start of the daemon."""
-    capabilities: list[str]
-    """Names of the methods."""
-    max_request_bytes: int
-    max_image_bytes: int
-    state: str
-
-
-class Pong(Reply):
-    """The daemon is there."""
-
-    instance: str
-    pong: Literal[True] = True
-
-
-class MicroscopeStatus(Reply):
-    """The instrument, as last seen."""
-
-    name: str
-    connected: bool
-    wd_um: float | None = None
-    magnification: float | None = None
-
-
-class Progress(Reply):
-    """A running job after its latest step. Also the data of `progress` events."""
-
-    job: str
-    profile: str = "paper"
-    phase: str
-    """prepare, search, servo, finish or restore."""
-    reading: int = 0
-    """Readings so far."""
-    readings_max: int | None = None
-    """At most so many, where the phase has a bound."""
-    wd_um: float | None = None
-    magnification: float | None = None
-    score: float | None = None
-    best_wd_um: float | None = None
-    best_score: float | None = None
-    """Of the readings at this magnification."""
-    seconds: float = 0.0
-    """Since the job began."""
-
-
-class Status(Reply):
-    """The daemon at a glance. Also the data of `state` events."""
-
-    instance: str
-    version: str
-    state: str
-    """ready, busy, no_microscope or stopping."""
-    uptime_s: float
-    microscope: MicroscopeStatus
-    job: Progress | None = None
-    """The job that runs."""
-    last_job: str | None = None
-    """The one that ended last."""
-    models: dict[str, str] = {}
-    """Hashes of the networks' weights by name."""
-
-
-class ReadingCounts(Reply):
-    """Readings used, by purpose."""
-
-    search: int = 0
-    servo: int = 0
-    verify: int = 0
-
-
-class TraceRow(Reply):
-    """One reading of a job, in the order taken."""
-
-    kind: str
-    """search, servo or verify."""
-    wd_um: float
-    score: float
-    variance: float
-    """std / mean."""
-    entropy: float
-    """Bits."""
-    magnification: float | None = None
-    saturated: float = 0.0
-    """Fraction of pixels at either end of the grey scale."""
-    streaked: bool = False
-    """Charging left streaks; judged without them."""
-    seconds: float = 0.0
-    """When its frame had come, since the job began."""
-
-
-class Job(Reply):
-    """A job as it stands; from `converged` on, what is not known yet is null or empty."""
-
-    job: str
-    state: JobState
-    profile: str = "paper"
-    converged: bool = False
-    reason: str | None = None
-    """`focused` is the only success."""
-    detail: str = ""
-    start_wd_um: float | None = None
-    wd_um: float | None = None
-    """Where the instrument was left."""
-    best_wd_um: float | None = None
-    score: float | None = None
-    """At `best_wd_um`."""
-    readings: ReadingCounts = ReadingCounts()
-    restored: bool = False
-    """Whether the instrument stands at the start WD and at the start magnification again."""
-    start_magnification: float | None = None
-    magnification: float | None = None
-    """At which the instrument was left."""
-    dose_e_nm2: float = 0.0
-    """What the specimen took, in electrons per nm^2; 0 if the daemon was not told the beam current."""
-    drift_um_per_min: float | None = None
-    """How fast the best WD moved during the job; null where its readings cannot tell."""
-    drift_error_um_per_min: float | None = None
-    """Standard deviation of that."""
-    drift_noticed: bool = False
-    """It moved beyond doubt, and enough to matter: the detail says so too."""
-    seconds: float = 0.0
-    trace: list[TraceRow] = []
-    models: dict[str, str] = {}
-    """Hashes of the networks' weights by name."""
-
-
-class Started(Reply):
-    """A job was taken on (or would be: `dry_run`). Its id is that of the request."""
-
-    job: str
-    state: JobState = JobState.QUEUED
-    dry_run: bool = False
-
-
-class Aborted(Reply):
-    """Which job was told to end; null if none runs. Its end itself follows as an event."""
-
-    job: str | None = None
-
-
-class Focus(Reply):
-    """Where the instrument stands (or would: `dry_run`)."""
-
-    wd_um: float
-    magnification: float | None = None
-    dry_run: bool = False
-
-
-class Range(Reply):
-    """A range of working distances."""
-
-    min_um: float
-    max_um: float
-
-
-class Limits(Range):
-    """What WD may be commanded now: the narrowest of all that apply."""
-
-    hard: Range
-    """What the instrument can take."""
-    site: Range | None = None
-    """What is allowed here."""
-
-
-class Score(Reply):
-    """The verdict on one image."""
-
-    score: float
-    variance: float
-    """std / mean."""
-    entropy: float
-    """Bits."""
-    magnification: float
-    width_px: int
-    height_px: int
-    saturated: float = 0.0
-    """Fraction of pixels at either end of the grey scale."""
-    streaked: bool = False
-    """Charging left streaks; judged without them."""
-    wd_um: float | None = None
-    """Of a frame taken now."""
-    bands: list[tuple[float, float]] = []
-    """Of a frame taken now: spatial frequencies, cycles per pixel as judged, and the logarithms of the power there."""
-
-
-class OpenRpc(Reply):
-    """The contract itself, as an OpenRPC document."""
-
-    openrpc: str
-    info: dict[str, JsonValue]
-    methods: list[dict[str, JsonValue]]
-    components: dict[str, JsonValue]
-
-
-# Events
-
-
-class Event(Reply):
-    """One message of the event socket; its first frame is the topic, its second this."""
-
-    seq: int
-    """Grows by one from event to event of an instance; a gap means that events were lost."""
-    instance: str
-    time: str
-    """RFC 3339, UTC."""
-    topic: str
-    """`state`, `job.<id>`, `log`, or `welcome...` in answer to a subscription."""
-    type: str
-    """progress, state, result, error, log or welcome."""
-    request_id: str | None = None
-    data: dict[str, JsonValue] = {}
+from afdaemon.api.params import (
+    MAX_WAIT_S,
+    PROTOCOL,
+    AbortParams,
+    AutofocusParams,
+    Dose,
+    FocusSetParams,
+    JobParams,
+    Magnification,
+    Meta,
+    NoParams,
+    Region,
+    Request,
+    RequestId,
+    ScoreParams,
+    Seconds,
+    Strict,
+    WaitParams,
+    WdRange,
+    WdUm,
+)
+from afdaemon.api.results import (
+    Aborted,
+    ErrorData,
+    Event,
+    Focus,
+    Hello,
+    Job,
+    JobState,
+    Limits,
+    MicroscopeStatus,
+    OpenRpc,
+    Pong,
+    Progress,
+    Range,
+    ReadingCounts,
+    Reply,
+    Response,
+    RpcError,
+    Score,
+    Started,
+    Status,
+    TraceRow,
+)
+
+__all__ = [
+    "MAX_WAIT_S",
+    "PROTOCOL",
+    "AbortParams",
+    "Aborted",
+    "AutofocusParams",
+    "Dose",
+    "ErrorData",
+    "Event",
+    "Focus",
+    "FocusSetParams",
+    "Hello",
+    "Job",
+    "JobParams",
+    "JobState",
+    "Limits",
+    "Magnification",
+    "Meta",
+    "MicroscopeStatus",
+    "NoParams",
+    "OpenRpc",
+    "Pong",
+    "Progress",
+    "Range",
+    "ReadingCounts",
+    "Region",
+    "Reply",
+    "Request",
+    "RequestId",
+    "Response",
+    "RpcError",
+    "Score",
+    "ScoreParams",
+    "Seconds",
+    "Started",
+    "Status",
+    "Strict",
+    "TraceRow",
+    "WaitParams",
+    "WdRange",
+    "WdUm",
+]

@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 
 from afdaemon.control import ladder, search, stop
+from afdaemon.control.drift import drift
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.job_state import Answer, State, adjust, fail, go, read, succeed
 from afdaemon.control.servo import Proposal
@@ -24,6 +25,9 @@ _AROUND_STRIDES = 1.5
 """How far a job looks around whose first reading told something."""
 _LAST_STEP_DOF = 0.1
 """A last step that is shorter is not worth the command."""
+_SEEN = 1.0
+"""A score that AENet gives to no frame that shows nothing."""
+_CLOSE_STRIDES = 3.0
 _SAME_PLACE_DOF = 0.05
 """A shorter step is not sent: a reading is taken where the instrument stands."""
 
@@ -39,7 +43,9 @@ def observe(state: State, rules: FastProfile) -> Answer:
     if state.phase is Phase.FINISH:
         return _verify(state, rules, here)
     proposal = state.belief([point.reading for point in reversed(state.rung)])
-    began_far = proposal.far > _POSSIBLY if len(state.trace) == 1 else state.began_far
+    began_far = state.began_far
+    if len(state.trace) == 1:
+        began_far = proposal.far > _POSSIBLY and here.score < _SEEN
     state = replace(state, proposal=proposal, began_far=began_far)
     is_far = proposal.far > (_POSSIBLY if ladder.goes_on(state, rules) else _PROBABLY)
     if not proposal.is_finite:
@@ -50,12 +56,14 @@ def observe(state: State, rules: FastProfile) -> Answer:
             return ladder.climb(state, proposal.step_um)
     elif _is_found(state, rules, proposal):
         return _settle(state, rules, proposal)
+    if state.close_looks and here.kind is ReadingKind.SEARCH and here.score < _SEEN:
+        return _look_closely(state, rules, proposal.step_um)
     led = _led(state)
     strayed = len(led) >= rules.stray_readings and stop.best_seen(led).score < rules.fail_score
     if is_far or strayed:
         return _search(state, rules, proposal.step_um)
     if len(led) >= rules.most_readings:
-        return _give_up(state, rules)
+        return _give_up(state, rules, proposal.step_um)
     return _move(replace(state, phase=Phase.SERVO), rules, proposal.step_um)
 
 
@@ -106,13 +114,15 @@ def _search(state: State, rules: FastProfile, first: float) -> Answer:
         halvings=ladder.halvings(state, rules),
     )
     most_looks = rules.most_search_readings if is_anywhere else rules.most_looks_around
-    if _in_vain(state.trace, rules) or looks >= most_looks:
+    if _in_vain(state.trace, rules):
         return fail(state, _not_converged(state, rules))
+    if looks >= most_looks:
+        return _look_closely(state, rules, first)
     lower = ladder.descend(state, rules)
     if lower is not None and (place_um is None or place_um != guess_um):
         return lower
     if place_um is None or _in_vain(state.rung, rules):
-        return _give_up(state, rules)
+        return _give_up(state, rules, first)
     return go(state, Phase.SEARCH, place_um)
 
 
@@ -125,9 +135,35 @@ def _in_vain(readings: stop.Trace, rules: FastProfile) -> bool:
     return len(readings) >= _BEYOND_HELP and stop.is_saturated(readings, rules)
 
 
-def _give_up(state: State, rules: FastProfile) -> Answer:
-    """Nothing is left to try at this magnification."""
-    return ladder.ascend(state) or fail(state, _not_converged(state, rules))
+def _give_up(state: State, rules: FastProfile, first: float) -> Answer:
+    """The belief has nothing left to try at this magnification."""
+    return ladder.ascend(state) or _look_closely(state, rules, first)
+
+
+def _look_closely(state: State, rules: FastProfile, first: float) -> Answer:
+    """The last resort: verify where AENet alone is sure, else look around where it saw most, or at the start.
+
+    Where noise hides all that is not near focus, places far apart miss it. A focus that runs away is not where it was.
+    """
+    moved = drift(state.trace, rules.alpha_mrad)
+    if ladder.is_below(state) or (moved is not None and moved.is_noticed):
+        return fail(state, _not_converged(state, rules))
+    best = stop.best_seen(state.rung)
+    if best.score >= rules.trusted_score:
+        return go(state, Phase.FINISH, best.wd_um)
+    stride_um = rules.close_dof * _unit_um(state, rules)
+    centre_um = best.wd_um if best.score >= _SEEN else state.home_um
+    place_um = search.next_unseen(
+        [centre_um, *(point.wd_um for point in state.rung)],
+        stride_um=stride_um,
+        first=first,
+        reach_um=_CLOSE_STRIDES * stride_um,
+        limits=state.limits,
+        halvings=0,
+    )
+    if place_um is None or state.close_looks >= rules.most_close_looks:
+        return fail(state, _not_converged(state, rules))
+    return go(replace(state, close_looks=state.close_looks + 1), Phase.SEARCH, place_um)
 
 
 def _unit_um(state: State, rules: FastProfile) -> float:
@@ -147,7 +183,9 @@ def _settle(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
 
 
 def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
-    if here.score >= rules.fail_score and stop.is_telling(here, rules):
+    promised = stop.latest_at(state.trace[:-1], here.wd_um)
+    least = rules.fail_score if promised is None else promised.score - rules.agreed_drop
+    if here.score >= max(rules.fail_score, least) and stop.is_telling(here, rules):
         return succeed(state, here, "at the best score seen")
     return fail(state, _not_converged(state, rules))
 

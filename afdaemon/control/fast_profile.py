@@ -23,11 +23,14 @@ class FastProfile:
         stray_readings: so too after so many readings in a row with scores that are failures;
         most_looks_around: it gives up after so many looks where the first reading told something;
         most_search_readings: and after so many where it did not.
+        close_dof: before it gives up it looks so far apart around the best place, or the start,
+        most_close_looks: so often.
         ladder: before it strides, it looks at lower magnifications, which see further,
         lowest_magnification: but at none below this.
     Verdict:
         fail_score: below it AENet does not agree that this is focus.
         agreed_drop: nor if it has seen a score higher by more than this, elsewhere.
+        trusted_score: where it gives up, a higher one seen is verified all the same.
         settle_margin: where a score was higher by more than this, the job ends there instead.
         flat_variance: a frame with std / mean below it shows nothing.
         saturated_fraction: frames with more saturated pixels than this show nothing either.
@@ -39,7 +42,7 @@ class FastProfile:
     name: ClassVar[str] = "fast"
 
     sure: float = 0.9
-    near_dof: float = 1.0
+    near_dof: float = 0.7
     fewest_readings: int = 3
     most_readings: int = 16
     probe_dof: float = 4.0
@@ -50,11 +53,14 @@ class FastProfile:
     stray_readings: int = 6
     most_looks_around: int = 4
     most_search_readings: int = 200
+    close_dof: float = 8.0
+    most_close_looks: int = 6
     ladder: bool = False
     lowest_magnification: float = 500.0
 
     fail_score: float = 3.0
     agreed_drop: float = 2.0
+    trusted_score: float = 7.5
     settle_margin: float = 0.5
     flat_variance: float = 0.02
     saturated_fraction: float = 0.5
@@ -86,9 +92,12 @@ _ALLOWED: dict[str, tuple[float, float]] = {
     "stray_readings": (2, 1_000),
     "most_looks_around": (0, 10_000),
     "most_search_readings": (0, 10_000),
+    "close_dof": (1.0, 100.0),
+    "most_close_looks": (0, 1_000),
     "lowest_magnification": (20.0, 1e6),
     "fail_score": (0.0, 9.0),
     "agreed_drop": (0.0, 9.0),
+    "trusted_score": (0.0, 9.0),
     "settle_margin": (0.0, 9.0),
     "flat_variance": (0.0, 1.0),
     "saturated_fraction": (0.0, 1.0),

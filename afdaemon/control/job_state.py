@@ -42,8 +42,9 @@ class State:
     `pending` is the command under way. `proposal` is the law's unclipped answer if the last step
     asked it: with it a replay needs no network. `began_far`: the first reading showed hardly anything.
     `magnification` is the last acknowledged, and `rung_from` says where in the trace its readings
-    begin. `descents_left`: how often the job may still go down the ladder. `verdict`: why it is a
-    success, once only the last step is left.
+    begin. `descents_left`: how often the job may still go down the ladder. `close_looks`: how
+    often it has looked closely before giving up. `verdict`: why it is a success, once only the last
+    step is left.
     """
 
     limits: Limits
@@ -64,6 +65,7 @@ class State:
     began_far: bool = False
     rung_from: int = 0
     descents_left: int = 2
+    close_looks: int = 0
     stopped: stop.Stop | None = None
     verdict: str = ""
     failure: Failed | None = None

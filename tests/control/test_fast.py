@@ -144,7 +144,7 @@ def test_a_last_step_is_not_made_for_a_tenth_of_a_depth_of_focus() -> None:
 
 
 def test_the_last_step_stays_inside_the_limits() -> None:
-    law = answering(lambda r: (0.8 * UNIT_UM, float(len(r) >= 3)))
+    law = answering(lambda r: (0.6 * UNIT_UM, float(len(r) >= 3)))
     limits = Limits(hard=Range(lo_um=5_000.0, hi_um=START_UM + 0.3 * UNIT_UM))
     outcome = play(law, lambda wd, _: reading(wd, 8.0), limits=limits).outcome
     assert outcome.converged
@@ -152,7 +152,7 @@ def test_the_last_step_stays_inside_the_limits() -> None:
 
 
 def test_a_last_step_that_fails_ends_at_the_start() -> None:
-    law = answering(lambda r: (0.8 * UNIT_UM, float(len(r) >= 3)))
+    law = answering(lambda r: (0.6 * UNIT_UM, float(len(r) >= 3)))
     state = State(limits=LIMITS, law=lambda _: math.nan, rules=FAST, belief=law)
     event: Event = Started(wd_um=START_UM, magnification=MAGNIFICATION)
     while state.phase is not Phase.ADJUST:
@@ -358,10 +358,67 @@ def test_where_nothing_is_to_be_seen_the_search_ends_at_home() -> None:
 
 
 def test_the_search_ends_when_its_looks_are_used() -> None:
-    rules = replace(FAST, most_search_readings=2)
+    rules = replace(FAST, most_search_readings=2, most_close_looks=0)
     outcome = play(sees_within(0.0, -1.0), lambda wd, _: reading(wd, 0.3), rules).outcome
     assert outcome.readings.search == 2
     assert outcome.restored
+
+
+@pytest.mark.parametrize("away_dof", [-17.0, -8.0, 9.0, 22.0])
+def test_before_it_gives_up_it_looks_closely_around_the_start(away_dof: float) -> None:
+    """Noise hides all that is not within 5 DoF of the focus, and the belief is lost until then."""
+    best_um = START_UM + away_dof * UNIT_UM
+
+    def law(newest_first: Sequence[Reading]) -> Proposal:
+        away_um = newest_first[0].wd_um - best_um
+        if abs(away_um) > 5.0 * UNIT_UM:
+            return Proposal(step_um=300.0 * UNIT_UM, far=1.0)
+        return Proposal(step_um=-away_um, at_focus=1.0)
+
+    def look(wd_um: float, _number: int) -> Reading:
+        is_seen = abs(wd_um - best_um) <= 5.0 * UNIT_UM
+        return reading(wd_um, score_at(wd_um, best_um) if is_seen else 0.2)
+
+    rules = FastProfile(most_search_readings=3)
+    outcome = play(law, look, rules).outcome
+    assert outcome.converged
+    assert outcome.readings.search <= 3 + rules.most_close_looks
+    assert not play(law, look, replace(rules, most_close_looks=0)).outcome.converged
+
+
+def test_where_it_would_give_up_a_high_score_seen_is_verified() -> None:
+    """The belief is never sure, AENet was: once."""
+    law = answering(lambda r: (3.0 * UNIT_UM * (-1.0) ** len(r), 0.0))
+    seen = [4.0, 8.2, *[4.0] * 30]
+
+    def look(wd_um: float, number: int) -> Reading:
+        return reading(
+            wd_um, 8.0 if number > 2 and wd_um == START_UM - 3.0 * UNIT_UM else seen[number]
+        )
+
+    played = play(law, look)
+    assert played.outcome.converged
+    assert played.kinds[-1] is ReadingKind.VERIFY
+
+
+def test_a_high_score_that_is_not_confirmed_is_no_success() -> None:
+    law = answering(lambda r: (3.0 * UNIT_UM, 0.0))
+    outcome = play(law, lambda wd, n: reading(wd, 8.2 if n == 1 else 4.0)).outcome
+    assert outcome.reason is Reason.NOT_CONVERGED
+    assert outcome.restored
+
+
+def test_a_first_frame_that_scored_is_not_taken_for_a_far_one() -> None:
+    """AENet sees what the belief does not: the focus is near."""
+
+    def law(_newest_first: Sequence[Reading]) -> Proposal:
+        return Proposal(step_um=300.0 * UNIT_UM, far=1.0)
+
+    def looks_after(first: float) -> int:
+        played = play(law, lambda wd, n: reading(wd, first if n == 0 else 0.2))
+        return played.outcome.readings.search
+
+    assert looks_after(2.4) <= FAST.most_looks_around + FAST.most_close_looks < looks_after(0.2)
 
 
 def test_frames_that_are_all_white_are_not_searched_with() -> None:

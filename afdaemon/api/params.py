@@ -1,0 +1,149 @@
+"""What calls say: the params of every method. Strict: no unknown field, no text for a number, no NaN, no infinity."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+PROTOCOL = "1.0"
+"""Version of this contract. Another major number is refused; a new minor number only adds."""
+
+MAX_WAIT_S = 86_400.0
+"""Longest wait a client may ask for: a day."""
+
+RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+"""A UUID, or another name of letters, digits and `._:-`: it is also the job's id."""
+
+WdUm = Annotated[float, Field(ge=0.0, le=1e6)]
+Seconds = Annotated[float, Field(gt=0.0, le=MAX_WAIT_S)]
+Magnification = Annotated[float, Field(gt=0.0, le=1e7)]
+Dose = Annotated[float, Field(gt=0.0, le=1e12)]
+
+
+class Strict(BaseModel):
+    """What a client sends: exactly the known fields, in exactly their types."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Request(Strict):
+    """One call. The id names it for ever: a repeated id gets the first answer, moves nothing."""
+
+    jsonrpc: Literal["2.0"]
+    id: RequestId | Annotated[int, Field(ge=0, le=2**53)]
+    method: Annotated[str, Field(min_length=1, max_length=64)]
+    params: dict[str, JsonValue] = {}
+
+
+class Meta(Strict):
+    """What any call may say beside its own params."""
+
+    protocol: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")] = PROTOCOL
+    """The contract the client was written for."""
+    deadline_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = None
+    """Answer within this time, if only with an error of kind `deadline`. A call that moves the
+    instrument is carried to its end all the same."""
+    dry_run: bool = False
+    """Check everything, move nothing."""
+
+
+class NoParams(Strict):
+    """A call without params of its own."""
+
+    meta: Meta = Meta()
+
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+LEAST_SHARE = 0.4
+"""Of a frame's width and height: of less, a score and a spectrum tell too little."""
+
+
+class Region(Strict):
+    """A part of the frame, in shares of its width and height from the upper left corner."""
+
+    x: Share
+    y: Share
+    width: Annotated[float, Field(ge=LEAST_SHARE, le=1.0)]
+    height: Annotated[float, Field(ge=LEAST_SHARE, le=1.0)]
+
+    @model_validator(mode="after")
+    def _inside(self) -> Self:
+        for name, end in (("x + width", self.x + self.width), ("y + height", self.y + self.height)):
+            if end > 1.0 + 1e-9:
+                raise ValueError(f"{name} ({end:g}) must not exceed 1")
+        return self
+
+
+class WdRange(Strict):
+    """A range of working distances."""
+
+    min_um: WdUm
+    max_um: WdUm
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.min_um < self.max_um:
+            raise ValueError(f"min_um ({self.min_um:g}) must be below max_um ({self.max_um:g})")
+        return self
+
+
+class AutofocusParams(Strict):
+    """A wish for focus."""
+
+    profile: Literal["paper", "fast"] | None = None
+    """Procedure; absent: the daemon's setting."""
+    start_wd_um: WdUm | None = None
+    """Where to begin; absent: at the present WD."""
+    timeout_s: Seconds | None = None
+    """End the job after this time and restore the start WD; absent: the daemon's setting."""
+    limits: WdRange | None = None
+    """This job's own range, within the daemon's limits."""
+    region: Region | None = None
+    """Judge this part of each frame alone; absent: the whole."""
+    dose_limit_e_nm2: Dose | None = None
+    """End the job before the specimen takes more, in electrons per nm^2; absent: the daemon's setting."""
+    ladder: bool | None = None
+    """Where the focus is out of sight, look at lower magnifications, and come back to this one (fast procedure
+    only); absent: the daemon's setting."""
+    meta: Meta = Meta()
+
+
+class JobParams(Strict):
+    """Which job."""
+
+    job: RequestId
+    meta: Meta = Meta()
+
+
+class WaitParams(JobParams):
+    """Which job, and how long to wait for its end."""
+
+    timeout_s: Annotated[float, Field(ge=0.0, le=MAX_WAIT_S)] = MAX_WAIT_S
+    """When it has passed, the job is answered as it then stands."""
+
+
+class AbortParams(Strict):
+    """Which job to end; absent: the one that runs."""
+
+    job: RequestId | None = None
+    meta: Meta = Meta()
+
+
+class FocusSetParams(Strict):
+    """An absolute working distance."""
+
+    wd_um: WdUm
+    meta: Meta = Meta()
+
+
+class ScoreParams(Strict):
+    """What to score: the image in the message's second frame, or else a frame taken now."""
+
+    magnification: Magnification | None = None
+    """Of the image; needed with one, refused without."""
+    meta: Meta = Meta()
