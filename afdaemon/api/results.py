@@ -174,7 +174,7 @@ class Job(Reply):
     """Where the instrument was left."""
     best_wd_um: float | None = None
     score: float | None = None
-    """At `best_wd_um`."""
+    """At `best_wd_um`, or up to a depth of focus before the last step that led there."""
     readings: ReadingCounts = ReadingCounts()
     restored: bool = False
     """Whether the instrument stands at the start WD and at the start magnification again."""

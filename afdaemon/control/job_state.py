@@ -201,7 +201,7 @@ def succeed(state: State, here: TracePoint, why: str) -> Answer:
         detail=f"focused; {why}" + (f"; {moved}" if _is_noticed(moved) else ""),
         start_wd_um=state.home_um,
         wd_um=state.wd_um,
-        best_wd_um=here.wd_um,
+        best_wd_um=state.wd_um,
         score=here.score,
         readings=stop.count(state.trace),
         restored=state.wd_um == state.home_um,

@@ -206,9 +206,9 @@ class Outcome:
     """How a job ended.
 
     `wd_um` and `magnification` are where the instrument was left; `restored` says that it is the
-    start WD again, at the start magnification. `score` is that of the reading at `best_wd_um`, from
-    which a success may have stepped on by part of a depth of focus. `dose_e_nm2` belongs to all
-    frames that were judged. The start's and the present WD and magnification are None only if the
+    start WD again, at the start magnification. `best_wd_um` is where a success was left, else the best place read;
+    `score` was read there, or part of a depth of focus before a success's last step. `dose_e_nm2`
+    belongs to all frames that were judged. The start's and the present WD and magnification are None only if the
     job ended before the instrument had said where it stands; the present ones are the last
     acknowledged if the instrument was lost. `drift_um_per_min` is how fast the best WD moved
     meanwhile, with its standard deviation; None where the readings cannot tell. `drift_noticed`: it

@@ -133,7 +133,7 @@ def test_the_last_step_ends_where_the_focus_is_and_is_not_read(away_dof: float) 
     assert played.outcome.converged
     assert played.outcome.wd_um == pytest.approx(best_um, abs=0.1 * UNIT_UM)
     assert played.outcome.wd_um == pytest.approx(played.visited[-1], abs=0.5 * UNIT_UM)
-    assert played.outcome.best_wd_um == played.visited[-1]
+    assert played.outcome.best_wd_um == played.outcome.wd_um
     assert played.outcome.score == score_at(played.visited[-1], best_um)
 
 
