@@ -11,6 +11,9 @@ from afdaemon.models.doubt import BLANK
 
 Trace = Sequence[TracePoint]
 
+MOST_HIDDEN = 0.75
+"""Share of black or white pixels above which no score counts. Half a grid's frame may be holes, and black."""
+
 
 class Emptiness(Protocol):
     """From when on a frame shows nothing."""
@@ -75,8 +78,8 @@ def is_saturated(trace: Trace, rules: Emptiness) -> bool:
 
 
 def is_telling(point: TracePoint, rules: Emptiness) -> bool:
-    """Whether a success may rest on this reading: its frame shows something, and most of it."""
-    return not (_is_flat(point, rules) or _is_saturated(point, rules))
+    """Whether a success may rest on this reading: its frame shows something, and enough of it."""
+    return not _is_flat(point, rules) and point.reading.saturated <= MOST_HIDDEN
 
 
 def flaws(trace: Trace, rules: Emptiness) -> str:

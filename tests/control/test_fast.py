@@ -226,6 +226,12 @@ def test_no_success_rests_on_a_frame_that_shows_little(spoilt: dict[str, Any]) -
     assert outcome.restored
 
 
+def test_a_frame_that_is_half_black_holes_may_be_in_focus() -> None:
+    best_um = START_UM + 6.0 * UNIT_UM
+    played = play(oracle(best_um), lambda wd, _: reading(wd, score_at(wd, best_um), saturated=0.6))
+    assert played.outcome.converged
+
+
 def test_a_failure_tells_what_was_wrong_with_its_frames() -> None:
     law = answering(lambda r: (3.0 * UNIT_UM, 0.0))
     sound = play(law, lambda wd, _: reading(wd, 6.0)).outcome.detail
