@@ -195,22 +195,11 @@ def test_a_minimum_of_search_readings_is_kept() -> None:
     ("variance", "saturated", "expected"),
     [(0.001, 0.0, Reason.NO_CONTRAST), (0.1, 0.8, Reason.SATURATED)],
 )
-def test_frames_that_show_nothing_are_a_failure_of_their_own(
-    variance: float, saturated: float, expected: Reason
+@pytest.mark.parametrize("score", [lambda _: 0.5, curve(START_UM + 300.0)], ids=["low", "high"])
+def test_frames_that_show_nothing_are_a_failure_whatever_the_score(
+    score: Callable[[float], float], variance: float, saturated: float, expected: Reason
 ) -> None:
-    bench = Bench(score=lambda wd_um: 0.5, variance=variance, saturated=saturated)
-    assert bench.run().reason is expected
-
-
-@pytest.mark.parametrize(
-    ("variance", "saturated", "expected"),
-    [(0.001, 0.0, Reason.NO_CONTRAST), (0.1, 0.8, Reason.SATURATED)],
-)
-def test_no_score_makes_a_success_of_them(
-    variance: float, saturated: float, expected: Reason
-) -> None:
-    bench = Bench(score=curve(START_UM + 300.0), variance=variance, saturated=saturated)
-    outcome = bench.run()
+    outcome = Bench(score=score, variance=variance, saturated=saturated).run()
     assert outcome.reason is expected
     assert outcome.restored
 
