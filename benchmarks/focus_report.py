@@ -112,10 +112,9 @@ def contests(played: Played) -> tuple[list[str], list[Bar]]:
         for row in rivals:
             thirds = by_noise(played[row])
             lines.append(f"{row.name:<34}" + _columns([_figures(third) for third in thirds]))
-            if (
-                row is not fast
-            ):  # over the same tasks: rows begin alike, and the shorter one is whole
-                held += _contest(row, by_noise(played[fast][: len(played[row])]), thirds)
+            if row is not fast:
+                same_tasks = played[fast][: len(played[row])]  # rows begin alike
+                held += _contest(row, by_noise(same_tasks), thirds)
     return lines, held
 
 

@@ -1,7 +1,7 @@
 """Frames in, scores out: AENet on the device there is, with the classical measures beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,10 @@ class FocusScorer:
             judged = self._runtime.judge(x)
             told = zip(judged.score, judged.expected_error, judged.distance, strict=True)
             for k, numbers in zip(places, told, strict=True):
-                said = _score(shots[k].pixels, images[k], *map(float, numbers))
-                scores[k] = replace(said, streaked=images[k] is not seen[k])
+                streaked = images[k] is not seen[k]
+                scores[k] = _score(
+                    shots[k].pixels, images[k], *map(float, numbers), streaked=streaked
+                )
         return [scores[k] for k in range(len(shots))]
 
     def warm_up(self) -> None:
@@ -107,7 +109,13 @@ class FocusScorer:
 
 
 def _score(
-    pixels: Pixels, image: FloatImage, score: float, expected_error: float, distance: float
+    pixels: Pixels,
+    image: FloatImage,
+    score: float,
+    expected_error: float,
+    distance: float,
+    *,
+    streaked: bool,
 ) -> Score:
     """All that is told of a frame; `image` is the one that was judged."""
     saturated = classical.saturated_share(to_unit(pixels))
@@ -121,6 +129,7 @@ def _score(
         expected_error=expected_error,
         confidence=confidence_of(expected_error, doubt),
         doubt=doubt,
+        streaked=streaked,
     )
 
 

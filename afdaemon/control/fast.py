@@ -28,6 +28,7 @@ _LAST_STEP_DOF = 0.1
 _SEEN = 1.0
 """A score that AENet gives to no frame that shows nothing."""
 _CLOSE_STRIDES = 3.0
+"""How far a job looks closely, in steps of `close_dof`."""
 _SAME_PLACE_DOF = 0.05
 """A shorter step is not sent: a reading is taken where the instrument stands."""
 

@@ -11,7 +11,7 @@ class FastProfile:
     """Parameters of the fast procedure. Distances in depths of focus (DoF) of the assumed convergence angle.
 
     Belief:
-        sure: probability of standing within 1 DoF of the focus at which the job stops.
+        sure: probability of ending within 1 DoF of the focus at which the job stops.
         near_dof: and its last step, that no reading follows, is no longer; else the job reads there first.
         fewest_readings: it does not stop before so many: two to know, one to verify.
         most_readings: it gives up after so many.
