@@ -56,6 +56,23 @@ def test_noise_alone_is_blank_and_a_picture_in_it_is_not(sigma: float) -> None:
     assert doubt_of(something(0.3 * sigma, sigma), 0.0) == ""
 
 
+def test_lines_that_differ_by_a_little_charge_are_no_picture() -> None:
+    sigma, charge = 10.0, 3.0
+    lines = np.repeat(RNG.normal(0.0, charge, (SHAPE[0], 1)), SHAPE[1], axis=1)
+
+    def charged(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.asarray(np.clip(np.rint(frame + lines), 0, 255), np.uint8)
+
+    assert doubt_of(charged(noisy(sigma)), 0.0) == "blank: nothing but noise"
+    assert doubt_of(charged(something(0.3 * sigma, sigma)), 0.0) == ""
+
+
+def test_a_shade_from_top_to_bottom_is_a_picture() -> None:
+    shade = np.linspace(-30.0, 30.0, SHAPE[0])[:, None]
+    frame = np.asarray(np.clip(np.rint(noisy(4.0) + shade), 0, 255), np.uint8)
+    assert doubt_of(frame, 0.0) == ""
+
+
 def test_a_faint_spread_of_many_levels_is_blank() -> None:
     frame = np.full(SHAPE, 90, np.uint8)
     frame.flat[:160] = np.arange(160) % 16 + 82
