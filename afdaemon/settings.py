@@ -254,9 +254,12 @@ class FastSettings(Section):
         200, ge=0, le=10_000, description="most readings of that search if it did not"
     )
     close_dof: float = Field(
-        8.0, ge=1.0, le=100.0, description="before it gives up it looks closely: so far apart"
+        8.0,
+        ge=1.0,
+        le=100.0,
+        description="around a low peak, and before it gives up, it looks closely: so far apart",
     )
-    most_close_looks: int = Field(6, ge=0, le=1000, description="and so often")
+    most_close_looks: int = Field(6, ge=0, le=1000, description="and so often, each")
     ladder: bool = Field(
         False, description="before it searches, look at lower magnifications, which see further"
     )

@@ -10,13 +10,12 @@ side; the third, there, verifies.
 import math
 from dataclasses import replace
 
-from afdaemon.control import ladder, search, stop
-from afdaemon.control.drift import drift
+from afdaemon.control import ladder, last_resort, search, stop
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.job_state import Answer, State, adjust, fail, go, read, succeed
+from afdaemon.control.last_resort import assumed_dof_um, not_converged, shows_something
 from afdaemon.control.servo import Proposal
 from afdaemon.control.values import Failed, MoveWd, Phase, ReadingKind, Reason, Refused, TracePoint
-from afdaemon.models.defocus_state import dof_um
 
 _PROBABLY, _POSSIBLY = 0.8, 0.2
 _BEYOND_HELP = 3
@@ -25,10 +24,6 @@ _AROUND_STRIDES = 1.5
 """How far a job looks around whose first reading told something."""
 _LAST_STEP_DOF = 0.1
 """A last step that is shorter is not worth the command."""
-_SEEN = 1.0
-"""A score that AENet gives to no frame that shows nothing."""
-_CLOSE_STRIDES = 3.0
-"""How far a job looks closely, in steps of `close_dof`."""
 _SAME_PLACE_DOF = 0.05
 """A shorter step is not sent: a reading is taken where the instrument stands."""
 
@@ -46,9 +41,9 @@ def observe(state: State, rules: FastProfile) -> Answer:
     proposal = state.belief([point.reading for point in reversed(state.rung)])
     began_far = state.began_far
     if len(state.trace) == 1:
-        began_far = proposal.far > _POSSIBLY and here.score < _SEEN
+        is_empty = proposal.far > _POSSIBLY or not stop.is_telling(here, rules)
+        began_far = is_empty and not shows_something(here, rules)
     state = replace(state, proposal=proposal, began_far=began_far)
-    is_far = proposal.far > (_POSSIBLY if ladder.goes_on(state, rules) else _PROBABLY)
     if not proposal.is_finite:
         detail = f"the step law proposed {proposal.step_um} um"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
@@ -57,10 +52,32 @@ def observe(state: State, rules: FastProfile) -> Answer:
             return ladder.climb(state, proposal.step_um)
     elif _is_found(state, rules, proposal):
         return _settle(state, rules, proposal)
-    if state.close_looks and here.kind is ReadingKind.SEARCH and here.score < _SEEN:
-        return _look_closely(state, rules, proposal.step_um)
+    return _resume(state, rules, here, proposal) or _follow(state, rules, here, proposal)
+
+
+def _resume(
+    state: State, rules: FastProfile, here: TracePoint, proposal: Proposal
+) -> Answer | None:
+    """The next look of a series around one place; None if this reading is of no such series, or ends it."""
+    if state.at_peak and here.score < rules.fail_score:
+        state = replace(state, at_peak=False)
+        return last_resort.climb(state, rules) or _search(state, rules, proposal.step_um)
+    if state.close_looks and here.kind is ReadingKind.SEARCH and not shows_something(here, rules):
+        return last_resort.look_closely(state, rules, proposal.step_um)
+    return None
+
+
+def _follow(state: State, rules: FastProfile, here: TracePoint, proposal: Proposal) -> Answer:
+    """Where the belief leads, unless it has led astray."""
+    state = replace(state, at_peak=False)
+    is_far = proposal.far > (_POSSIBLY if ladder.goes_on(state, rules) else _PROBABLY)
     led = _led(state)
-    strayed = len(led) >= rules.stray_readings and stop.best_seen(led).score < rules.fail_score
+    strayed = len(led) >= rules.stray_readings and all(
+        point.score < rules.fail_score or not stop.is_telling(point, rules) for point in led
+    )
+    climbing = last_resort.climb(state, rules) if strayed and not is_far else None
+    if climbing is not None:
+        return climbing
     if is_far or strayed:
         return _search(state, rules, proposal.step_um)
     if len(led) >= rules.most_readings:
@@ -70,10 +87,10 @@ def observe(state: State, rules: FastProfile) -> Answer:
 
 def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
     """Whether the belief is sure and AENet agrees: no low score, none much higher elsewhere, and something to see."""
-    here, best = state.trace[-1], stop.best_seen(state.rung)
+    here, best = state.trace[-1], stop.best_telling(state.rung, rules)
     return (
         proposal.at_focus >= rules.sure
-        and abs(proposal.step_um) <= rules.near_dof * _unit_um(state, rules)
+        and abs(proposal.step_um) <= rules.near_dof * assumed_dof_um(state, rules)
         and len(state.rung) >= rules.fewest_readings
         and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
         and stop.is_telling(here, rules)
@@ -101,10 +118,10 @@ def _search(state: State, rules: FastProfile, first: float) -> Answer:
     A job whose first reading told something looks around there alone, and at few places: its focus is not at the other
     end of the range, and where noise hides it, more looks do not show it.
     """
-    looks = sum(point.kind is ReadingKind.SEARCH for point in state.trace)
+    looks = sum(p.kind is ReadingKind.SEARCH for p in state.trace) - state.peak_looks
     guess_um, is_below = _guess_um(state), ladder.is_below(state)
     is_anywhere = state.began_far or is_below
-    stride_um = rules.stride_dof * _unit_um(state, rules)
+    stride_um = rules.stride_dof * assumed_dof_um(state, rules)
     place_um = search.next_unseen(
         [point.wd_um for point in state.rung],
         stride_um=stride_um if rules.calibrated else 0.5 * stride_um,
@@ -116,9 +133,9 @@ def _search(state: State, rules: FastProfile, first: float) -> Answer:
     )
     most_looks = rules.most_search_readings if is_anywhere else rules.most_looks_around
     if _in_vain(state.trace, rules):
-        return fail(state, _not_converged(state, rules))
+        return fail(state, not_converged(state, rules))
     if looks >= most_looks:
-        return _look_closely(state, rules, first)
+        return last_resort.look_closely(state, rules, first)
     lower = ladder.descend(state, rules)
     if lower is not None and (place_um is None or place_um != guess_um):
         return lower
@@ -138,73 +155,39 @@ def _in_vain(readings: stop.Trace, rules: FastProfile) -> bool:
 
 def _give_up(state: State, rules: FastProfile, first: float) -> Answer:
     """The belief has nothing left to try at this magnification."""
-    return ladder.ascend(state) or _look_closely(state, rules, first)
-
-
-def _look_closely(state: State, rules: FastProfile, first: float) -> Answer:
-    """The last resort: verify where AENet alone is sure, else look around where it saw most, or at the start.
-
-    Where noise hides all that is not near focus, places far apart miss it. A focus that runs away is not where it was.
-    """
-    moved = drift(state.trace, rules.alpha_mrad)
-    if ladder.is_below(state) or (moved is not None and moved.is_noticed):
-        return fail(state, _not_converged(state, rules))
-    best = stop.best_seen(state.rung)
-    if best.score >= rules.trusted_score:
-        return go(state, Phase.FINISH, best.wd_um)
-    stride_um = rules.close_dof * _unit_um(state, rules)
-    centre_um = best.wd_um if best.score >= _SEEN else state.home_um
-    place_um = search.next_unseen(
-        [centre_um, *(point.wd_um for point in state.rung)],
-        stride_um=stride_um,
-        first=first,
-        reach_um=_CLOSE_STRIDES * stride_um,
-        limits=state.limits,
-        halvings=0,
-    )
-    if place_um is None or state.close_looks >= rules.most_close_looks:
-        return fail(state, _not_converged(state, rules))
-    return go(replace(state, close_looks=state.close_looks + 1), Phase.SEARCH, place_um)
-
-
-def _unit_um(state: State, rules: FastProfile) -> float:
-    return dof_um(state.trace[-1].reading.magnification, 1e-3 * rules.alpha_mrad)
+    return ladder.ascend(state) or last_resort.look_closely(state, rules, first)
 
 
 def _settle(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
-    """End here, unless a place seen before scored clearly higher."""
-    here, best = state.trace[-1], stop.best_seen(state.rung)
+    """End here, unless a place seen before scored clearly higher, or the start is as good and as close."""
+    here, best = state.trace[-1], stop.best_telling(state.rung, rules)
     if best.wd_um != here.wd_um and best.score > here.score + rules.settle_margin:
         return go(state, Phase.FINISH, best.wd_um)
     why = f"with a probability of {proposal.at_focus:.2f} within 1 DoF"
     target_um = state.limits.nearest(state.wd_um + proposal.step_um)
-    if abs(target_um - state.wd_um) < _LAST_STEP_DOF * _unit_um(state, rules):
+    home = stop.latest_at(state.rung, state.home_um)
+    if home is not None and home.score >= here.score - rules.settle_margin:
+        tie_um = assumed_dof_um(state, rules) * (1.0 if rules.calibrated else 0.5)
+        target_um = home.wd_um if abs(target_um - home.wd_um) <= tie_um else target_um
+    if abs(target_um - state.wd_um) < _LAST_STEP_DOF * assumed_dof_um(state, rules):
         return succeed(state, here, why)
     return adjust(state, target_um, why)
 
 
 def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
+    if state.at_peak:
+        return last_resort.verify(state, rules, here)
     promised = stop.latest_at(state.trace[:-1], here.wd_um)
     least = rules.fail_score if promised is None else promised.score - rules.agreed_drop
     if here.score >= max(rules.fail_score, least) and stop.is_telling(here, rules):
         return succeed(state, here, "at the best score seen")
-    return fail(state, _not_converged(state, rules))
+    return fail(state, not_converged(state, rules))
 
 
 def _move(state: State, rules: FastProfile, step_um: float) -> Answer:
-    unit_um, step_um = _unit_um(state, rules), ladder.inward(state, step_um)
+    unit_um, step_um = assumed_dof_um(state, rules), ladder.inward(state, step_um)
     most_um = rules.most_step_dof * unit_um
     target_um = state.limits.nearest(state.wd_um + min(max(step_um, -most_um), most_um))
     if abs(target_um - state.wd_um) < _SAME_PLACE_DOF * unit_um:
         return read(state)
     return go(state, Phase.SERVO, target_um)
-
-
-def _not_converged(state: State, rules: FastProfile) -> Failed:
-    best = stop.best_seen(state.rung)
-    detail = (
-        f"after {len(state.trace)} readings the focus is not certain; the best score was"
-        f" {best.score:.2f} at {best.wd_um:g} um{stop.flaws(state.trace, rules)}"
-    )
-    otherwise = Reason.NOT_FOUND if best.score < rules.fail_score else Reason.NOT_CONVERGED
-    return Failed(reason=stop.diagnose(state.rung, rules, otherwise), detail=detail)

@@ -23,8 +23,9 @@ class FastProfile:
         stray_readings: so too after so many readings in a row with scores that are failures;
         most_looks_around: it gives up after so many looks where the first reading told something;
         most_search_readings: and after so many where it did not.
-        close_dof: before it gives up it looks so far apart around the best place, or the start,
-        most_close_looks: so often.
+        close_dof: around a low peak of the score it looks so far to either side, and before it gives up so far
+            apart around the best place, or the start;
+        most_close_looks: so often, each.
         ladder: before it strides, it looks at lower magnifications, which see further,
         lowest_magnification: but at none below this.
     Verdict:

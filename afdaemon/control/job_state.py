@@ -43,7 +43,8 @@ class State:
     asked it: with it a replay needs no network. `began_far`: the first reading showed hardly anything.
     `magnification` is the last acknowledged, and `rung_from` says where in the trace its readings
     begin. `descents_left`: how often the job may still go down the ladder. `close_looks`: how
-    often it has looked closely before giving up. `verdict`: why it is a success, once only the last
+    often it has looked closely before giving up; `peak_looks`: how often around a peak of the score,
+    and `at_peak`: whether the last move was for one. `verdict`: why it is a success, once only the last
     step is left.
     """
 
@@ -66,6 +67,8 @@ class State:
     rung_from: int = 0
     descents_left: int = 2
     close_looks: int = 0
+    peak_looks: int = 0
+    at_peak: bool = False
     stopped: stop.Stop | None = None
     verdict: str = ""
     failure: Failed | None = None

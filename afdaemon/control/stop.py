@@ -67,6 +67,11 @@ def best_seen(trace: Trace) -> TracePoint:
     return max(newest.values(), key=lambda point: point.score)
 
 
+def best_telling(trace: Trace, rules: Emptiness) -> TracePoint:
+    """The best of the readings that a success may rest on; of all if there are none."""
+    return best_seen([point for point in trace if is_telling(point, rules)] or trace)
+
+
 def is_flat(trace: Trace, rules: Emptiness) -> bool:
     """Whether no frame of the job showed any contrast, or anything but noise."""
     return all(_is_flat(point, rules) for point in trace)

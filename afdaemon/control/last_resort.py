@@ -1,0 +1,110 @@
+"""What the fast procedure tries before it gives up: a peak of the score however low, and a closer look. Pure.
+
+AENet's score is an absolute criterion, and a smooth specimen never meets it. But a curve that falls off alike on both
+sides shows its focus nevertheless (`afdaemon.control.peak`).
+"""
+
+from dataclasses import replace
+
+from afdaemon.control import ladder, search, stop
+from afdaemon.control.drift import drift
+from afdaemon.control.fast_profile import FastProfile
+from afdaemon.control.job_state import Answer, State, fail, go, succeed
+from afdaemon.control.peak import next_place, peak
+from afdaemon.control.values import Failed, Phase, Reason, TracePoint
+from afdaemon.models.defocus_state import dof_um
+
+_SEEN = 1.0
+"""A score that frames which show nothing seldom get."""
+_CLOSE_STRIDES = 3.0
+"""How far a job looks closely, in steps of `close_dof`."""
+_AS_HIGH = 0.6
+"""Share of the best score that the top of a peak must show again."""
+
+
+def climb(state: State, rules: FastProfile) -> Answer | None:
+    """Around a peak of the score, however low, and there to its top; None where there is no peak."""
+    unit_um = assumed_dof_um(state, rules)
+    if ladder.is_below(state) or _is_moving(state, rules):
+        return None
+    seen = peak(state.rung, rules.alpha_mrad)
+    if seen is None:
+        return None
+    if seen.is_clear:
+        state = replace(state, at_peak=True)
+        return go(state, Phase.FINISH, state.limits.nearest(seen.wd_um))
+    place_um = next_place(
+        state.rung,
+        seen,
+        apart_um=rules.close_dof * unit_um,
+        unit_um=unit_um,
+        limits=state.limits,
+    )
+    if place_um is None or state.peak_looks >= rules.most_close_looks:
+        return None
+    state = replace(state, at_peak=True, peak_looks=state.peak_looks + 1)
+    return go(state, Phase.SEARCH, place_um)
+
+
+def verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
+    """The end of a job on top of a peak: success where the score there is about as good as the best seen."""
+    best = stop.best_telling(state.rung, rules)
+    if here.score >= _AS_HIGH * best.score and stop.is_telling(here, rules):
+        return succeed(
+            state, here, "at a clear peak of the score, which the specimen allows to be no higher"
+        )
+    return fail(state, not_converged(state, rules))
+
+
+def look_closely(state: State, rules: FastProfile, first: float) -> Answer:
+    """The last resort: verify where AENet alone is sure, else look around where it saw most, or at the start.
+
+    Where noise hides all that is not near focus, places far apart miss it. A focus that runs away is not where it was.
+    """
+    if ladder.is_below(state) or _is_moving(state, rules):
+        return fail(state, not_converged(state, rules))
+    best = stop.best_telling(state.rung, rules)
+    if best.score >= rules.trusted_score:
+        return go(state, Phase.FINISH, best.wd_um)
+    climbing = climb(state, rules)
+    if climbing is not None:
+        return climbing
+    stride_um = rules.close_dof * assumed_dof_um(state, rules)
+    centre_um = best.wd_um if shows_something(best, rules) else state.home_um
+    place_um = search.next_unseen(
+        [centre_um, *(point.wd_um for point in state.rung)],
+        stride_um=stride_um,
+        first=first,
+        reach_um=_CLOSE_STRIDES * stride_um,
+        limits=state.limits,
+        halvings=0,
+    )
+    if place_um is None or state.close_looks >= rules.most_close_looks:
+        return fail(state, not_converged(state, rules))
+    return go(replace(state, close_looks=state.close_looks + 1), Phase.SEARCH, place_um)
+
+
+def _is_moving(state: State, rules: FastProfile) -> bool:
+    moved = drift(state.trace, rules.alpha_mrad)
+    return moved is not None and moved.is_noticed
+
+
+def shows_something(point: TracePoint, rules: FastProfile) -> bool:
+    """Whether a reading is a trace of the focus."""
+    return point.score >= _SEEN and stop.is_telling(point, rules)
+
+
+def not_converged(state: State, rules: FastProfile) -> Failed:
+    """The failure of a job that has nothing left to try."""
+    best = stop.best_seen(state.rung)
+    detail = (
+        f"after {len(state.trace)} readings the focus is not certain; the best score was"
+        f" {best.score:.2f} at {best.wd_um:g} um{stop.flaws(state.trace, rules)}"
+    )
+    otherwise = Reason.NOT_FOUND if best.score < rules.fail_score else Reason.NOT_CONVERGED
+    return Failed(reason=stop.diagnose(state.rung, rules, otherwise), detail=detail)
+
+
+def assumed_dof_um(state: State, rules: FastProfile) -> float:
+    """A depth of focus at the last reading's magnification, by the convergence angle that the rules assume."""
+    return dof_um(state.trace[-1].reading.magnification, 1e-3 * rules.alpha_mrad)
