@@ -43,7 +43,8 @@ def observe(state: State, rules: FastProfile) -> Answer:
     if len(state.trace) == 1:
         is_empty = proposal.far > _POSSIBLY or not stop.is_telling(here, rules)
         began_far = is_empty and not shows_something(here, rules)
-    state = replace(state, proposal=proposal, began_far=began_far)
+    was_at_peak = state.at_peak
+    state = replace(state, proposal=proposal, began_far=began_far, at_peak=False)
     if not proposal.is_finite:
         detail = f"the step law proposed {proposal.step_um} um"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
@@ -52,24 +53,16 @@ def observe(state: State, rules: FastProfile) -> Answer:
             return ladder.climb(state, proposal.step_um)
     elif _is_found(state, rules, proposal):
         return _settle(state, rules, proposal)
-    return _resume(state, rules, here, proposal) or _follow(state, rules, here, proposal)
-
-
-def _resume(
-    state: State, rules: FastProfile, here: TracePoint, proposal: Proposal
-) -> Answer | None:
-    """The next look of a series around one place; None if this reading is of no such series, or ends it."""
-    if state.at_peak and here.score < rules.fail_score:
-        state = replace(state, at_peak=False)
+    if was_at_peak and here.score < rules.fail_score:
         return last_resort.climb(state, rules) or _search(state, rules, proposal.step_um)
-    if state.close_looks and here.kind is ReadingKind.SEARCH and not shows_something(here, rules):
+    is_look = here.kind is ReadingKind.SEARCH and not was_at_peak
+    if is_look and state.close_looks and not shows_something(here, rules):
         return last_resort.look_closely(state, rules, proposal.step_um)
-    return None
+    return _follow(state, rules, proposal)
 
 
-def _follow(state: State, rules: FastProfile, here: TracePoint, proposal: Proposal) -> Answer:
+def _follow(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
     """Where the belief leads, unless it has led astray."""
-    state = replace(state, at_peak=False)
     is_far = proposal.far > (_POSSIBLY if ladder.goes_on(state, rules) else _PROBABLY)
     led = _led(state)
     strayed = len(led) >= rules.stray_readings and all(

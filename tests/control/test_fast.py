@@ -505,6 +505,19 @@ def test_a_blank_frame_that_scores_is_no_trace_of_focus() -> None:
         assert outcome.wd_um == pytest.approx(best_um, abs=UNIT_UM)
 
 
+def test_a_blank_frame_is_never_the_best_seen() -> None:
+    best_um = START_UM + 60.0 * UNIT_UM
+
+    def look(wd_um: float, _number: int) -> Reading:
+        if abs(wd_um - best_um) > 30.0 * UNIT_UM:
+            return replace(reading(wd_um, 8.9), doubt="blank: nothing but noise")
+        return reading(wd_um, 0.7 * score_at(wd_um, best_um))
+
+    outcome = play(oracle(best_um), look).outcome
+    assert outcome.converged
+    assert outcome.wd_um == pytest.approx(best_um, abs=UNIT_UM)
+
+
 def test_where_it_would_give_up_a_high_score_seen_is_verified() -> None:
     """The belief is never sure, AENet was: once."""
     law = answering(lambda r: (3.0 * UNIT_UM * (-1.0) ** len(r), 0.0))
