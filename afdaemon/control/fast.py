@@ -79,12 +79,17 @@ def _follow(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
 
 
 def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
-    """Whether the belief is sure and AENet agrees: no low score, none much higher elsewhere, and something to see."""
+    """Whether the belief is sure and AENet agrees: no low score, none much higher elsewhere, and something to see.
+
+    Readings too far away to show anything do not count: they cannot tell the sides.
+    """
     here, best = state.trace[-1], stop.best_telling(state.rung, rules)
+    unit_um = assumed_dof_um(state, rules)
+    near = [p for p in state.rung if abs(p.wd_um - here.wd_um) <= rules.far_dof * unit_um]
     return (
         proposal.at_focus >= rules.sure
-        and abs(proposal.step_um) <= rules.near_dof * assumed_dof_um(state, rules)
-        and len(state.rung) >= rules.fewest_readings
+        and abs(proposal.step_um) <= rules.near_dof * unit_um
+        and len(near) >= rules.fewest_readings
         and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
         and stop.is_telling(here, rules)
     )

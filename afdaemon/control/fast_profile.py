@@ -13,7 +13,7 @@ class FastProfile:
     Belief:
         sure: probability of ending within 1 DoF of the focus at which the job stops.
         near_dof: and its last step, that no reading follows, is no longer; else the job reads there first.
-        fewest_readings: it does not stop before so many: two to know, one to verify.
+        fewest_readings: it does not stop before so many near each other: two to know, one to verify.
         most_readings: it gives up after so many.
         probe_dof: how far it steps aside where it cannot tell the sides.
         most_step_dof: no step is longer.

@@ -382,6 +382,8 @@ def test_a_focus_anywhere_is_found_in_few_looks(
     played = play(law, lambda wd, _: reading(wd, score_at(wd, best_um)), rules, start_um=start_um)
     assert played.outcome.converged
     assert abs(played.visited[-1] - best_um) <= UNIT_UM
+    near = [wd for wd in played.visited if abs(wd - best_um) <= (rules.far_dof + 1.0) * UNIT_UM]
+    assert len(near) >= rules.fewest_readings
     looks = played.kinds.count(ReadingKind.SEARCH)
     assert looks <= 4.0 * abs(start_um - best_um) / stride_um + 6.0
     assert looks <= 2.0 * 45_000.0 / stride_um + 6.0
