@@ -232,7 +232,9 @@ class FastSettings(Section):
     near_dof: float = Field(
         0.7, ge=0.05, le=1.0, description="and the last step, that no reading follows, no longer"
     )
-    fewest_readings: int = Field(3, ge=1, le=100, description="it does not stop before so many")
+    fewest_readings: int = Field(
+        3, ge=1, le=100, description="it does not stop before so many near each other"
+    )
     most_readings: int = Field(16, ge=1, le=1000, description="it gives up after so many")
     probe_dof: float = Field(
         4.0, ge=1.0, le=50.0, description="how far it steps aside where it can't tell the sides"

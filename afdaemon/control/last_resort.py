@@ -24,10 +24,12 @@ _AS_HIGH = 0.6
 
 def climb(state: State, rules: FastProfile) -> Answer | None:
     """Around a peak of the score, however low, and there to its top; None where there is no peak."""
+    return None if _is_hopeless(state, rules) else _to_peak(state, rules)
+
+
+def _to_peak(state: State, rules: FastProfile) -> Answer | None:
     unit_um = assumed_dof_um(state, rules)
-    if ladder.is_below(state) or _is_moving(state, rules):
-        return None
-    seen = peak(state.rung, rules.alpha_mrad)
+    seen = peak(state.rung, unit_um)
     if seen is None:
         return None
     if seen.is_clear:
@@ -61,12 +63,12 @@ def look_closely(state: State, rules: FastProfile, first: float) -> Answer:
 
     Where noise hides all that is not near focus, places far apart miss it. A focus that runs away is not where it was.
     """
-    if ladder.is_below(state) or _is_moving(state, rules):
+    if _is_hopeless(state, rules):
         return fail(state, not_converged(state, rules))
     best = stop.best_telling(state.rung, rules)
     if best.score >= rules.trusted_score:
         return go(state, Phase.FINISH, best.wd_um)
-    climbing = climb(state, rules)
+    climbing = _to_peak(state, rules)
     if climbing is not None:
         return climbing
     stride_um = rules.close_dof * assumed_dof_um(state, rules)
@@ -84,9 +86,10 @@ def look_closely(state: State, rules: FastProfile, first: float) -> Answer:
     return go(replace(state, close_looks=state.close_looks + 1), Phase.SEARCH, place_um)
 
 
-def _is_moving(state: State, rules: FastProfile) -> bool:
+def _is_hopeless(state: State, rules: FastProfile) -> bool:
+    """Below the start magnification, or with a focus that runs away, a curve places nothing."""
     moved = drift(state.trace, rules.alpha_mrad)
-    return moved is not None and moved.is_noticed
+    return ladder.is_below(state) or (moved is not None and moved.is_noticed)
 
 
 def shows_something(point: TracePoint, rules: FastProfile) -> bool:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from afdaemon.control.limits import Limits
 from afdaemon.control.values import TracePoint
-from afdaemon.models.defocus_state import dof_um
 
 Array = NDArray[np.float64]
 
@@ -51,13 +50,15 @@ class Peak:
     is_clear: bool = False
 
 
-def peak(rung: Sequence[TracePoint], alpha_mrad: float) -> Peak | None:
-    """The peak near the best of readings of one magnification, or None if they show no trace of one."""
+def peak(rung: Sequence[TracePoint], unit_um: float) -> Peak | None:
+    """The peak near the best of readings of one magnification, or None if they show no trace of one.
+
+    `unit_um` is the depth of focus there.
+    """
     told = [p for p in rung if not p.reading.doubt]
     best = max(told, key=lambda p: p.score, default=None)
     if best is None or best.score < LEAST_SCORE:
         return None
-    unit_um = dof_um(best.reading.magnification, 1e-3 * alpha_mrad)
     away = np.array([(p.wd_um - best.wd_um) / unit_um for p in told])
     near = np.abs(away) <= _REACH_DOF
     away, score = away[near], np.array([p.score for p in told])[near]

@@ -51,7 +51,7 @@ def bell(height: float, width_dof: float, steepness: float = 1.0) -> Callable[[f
 def test_a_peak_is_where_it_is_whatever_its_height(
     height: float, width_dof: float, steepness: float
 ) -> None:
-    found = peak(readings(bell(height, width_dof, steepness)), ALPHA_MRAD)
+    found = peak(readings(bell(height, width_dof, steepness)), UNIT_UM)
     assert found is not None
     assert found.is_clear
     assert found.wd_um == pytest.approx(BEST_UM, abs=0.5 * UNIT_UM)
@@ -62,7 +62,7 @@ def test_scores_that_are_off_by_a_seventh_place_it_within_a_depth_of_focus() -> 
     away = [*AWAY_DOF, -8.0, 8.0]
     for _ in range(50):
         scores = [bell(1.5, 2.5)(a) * math.exp(rng.normal(0.0, 0.15)) for a in away]
-        found = peak(readings(dict(zip(away, scores, strict=True)).__getitem__, away), ALPHA_MRAD)
+        found = peak(readings(dict(zip(away, scores, strict=True)).__getitem__, away), UNIT_UM)
         assert found is not None
         if found.is_clear:
             assert found.wd_um == pytest.approx(BEST_UM, abs=UNIT_UM)
@@ -79,12 +79,12 @@ def test_scores_that_are_off_by_a_seventh_place_it_within_a_depth_of_focus() -> 
     ids=["flat", "rising", "at the end", "to and fro"],
 )
 def test_what_is_no_peak_is_not_clear(score: Callable[[float], float]) -> None:
-    found = peak(readings(score), ALPHA_MRAD)
+    found = peak(readings(score), UNIT_UM)
     assert found is None or not found.is_clear
 
 
 def test_few_readings_are_no_peak_yet() -> None:
-    found = peak(readings(bell(2.0, 2.0), AWAY_DOF[:4]), ALPHA_MRAD)
+    found = peak(readings(bell(2.0, 2.0), AWAY_DOF[:4]), UNIT_UM)
     assert found is not None
     assert not found.is_clear
 
@@ -93,11 +93,11 @@ def test_few_readings_are_no_peak_yet() -> None:
     "points", [[], readings(bell(0.9 * LEAST_SCORE, 2.0))], ids=["none", "low"]
 )
 def test_there_is_no_peak_without_a_trace_of_one(points: list[TracePoint]) -> None:
-    assert peak(points, ALPHA_MRAD) is None
+    assert peak(points, UNIT_UM) is None
 
 
 def test_doubted_readings_make_no_peak() -> None:
-    assert peak(readings(bell(3.0, 2.0), doubt="blank: nothing but noise"), ALPHA_MRAD) is None
+    assert peak(readings(bell(3.0, 2.0), doubt="blank: nothing but noise"), UNIT_UM) is None
 
 
 def asked_for(top: Peak, read_dof: Sequence[float], limits: Limits = LIMITS) -> list[float]:
