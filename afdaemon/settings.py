@@ -199,6 +199,9 @@ class ControlSettings(Section):
     )
     stop_score: ScoreValue = Field(9.0, description="a score that cannot be bettered")
     patience: int = Field(5, ge=1, le=100, description="stop after so many without a new best")
+    new_best_margin: ScoreValue = Field(
+        0.05, description="a best score is a new one if it is higher by more than this"
+    )
     max_servo_readings: int = Field(20, ge=1, le=1000, description="most readings of the servo")
     min_step_um: float = Field(0.01, ge=0.0, le=1000.0, description="a shorter step is not sent")
     most_step_dof: float = Field(

@@ -24,7 +24,8 @@ class PaperProfile:
         max_search_readings: a search is given up after so many; 0 is as many as the range holds.
     Servo:
         stop_score: a score that cannot be bettered (9 is the top of the scale).
-        patience: stop after so many readings without a new best.
+        patience: stop after so many readings without a new best,
+        new_best_margin: one that is higher by more than this; a smaller difference is chance.
         max_servo_readings: stop after so many in any case.
         min_step_um: a shorter step is not sent; a reading is taken where the instrument stands.
         most_step_dof: no step is longer, in depths of focus, where the instrument is calibrated;
@@ -53,6 +54,7 @@ class PaperProfile:
 
     stop_score: float = 9.0
     patience: int = 5
+    new_best_margin: float = 0.05
     max_servo_readings: int = 20
     min_step_um: float = 0.01
     most_step_dof: float = 4.0
@@ -89,6 +91,7 @@ _ALLOWED: dict[str, tuple[float, float]] = {
     "max_search_readings": (0, 100_000),
     "stop_score": (0.0, 9.0),
     "patience": (1, 100),
+    "new_best_margin": (0.0, 9.0),
     "max_servo_readings": (1, 1000),
     "min_step_um": (0.0, 1000.0),
     "most_step_dof": (1.0, 1_000.0),
@@ -105,6 +108,10 @@ PAPER = PaperProfile()
 """The published procedure."""
 
 AUTHORS_ONLINE = PaperProfile(
-    search_score=1.8, min_search_readings=4, both_directions=False, patience=8
+    search_score=1.8,
+    min_search_readings=4,
+    both_directions=False,
+    patience=8,
+    new_best_margin=0.0,
 )
 """Where the authors' own online code differs from their paper."""

@@ -41,7 +41,10 @@ def servo_stop(opening: Trace, servo: Trace, rules: PaperProfile) -> Stop | None
     `opening` is what the memory held when the servo began, `servo` what was read since.
     """
     everything = [*opening, *servo]
-    best = max(range(len(everything)), key=lambda index: everything[index].score)
+    best = 0
+    for index, point in enumerate(everything):
+        if point.score > everything[best].score + rules.new_best_margin:
+            best = index
     if everything[-1].score >= rules.stop_score:
         return Stop.TOP_SCORE
     since_best = len(everything) - 1 - max(best, len(opening) - 1)

@@ -97,6 +97,17 @@ def test_five_readings_without_a_new_best_stop() -> None:
     assert servo_stop(trace(3.0), [*best_then_worse, point(6.1)], PAPER) is None
 
 
+def test_a_difference_within_chance_is_no_new_best() -> None:
+    slightly = trace(6.0, 6.04, 6.03, 6.02, 6.01)
+    assert servo_stop(trace(3.0), slightly, PAPER) is None
+    assert servo_stop(trace(3.0), [*slightly, point(6.05)], PAPER) is Stop.NO_NEW_BEST
+    assert servo_stop(trace(3.0), [*slightly, point(6.06)], PAPER) is None
+    as_published = replace(PAPER, new_best_margin=0.0)
+    assert servo_stop(trace(3.0), [*slightly, point(6.01)], as_published) is None
+    creeping = trace(*(6.0 + 0.03 * index for index in range(10)))
+    assert servo_stop(trace(3.0), creeping, PAPER) is None
+
+
 def test_the_best_of_the_search_counts_as_the_best_to_beat() -> None:
     assert servo_stop(trace(2.5, 2.1), trace(*[2.4] * 4), PAPER) is None
     assert servo_stop(trace(2.5, 2.1), trace(*[2.4] * 5), PAPER) is Stop.NO_NEW_BEST
