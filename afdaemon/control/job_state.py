@@ -171,7 +171,7 @@ def _way_home(state: State) -> MoveWd | None:
 def give_up(state: State, failed: Failed, *, restored: bool) -> Answer:
     """The job ends without focus."""
     told = _at_home(state)
-    best = stop.best_seen(told) if told else None
+    best = stop.best_telling(told, state.rules) if told else None
     moved = drift(state.trace, state.rules.alpha_mrad)
     outcome = Outcome(
         converged=False,

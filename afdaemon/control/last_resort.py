@@ -99,7 +99,7 @@ def shows_something(point: TracePoint, rules: FastProfile) -> bool:
 
 def not_converged(state: State, rules: FastProfile) -> Failed:
     """The failure of a job that has nothing left to try."""
-    best = stop.best_seen(state.rung)
+    best = stop.best_telling(state.rung, rules)
     detail = (
         f"after {len(state.trace)} readings the focus is not certain; the best score was"
         f" {best.score:.2f} at {best.wd_um:g} um{stop.flaws(state.trace, rules)}"

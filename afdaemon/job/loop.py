@@ -23,7 +23,7 @@ from afdaemon.control.limits import MotionGuard
 from afdaemon.control.machine import step
 from afdaemon.control.profile import PAPER, PaperProfile
 from afdaemon.control.servo import FocusLaw, StepLaw, no_belief
-from afdaemon.control.stop import best_seen
+from afdaemon.control.stop import best_telling
 from afdaemon.control.values import (
     Command,
     Conclude,
@@ -355,7 +355,7 @@ class Job:
         if self._report is None:
             return
         state = self._state
-        best = best_seen(state.rung) if state.rung else None
+        best = best_telling(state.rung, state.rules) if state.rung else None
         self._report(
             Progress(
                 job_id=self.job_id,

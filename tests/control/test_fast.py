@@ -252,7 +252,7 @@ def test_no_success_rests_on_a_frame_that_shows_little(spoilt: dict[str, Any]) -
         return replace(sound, **spoilt) if abs(wd_um - best_um) < UNIT_UM else sound
 
     outcome = play(oracle(best_um), look).outcome
-    assert outcome.reason is Reason.NOT_CONVERGED
+    assert outcome.reason in (Reason.NOT_CONVERGED, Reason.NOT_FOUND)
     assert outcome.restored
 
 
@@ -521,6 +521,17 @@ def test_a_blank_frame_is_never_the_best_seen() -> None:
     outcome = play(oracle(best_um), look).outcome
     assert outcome.converged
     assert outcome.wd_um == pytest.approx(best_um, abs=UNIT_UM)
+
+
+def test_a_failure_tells_the_best_score_of_a_frame_that_shows_something() -> None:
+    def look(wd_um: float, number: int) -> Reading:
+        blank = replace(reading(wd_um, 6.0), doubt="blank: nothing but noise")
+        return blank if number % 2 else reading(wd_um, 0.5)
+
+    outcome = play(answering(lambda _: (3.0 * UNIT_UM, 0.0)), look).outcome
+    assert outcome.reason is Reason.NOT_FOUND
+    assert outcome.score == 0.5
+    assert "the best score was 0.50" in outcome.detail
 
 
 def test_where_it_would_give_up_a_high_score_seen_is_verified() -> None:
