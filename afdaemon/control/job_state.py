@@ -40,9 +40,10 @@ class State:
     `wd_um` is the last acknowledged WD. `trace` holds every reading in order; `memory_from` and
     `servo_from` say where in it the law's memory and the present attempt's servo readings begin.
     `pending` is the command under way. `proposal` is the law's unclipped answer if the last step
-    asked it: with it a replay needs no network. `began_far`: the first reading showed hardly anything.
-    `magnification` is the last acknowledged, and `rung_from` says where in the trace its readings
-    begin. `descents_left`: how often the job may still go down the ladder. `close_looks`: how
+    asked it: with it a replay needs no network. `searches_left`: how often the published search may go on where a
+    servo found nothing, and `searched_until`: how long the trace was when it did last. `began_far`: the first
+    reading showed hardly anything. `magnification` is the last acknowledged, and `rung_from` says where in the
+    trace its readings begin. `descents_left`: how often the job may still go down the ladder. `close_looks`: how
     often it has looked closely before giving up; `peak_looks`: how often around a peak of the score,
     and `at_peak`: whether the last move was for one. `verdict`: why it is a success, once only the last
     step is left.
@@ -60,6 +61,8 @@ class State:
     plan: tuple[float, ...] = ()
     trace: tuple[TracePoint, ...] = ()
     attempt: int = 0
+    searches_left: int = 0
+    searched_until: int = 0
     memory_from: int = 0
     servo_from: int = 0
     proposal: Proposal | None = None

@@ -20,7 +20,8 @@ The published procedure (afdaemon.control.paper):
               memory holds the servo's readings and the last two of the search.
     FINISH    Go to the best WD seen and read once more: success is what the verifying reading says.
               Below 3, or far below what it should confirm, the attempt has failed: SERVO once again
-              from the best WD seen. If the start turns out to be as good, the job ends there.
+              from the best WD seen, then, where no score was ever above 3, SEARCH on. If the start
+              turns out to be as good, the job ends there.
 
 The fast procedure (afdaemon.control.fast):
 
@@ -85,7 +86,9 @@ LEADS_TO: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = MappingProxyTyp
         (Phase.SERVO, Observed): _AFTER_A_READING,
         (Phase.SERVO, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.FINISH, Moved): frozenset({Phase.FINISH}),
-        (Phase.FINISH, Observed): frozenset({Phase.FINISH, Phase.SERVO, Phase.RESTORE, Phase.DONE}),
+        (Phase.FINISH, Observed): frozenset(
+            {Phase.SEARCH, Phase.SERVO, Phase.FINISH, Phase.RESTORE, Phase.DONE}
+        ),
         (Phase.FINISH, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.ADJUST, Moved): frozenset({Phase.DONE}),
         (Phase.ADJUST, Failed): frozenset({Phase.RESTORE, Phase.DONE}),

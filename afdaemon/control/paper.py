@@ -13,7 +13,8 @@ from afdaemon.models.state import MEMORY
 def begin(state: State, rules: PaperProfile, magnification: float, begin_um: float) -> Answer:
     """The first reading, at `begin_um`."""
     plan = search.plan(begin_um, magnification, state.limits, rules)
-    return go(replace(state, plan=plan), Phase.SEARCH, begin_um)
+    state = replace(state, plan=plan, searches_left=rules.searches - 1)
+    return go(state, Phase.SEARCH, begin_um)
 
 
 def observe(state: State, rules: PaperProfile, kind: ReadingKind) -> Answer:
@@ -28,13 +29,17 @@ def observe(state: State, rules: PaperProfile, kind: ReadingKind) -> Answer:
 
 
 def _search(state: State, rules: PaperProfile) -> Answer:
-    used = len(state.trace)
-    found = state.trace[-1].score > rules.search_score
-    if found and used >= rules.min_search_readings:
+    """Servo from a trace of focus, a better one than led nowhere before; else look at the next place."""
+    here = state.trace[-1]
+    used, searched = len(state.trace), stop.count(state.trace).search
+    led_nowhere = max((p.score for p in state.trace[: state.searched_until]), default=0.0)
+    found = here.score > max(rules.search_score, led_nowhere) and stop.is_telling(here, rules)
+    if found and searched >= rules.min_search_readings:
         return _servo(replace(state, memory_from=max(0, used - 2), servo_from=used), rules)
-    if used <= len(state.plan):
-        return go(state, Phase.SEARCH, state.plan[used - 1])
-    return fail(state, _not_found(state, rules))
+    if searched <= len(state.plan):
+        return go(state, Phase.SEARCH, state.plan[searched - 1])
+    failed = _not_converged if state.searched_until else _not_found
+    return fail(state, failed(state, rules))
 
 
 def _servo(state: State, rules: PaperProfile) -> Answer:
@@ -80,13 +85,25 @@ def _judge(state: State, rules: PaperProfile) -> Answer:
 
 def _retry(state: State, rules: PaperProfile) -> Answer:
     if state.attempt >= rules.retries:
-        return fail(state, _not_converged(state, rules))
+        return _search_on(state, rules) or fail(state, _not_converged(state, rules))
     best = stop.best_seen(state.trace)
     used = len(state.trace)
     state = replace(state, attempt=state.attempt + 1, servo_from=used)
     if best.wd_um == state.wd_um:
         return _servo(replace(state, memory_from=used - 1), rules)
     return go(replace(state, memory_from=used), Phase.SERVO, best.wd_um)
+
+
+def _search_on(state: State, rules: PaperProfile) -> Answer | None:
+    """Where no score was ever that of a focus, the servo began from no trace of one: the search goes on, if it may."""
+    searched = stop.count(state.trace).search
+    best = stop.best_telling(state.trace, rules)
+    is_seen = best.score >= rules.fail_score and stop.is_telling(best, rules)
+    if is_seen or state.searches_left == 0 or searched > len(state.plan):
+        return None
+    left, until = state.searches_left - 1, len(state.trace)
+    state = replace(state, attempt=0, searches_left=left, searched_until=until)
+    return go(state, Phase.SEARCH, state.plan[searched - 1])
 
 
 def _not_found(state: State, rules: PaperProfile) -> Failed:
@@ -100,9 +117,10 @@ def _not_found(state: State, rules: PaperProfile) -> Failed:
 
 
 def _not_converged(state: State, rules: PaperProfile) -> Failed:
+    best = stop.best_telling(state.trace, rules)
     detail = (
-        f"the score at the best WD is {state.trace[-1].score:.2f} after {state.attempt + 1} "
-        f"attempts; it must reach {rules.fail_score:g} and confirm what was read before"
+        f"the best score in {len(state.trace)} readings is {best.score:.2f} at {best.wd_um:g} um;"
+        f" it must reach {rules.fail_score:g} and confirm what was read before"
         f"{stop.flaws(state.trace, rules)}"
     )
     reason = stop.diagnose(state.trace, rules, Reason.NOT_CONVERGED)

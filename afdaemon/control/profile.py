@@ -22,6 +22,7 @@ class PaperProfile:
         both_directions: search towards shorter WD too, not only towards longer.
         min_search_readings: a search is not ended by fewer.
         max_search_readings: a search is given up after so many; 0 is as many as the range holds.
+        searches: how often it is begun or, where a servo found no focus, goes on.
     Servo:
         stop_score: a score that cannot be bettered (9 is the top of the scale).
         patience: stop after so many readings without a new best,
@@ -51,6 +52,7 @@ class PaperProfile:
     both_directions: bool = True
     min_search_readings: int = 1
     max_search_readings: int = 200
+    searches: int = 3
 
     stop_score: float = 9.0
     patience: int = 5
@@ -89,6 +91,7 @@ _ALLOWED: dict[str, tuple[float, float]] = {
     "halvings": (0, 6),
     "min_search_readings": (1, 100),
     "max_search_readings": (0, 100_000),
+    "searches": (1, 100),
     "stop_score": (0.0, 9.0),
     "patience": (1, 100),
     "new_best_margin": (0.0, 9.0),
@@ -112,6 +115,7 @@ AUTHORS_ONLINE = PaperProfile(
     min_search_readings=4,
     both_directions=False,
     patience=8,
+    searches=1,
     new_best_margin=0.0,
 )
 """Where the authors' own online code differs from their paper."""

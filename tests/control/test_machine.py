@@ -1,7 +1,7 @@
 """The published procedure, rule by rule, as conversations with a scripted instrument."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -266,13 +266,40 @@ def test_below_three_the_servo_tries_once_more_from_the_best() -> None:
 
 
 def test_below_three_twice_restores_the_start() -> None:
-    bench = Bench(score=lambda wd_um: 2.5 if wd_um == START_UM else 2.6)
+    rules = replace(PAPER, searches=1)
+    bench = Bench(score=lambda wd_um: 2.5 if wd_um == START_UM else 2.6, rules=rules)
     outcome = bench.run()
     assert (outcome.reason, outcome.restored) == (Reason.NOT_CONVERGED, True)
     assert outcome.wd_um == bench.wd_um == START_UM
     assert outcome.readings == ReadingCount(search=1, servo=6 + 5, verify=2)
     assert outcome.best_wd_um == START_UM + 50.0
     assert "must reach 3" in outcome.detail
+
+
+def test_a_trace_that_led_nowhere_does_not_end_the_search() -> None:
+    """Something scores 2.5 at the start; the focus is three strides away."""
+    best_um = START_UM + 1_250.0
+
+    def score(wd_um: float) -> float:
+        return 2.5 if abs(wd_um - START_UM) < 300.0 else 9.0 - abs(wd_um - best_um) / 40.0
+
+    def law(readings: Sequence[Reading]) -> float:
+        away_um = best_um - readings[0].wd_um
+        return away_um if abs(away_um) < 300.0 else 50.0
+
+    bench = Bench(score=lambda wd_um: max(0.0, score(wd_um)), law=law)
+    outcome = bench.run()
+    assert outcome.converged
+    assert outcome.readings.search > 1
+    assert abs(outcome.wd_um - best_um) < 100.0
+
+
+def test_a_focus_that_was_seen_and_lost_is_not_searched_for_elsewhere() -> None:
+    bench = Bench(score=lambda _: 2.0 if bench.kinds[-1] is ReadingKind.VERIFY else 6.0)
+    outcome = bench.run()
+    assert outcome.reason is Reason.NOT_CONVERGED
+    assert outcome.restored
+    assert (outcome.readings.search, outcome.readings.verify) == (1, 2)
 
 
 def test_a_verifying_reading_far_below_its_promise_fails_the_attempt() -> None:

@@ -54,6 +54,7 @@ def rules(draw: st.DrawFn) -> PaperProfile:
         patience=draw(st.integers(1, 8)),
         max_servo_readings=draw(st.integers(1, 25)),
         retries=draw(st.integers(0, 2)),
+        searches=draw(st.integers(1, 3)),
         tie_margin=draw(st.sampled_from([0.0, 0.5])),
         verify_drop=draw(st.sampled_from([0.0, 3.0, 9.0])),
     )
@@ -122,7 +123,7 @@ def most_steps(state: State, rules: PaperProfile) -> int:
     spots = plan(state.start.wd_um, state.start.magnification, state.limits, rules)
     # An attempt's servo, its opening reading and two verifying ones (the best, then the start).
     attempt = rules.max_servo_readings + 3
-    readings = 1 + len(spots) + (1 + rules.retries) * attempt
+    readings = 1 + len(spots) + rules.searches * (1 + rules.retries) * attempt
     return 2 * readings + 3
 
 
