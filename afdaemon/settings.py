@@ -197,6 +197,9 @@ class ControlSettings(Section):
         le=100_000,
         description="most readings of a search; 0: as many as the range holds",
     )
+    searches: int = Field(
+        3, ge=1, le=100, description="how often it begins, or goes on where a servo found no focus"
+    )
     stop_score: ScoreValue = Field(9.0, description="a score that cannot be bettered")
     patience: int = Field(5, ge=1, le=100, description="stop after so many without a new best")
     new_best_margin: ScoreValue = Field(
@@ -232,6 +235,10 @@ class FastSettings(Section):
     sure: float = Field(
         0.9, ge=0.5, le=0.999, description="probability of ending within 1 DoF at which to stop"
     )
+    sure_drop: Fraction = Field(
+        0.1, description="so much less suffices with each reading after four: it tells little more"
+    )
+    least_sure: float = Field(0.6, ge=0.5, le=0.999, description="but never less than this")
     near_dof: float = Field(
         0.7, ge=0.05, le=1.0, description="and the last step, that no reading follows, no longer"
     )

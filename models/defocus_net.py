@@ -1,6 +1,7 @@
 """How far from focus, and on which side? A distribution over the signed defocus, from the last readings.
 
-Four fully connected layers. The answer is averaged with that of the mirrored state, for nature knows no side.
+And how far off the assumed convergence angle is: how fast the blur grows with the distance tells it. Four fully
+connected layers. The answer is averaged with that of the mirrored state, for nature knows no side.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from afdaemon.models import checkpoint
@@ -17,7 +17,9 @@ from afdaemon.models.defocus_state import (
     BINS,
     REACH_DOF,
     READINGS,
+    SCALES,
     STATE_SIZE,
+    Belief,
     Histories,
     encode,
     mirror,
@@ -30,12 +32,13 @@ PREPROCESSING = {
     "readings": READINGS,
     "bands": [BANDS, LOWEST, HIGHEST],
     "bins": [BINS, REACH_DOF],
+    "scales": len(SCALES),
 }
 DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "defocus.safetensors"
 
 
 class DefocusNet(nn.Module):
-    """(N, 88) states -> (N, 161) logits of the defocus, on `defocus_state.AXIS_DOF`."""
+    """(N, 88) states -> (N, 170) logits: of the defocus, on `defocus_state.AXIS_DOF`, and of its `SCALES`."""
 
     mirror: Tensor
 
@@ -47,7 +50,7 @@ class DefocusNet(nn.Module):
         for _ in range(3):
             layers += [nn.Linear(inside, hidden), nn.LayerNorm(hidden), nn.GELU()]
             inside = hidden
-        self.layers = nn.Sequential(*layers, nn.Linear(inside, BINS))
+        self.layers = nn.Sequential(*layers, nn.Linear(inside, BINS + len(SCALES)))
         self.register_buffer("mirror", torch.from_numpy(mirror()), persistent=False)
 
     def forward(self, state: Tensor) -> Tensor:
@@ -55,13 +58,14 @@ class DefocusNet(nn.Module):
         out: Tensor = self.layers(state)
         return out
 
-    def mass(self, seen: Histories) -> NDArray[np.float32]:
-        """Probability of each bin, (N, 161), seen from both sides."""
+    def believe(self, seen: Histories) -> Belief:
+        """Probability of each bin and of each scale, seen from both sides."""
         state = torch.from_numpy(encode(seen)).to(self.mirror.device)
         with torch.inference_mode():
-            logits = self(state) + self(state * self.mirror).flip(1)
-            out: NDArray[np.float32] = torch.softmax(0.5 * logits, dim=1).cpu().numpy()
-        return out
+            one, other = self(state).cpu(), self(state * self.mirror).cpu()
+            place = one[:, :BINS] + other[:, :BINS].flip(1)
+            scale = one[:, BINS:] + other[:, BINS:]
+            return Belief(*(torch.softmax(0.5 * part, dim=1).numpy() for part in (place, scale)))
 
 
 def load_defocus(weights: Path | None = None) -> tuple[DefocusNet, Card]:
@@ -92,13 +96,12 @@ class Believer:
         u: Sequence[float],
         log_error: Sequence[float],
         calibrated: bool,
-    ) -> NDArray[np.float32]:
-        """Probability of each bin, (161,); histories are newest first, of any length >= 1."""
+    ) -> Belief:
+        """What is believed of one job; histories are newest first, of any length >= 1."""
         seen = history_of(
             wd_dof=wd_dof, bands=bands, u=u, log_error=log_error, calibrated=calibrated
         )
-        out: NDArray[np.float32] = self._network.mass(seen)[0]
-        return out
+        return self._network.believe(seen)
 
 
 def load_believer(weights: Path | None = None) -> Believer:

@@ -33,10 +33,23 @@ AXIS_DOF: NDArray[np.float64] = np.sinh(
 )
 """Where the bins of the answer lie: distances of the present WD from the best one, in DoF; .07 apart at the middle."""
 
+ANGLE_FACTOR = 2.0
+"""By how much a convergence angle that was not calibrated may be off, to either side."""
+SCALES: NDArray[np.float64] = np.exp(np.linspace(-1.0, 1.0, 9) * math.log(ANGLE_FACTOR))
+"""Bins of what a true depth of focus may measure in assumed ones: the assumed convergence angle over the true one."""
+
 _NEWEST = BANDS + 3
 _EARLIER = BANDS + 4
 STATE_SIZE = _NEWEST + (READINGS - 1) * _EARLIER + 1
 _SIDES = _NEWEST + 1 + _EARLIER * np.arange(READINGS - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What is believed of N jobs: the probability of each bin of `AXIS_DOF`, (N, 161), and of `SCALES`, (N, 9)."""
+
+    mass: NDArray[np.float32]
+    odds: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +110,18 @@ def mirror() -> NDArray[np.float32]:
 
 def shares(defocus_dof: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """A distance (n,) as the lower of the two bins it lies between, and the share of the upper one."""
-    at = (np.arcsinh(defocus_dof) / np.arcsinh(REACH_DOF) + 1.0) * 0.5 * (BINS - 1)
-    at = np.clip(at, 0.0, BINS - 1 - 1e-6)
+    return _between(np.arcsinh(defocus_dof) / np.arcsinh(REACH_DOF), BINS)
+
+
+def scale_shares(scale: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The same of a scale (n,), on `SCALES`."""
+    return _between(np.log(scale) / math.log(ANGLE_FACTOR), len(SCALES))
+
+
+def _between(
+    place: NDArray[np.float64], bins: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """A place (n,) on an axis from -1 to 1 of so many bins, as the lower of two of them and the share of the upper."""
+    at = np.clip((place + 1.0) * 0.5 * (bins - 1), 0.0, bins - 1 - 1e-6)
     low = at.astype(np.int64)
     return low, np.asarray(at - low, np.float32)

@@ -1,8 +1,7 @@
 """Training the defocus network: many autofocus runs side by side, played on spectra that were measured beforehand.
 
-A scene's spectrum and AENet's answer are measured once at each of `DISTANCES_DOF`; between them they are interpolated,
-and noise is added as two frames of one place differ. Runs are played by the network itself with the rules that the
-service moves by, some moves at random; it learns from every state it came through where the focus was.
+Runs are played on a `DefocusBank` by the network itself with the rules that the service moves by, some moves at random;
+it learns from every state it came through where the focus was, and how far off the assumed convergence angle.
 """
 
 import math
@@ -17,21 +16,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from afdaemon.models import checkpoint
+from afdaemon.models.defocus_bank import REACH_DOF, DefocusBank
 from afdaemon.models.defocus_net import ARCHITECTURE, PREPROCESSING, DefocusNet
-from afdaemon.models.defocus_state import READINGS, STATE_SIZE, Histories, encode, mirror, shares
+from afdaemon.models.defocus_state import (
+    ANGLE_FACTOR,
+    BINS,
+    READINGS,
+    STATE_SIZE,
+    Belief,
+    Histories,
+    encode,
+    mirror,
+    scale_shares,
+    shares,
+)
 from afdaemon.models.runtime import native_precision
 from afdaemon.models.spectrum import BANDS
 
 Array = NDArray[np.float64]
 _Float = TypeVar("_Float", np.float32, np.float64)
-
-DISTANCES_DOF: Array = np.sinh(np.linspace(0.0, np.arcsinh(200.0), 20))
-"""Where scenes are measured, in true depths of focus; one side is enough, for blur is the same on both."""
-_FAR_DOF = float(DISTANCES_DOF[-1])
-_STEP = math.asinh(_FAR_DOF) / (len(DISTANCES_DOF) - 1)
-_U_NOISE, _BAND_NOISE = 0.08, 0.02
-_FEWEST_MODES = 5.0
-"""Modes in the lowest band of a fast-mode frame; each band holds about 1.57 times as many as the one below."""
 
 
 class Moves(Protocol):
@@ -46,13 +49,16 @@ class Moves(Protocol):
         """Whether the focus has been found, (n,)."""
 
 
-Decide = Callable[[NDArray[np.float32], NDArray[np.int64]], Moves]
-"""From the probability of each bin, (n, 161), and the number of readings so far, (n,)."""
+Decide = Callable[[Belief, NDArray[np.int64]], Moves]
+"""From what is believed and the number of readings so far, (n,)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """How the network is trained. `angle_factor`: the convergence angle may be off by it, to either side."""
+    """How the network is trained. `angle_factor`: the convergence angle may be off by it, to either side.
+
+    `angle_weight`: what telling that counts, where telling the place counts 1.
+    """
 
     rounds: int = 400
     runs: int = 2048
@@ -65,48 +71,9 @@ class TrainConfig:
     explored_share: float = 0.3
     starts_dof: tuple[float, ...] = (3.0, 20.0, 20.0, 20.0, 75.0, 200.0)
     calibrated_share: float = 0.5
-    angle_factor: float = 2.0
+    angle_factor: float = ANGLE_FACTOR
+    angle_weight: float = 0.3
     seed: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class DefocusBank:
-    """Scenes at `DISTANCES_DOF`: spectra (s, 20, 18), AENet's u and the logarithm of its error (s, 20), float32."""
-
-    bands: NDArray[np.float32]
-    u: NDArray[np.float32]
-    log_error: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        """Number of scenes."""
-        return len(self.bands)
-
-    def read(
-        self, scene: NDArray[np.int64], defocus_dof: Array, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Spectra (n, 18), u and logarithm of its error (n,) of scenes (n,) at true distances (n,), with noise."""
-        at = np.clip(np.arcsinh(np.abs(defocus_dof)) / _STEP, 0.0, len(DISTANCES_DOF) - 1 - 1e-6)
-        low = at.astype(np.int64)
-        upper = np.asarray(at - low, np.float32)
-
-        def between(values: NDArray[np.float32]) -> NDArray[np.float32]:
-            share = upper.reshape(-1, *[1] * (values.ndim - 2))
-            mixed = values[scene, low] * (1.0 - share) + values[scene, low + 1] * share
-            return np.asarray(mixed, np.float32)
-
-        bands = between(self.bands) + _band_spread() * _normal(rng, (len(scene), BANDS))
-        u = between(self.u) + np.float32(_U_NOISE) * _normal(rng, (len(scene),))
-        return bands, u, between(self.log_error)
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return rng.standard_normal(shape, np.float32)
-
-
-def _band_spread() -> NDArray[np.float32]:
-    """By how much a band's logarithm differs between frames of one place that has moved a little."""
-    modes = _FEWEST_MODES * 1.57 ** np.arange(BANDS)
-    return np.asarray(np.sqrt(_BAND_NOISE**2 + 0.25 / modes), np.float32)
 
 
 class Runs:
@@ -118,7 +85,7 @@ class Runs:
         self._scene = rng.integers(len(bank), size=n)
         self.calibrated = rng.random(n) < config.calibrated_share
         off = np.exp(rng.uniform(-spread, spread, n))
-        self._assumed_per_true = np.where(self.calibrated, 1.0, off)
+        self.scale = np.where(self.calibrated, 1.0, off)
         self.true_dof = rng.uniform(-1.0, 1.0, n) * rng.choice(config.starts_dof, n)
         self._wd = np.zeros((n, READINGS))
         self._bands = np.zeros((n, READINGS, BANDS), np.float32)
@@ -129,7 +96,7 @@ class Runs:
     @property
     def defocus_dof(self) -> Array:
         """Where each stands, (n,)."""
-        return np.asarray(self.true_dof * self._assumed_per_true, np.float64)
+        return np.asarray(self.true_dof * self.scale, np.float64)
 
     @property
     def count(self) -> NDArray[np.int64]:
@@ -146,8 +113,8 @@ class Runs:
 
     def move(self, step_dof: Array) -> None:
         """Everybody moves; beyond what was measured nobody goes."""
-        there = (self.defocus_dof + step_dof) / self._assumed_per_true
-        self.true_dof = np.clip(there, -_FAR_DOF, _FAR_DOF)
+        there = (self.defocus_dof + step_dof) / self.scale
+        self.true_dof = np.clip(there, -REACH_DOF, REACH_DOF)
 
     def seen(self) -> Histories:
         """What the network is told."""
@@ -167,32 +134,36 @@ def _newest(kept: NDArray[_Float], new: NDArray[_Float]) -> NDArray[_Float]:
 
 
 class Replay:
-    """The last states and where the focus was, seen from there."""
+    """The last states, and where the focus was, seen from there, on which scale."""
 
     def __init__(self, size: int) -> None:
         self._states = np.zeros((size, STATE_SIZE), np.float32)
-        self._defocus = np.zeros(size)
+        self._truth = np.zeros((2, size))
         self._next = self._filled = 0
 
-    def add(self, states: NDArray[np.float32], defocus_dof: Array) -> None:
+    def add(self, states: NDArray[np.float32], defocus_dof: Array, scale: Array) -> None:
         """Remember some; the oldest are forgotten."""
         at = (self._next + np.arange(len(states))) % len(self._states)
-        self._states[at], self._defocus[at] = states, defocus_dof
+        self._states[at], self._truth[:, at] = states, (defocus_dof, scale)
         self._next = int(at[-1] + 1) % len(self._states)
         self._filled = min(len(self._states), self._filled + len(states))
 
-    def sample(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Array]:
-        """States (count, 88) and distances (count,); half of them mirrored."""
+    def sample(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Array, Array]:
+        """States (count, 88), distances and scales (count,); half of them mirrored."""
         chosen = rng.integers(self._filled, size=count)
-        states, defocus = self._states[chosen], self._defocus[chosen]
+        states, (defocus, scale) = self._states[chosen], self._truth[:, chosen]
         turned = rng.random(count) < 0.5
         states = np.where(turned[:, None], states * mirror(), states)
-        return torch.from_numpy(states), np.where(turned, -defocus, defocus)
+        return torch.from_numpy(states), np.where(turned, -defocus, defocus), scale
 
 
-def loss_of(logits: Tensor, defocus_dof: Array) -> Tensor:
-    """Cross entropy with the two bins that the distance lies between."""
-    low, upper = shares(defocus_dof)
+def loss_of(logits: Tensor, defocus_dof: Array, scale: Array, angle_weight: float) -> Tensor:
+    """Cross entropy with the two bins that the distance lies between, and with those of the scale."""
+    place = _cross_entropy(logits[:, :BINS], *shares(defocus_dof))
+    return place + angle_weight * _cross_entropy(logits[:, BINS:], *scale_shares(scale))
+
+
+def _cross_entropy(logits: Tensor, low: NDArray[np.int64], upper: NDArray[np.float32]) -> Tensor:
     at, share = torch.from_numpy(low)[:, None], torch.from_numpy(upper)
     likely = torch.log_softmax(logits, dim=1)
     below, above = likely.gather(1, at)[:, 0], likely.gather(1, at + 1)[:, 0]
@@ -234,8 +205,8 @@ def _play(
     """Some readings of everybody; found or not, all go on, so that they learn to stay."""
     for _ in range(config.readings):
         seen = runs.seen()
-        replay.add(encode(seen), runs.defocus_dof)
-        step = decide(network.mass(seen), runs.count).step_dof
+        replay.add(encode(seen), runs.defocus_dof, runs.scale)
+        step = decide(network.believe(seen), runs.count).step_dof
         strayed = rng.standard_normal(len(step)) * np.maximum(4.0, np.abs(step))
         runs.move(np.where(rng.random(len(step)) < config.explored_share, strayed, step))
         runs.read()
@@ -251,10 +222,10 @@ def _learn(
     total = 0.0
     fast = native_precision(torch.device("cpu")) is torch.bfloat16
     for _ in range(config.updates):
-        states, defocus = replay.sample(config.batch, rng)
+        states, defocus, scale = replay.sample(config.batch, rng)
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
             logits = network(states)
-        loss = loss_of(logits.float(), defocus)
+        loss = loss_of(logits.float(), defocus, scale, config.angle_weight)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         optimiser.step()
@@ -275,13 +246,11 @@ def evaluate(
     runs = Runs(bank, config, rng)
     used = np.full(config.runs, most_readings)
     found = np.zeros(config.runs, np.bool_)
-    for _ in range(most_readings):
-        moves = decide(network.mass(runs.seen()), runs.count)
-        used[moves.found & ~found] = runs.count[0]
+    for count in range(1, most_readings + 1):
+        moves = decide(network.believe(runs.seen()), runs.count)
+        runs.move(np.where(found, 0.0, moves.step_dof))  # the last step of a run too
+        used[moves.found & ~found] = count
         found |= moves.found
-        if runs.count[0] == most_readings or found.all():
-            break
-        runs.move(np.where(found, 0.0, moves.step_dof))
         runs.read()
     away = np.abs(runs.true_dof)
     return {

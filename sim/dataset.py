@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.sim.imaging import View
-from afdaemon.sim.scenes import LabelledFrames, Scene, Varied, Variety, log_uniform, open_scene
+from afdaemon.sim.optics import FAST_WIDTH_PX, depth_of_focus_um, pixel_um
+from afdaemon.sim.scenes import (
+    LabelledFrames,
+    Scene,
+    Uneven,
+    Varied,
+    Variety,
+    log_uniform,
+    open_scene,
+)
 from afdaemon.sim.specimens.catalogue import TRAINING_SPECIMENS
 from afdaemon.sim.specimens.micrograph import Micrograph, load_micrograph
 from afdaemon.sim.surface import Specimen
@@ -26,6 +35,10 @@ _HELD_BACK_SHARE = 4
 _LEAST_NOISE = 4.0
 _MICROGRAPH_AT = 1_000.0
 """Magnification at which micrographs are drawn; what the frames claim is another, drawn at random."""
+
+_HEIGHTS_DOF, _USUAL_ALPHA_RAD = (0.2, 3.0), 5e-3
+"""How high uneven ground is to either side, in depths of focus at a usual convergence angle."""
+_CELLS_PX, _TERRACED_SHARE = (30.0, 400.0), 0.5
 
 HARSH = Variety(
     electrons=(30.0, 3000.0),
@@ -45,7 +58,7 @@ class Recipe:
     Of `draws_every` scenes one is drawn anew, the others are taken from the last `kept_scenes`. Each frame
     gives two windows of `window_px`, or itself as a whole where that is None. The shares are of frames that were
     averaged afterwards, that got up to `most_noise` grey levels more of noise, that were compressed as the vendor
-    does, and of scenes with a contrast and grain of their own.
+    does, and of scenes with a contrast and grain of their own, or on uneven ground.
     """
 
     weights: dict[str, float] = field(
@@ -69,6 +82,7 @@ class Recipe:
     noisy_share: float = 0.5
     compressed_share: float = 0.5
     varied_share: float = 0.3
+    uneven_share: float = 0.0
 
 
 def find_micrographs(folder: Path) -> list[Path]:
@@ -107,6 +121,8 @@ class Scenery:
             spread = log_uniform(rng, (0.05, 0.22))
             grain = spread * float(rng.uniform(0.0, 0.7)) * float(rng.random() < 0.5)
             specimen = Varied(specimen, spread, grain, int(rng.integers(2**31)))
+        if recipe.uneven_share > 0.0 and rng.random() < recipe.uneven_share:
+            specimen = uneven(specimen, magnification, rng)
         view = View(x_um=0.0, y_um=0.0, magnification=magnification, width_px=320, height_px=240)
         return open_scene(name, specimen, view, recipe.variety, rng)
 
@@ -115,6 +131,19 @@ class Scenery:
             return TRAINING_SPECIMENS[name](int(self._rng.integers(2**31)))
         chosen = self._micrographs[int(self._rng.integers(len(self._micrographs)))]
         return micrograph_at(chosen, magnification, self._rng.uniform(3.3, 6.5))
+
+
+def uneven(specimen: Specimen, magnification: float, rng: np.random.Generator) -> Uneven:
+    """`specimen` on hills or terraces from a fraction of a depth of focus to several high."""
+    step_um = pixel_um(magnification, FAST_WIDTH_PX)
+    return Uneven(
+        specimen,
+        height_um=log_uniform(rng, _HEIGHTS_DOF)
+        * depth_of_focus_um(magnification, _USUAL_ALPHA_RAD),
+        cell_um=log_uniform(rng, _CELLS_PX) * step_um,
+        steps=int(rng.integers(1, 5)) if rng.random() < _TERRACED_SHARE else 0,
+        seed=int(rng.integers(2**31)),
+    )
 
 
 def micrograph_at(micrograph: Micrograph, magnification: float, reduction: float) -> Micrograph:

@@ -15,6 +15,7 @@ from afdaemon.sim.imaging import Imager, View, crop, detail
 from afdaemon.sim.optics import FAST_WIDTH_PX, Optics, depth_of_focus_um, pixel_um
 from afdaemon.sim.scan import ScanFlaws, Scanning
 from afdaemon.sim.specimens.soiled import Soiled
+from afdaemon.sim.specimens.texture import value_noise
 from afdaemon.sim.surface import FloatImage, Patch, Specimen, Surface
 
 Range = tuple[float, float]
@@ -26,6 +27,8 @@ DETAIL_AT_LEAST = 0.012
 """The same after all that is coarser than about three pixels has been taken away."""
 _TRIES = 8
 _STAGE_UM = 1e4
+_GROUND = 911
+"""The stream of an uneven ground's noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,3 +254,29 @@ class Varied:
             rng = np.random.default_rng(self.seed)
             varied += np.float32(2.0 * self.grain) * rng.standard_normal(sharp.shape, np.float32)
         return replace(surface, secondary=np.asarray(np.clip(varied, 0.0, 1.3), np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Uneven:
+    """A specimen on ground that rises and falls by up to `height_um`, over about `cell_um`.
+
+    With `steps` the ground is made of as many terraces above the lowest one, with sharp edges.
+    """
+
+    specimen: Specimen
+    height_um: float
+    cell_um: float
+    steps: int
+    seed: int
+
+    def draw(self, patch: Patch) -> Surface:
+        """What lies in `patch`."""
+        surface = self.specimen.draw(patch)
+        ground = np.clip(
+            value_noise(patch, self.cell_um, seed=self.seed, stream=_GROUND), -1.0, 1.0
+        )
+        if self.steps:
+            ground = np.rint((0.5 + 0.5 * ground) * self.steps) * (2.0 / self.steps) - 1.0
+        risen = np.asarray(np.float32(self.height_um) * ground, np.float32)
+        own = surface.height_um
+        return replace(surface, height_um=risen if own is None else own + risen)

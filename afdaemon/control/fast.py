@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 
 from afdaemon.control import ladder, last_resort, search, stop
+from afdaemon.control.belief import sure_enough
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.job_state import Answer, State, adjust, fail, go, read, succeed
 from afdaemon.control.last_resort import assumed_dof_um, not_converged, shows_something
@@ -87,7 +88,7 @@ def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
     unit_um = assumed_dof_um(state, rules)
     near = [p for p in state.rung if abs(p.wd_um - here.wd_um) <= rules.far_dof * unit_um]
     return (
-        proposal.at_focus >= rules.sure
+        proposal.at_focus >= float(sure_enough(len(near), rules))
         and abs(proposal.step_um) <= rules.near_dof * unit_um
         and len(near) >= rules.fewest_readings
         and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
@@ -165,7 +166,7 @@ def _settle(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
     target_um = state.limits.nearest(state.wd_um + proposal.step_um)
     home = stop.latest_at(state.rung, state.home_um)
     if home is not None and home.score >= here.score - rules.settle_margin:
-        tie_um = assumed_dof_um(state, rules) * (1.0 if rules.calibrated else 0.5)
+        tie_um = assumed_dof_um(state, rules) * proposal.dof_scale
         target_um = home.wd_um if abs(target_um - home.wd_um) <= tie_um else target_um
     if abs(target_um - state.wd_um) < _LAST_STEP_DOF * assumed_dof_um(state, rules):
         return succeed(state, here, why)

@@ -11,7 +11,9 @@ class FastProfile:
     """Parameters of the fast procedure. Distances in depths of focus (DoF) of the assumed convergence angle.
 
     Belief:
-        sure: probability of ending within 1 DoF of the focus at which the job stops.
+        sure: probability of ending within 1 DoF of the focus at which the job stops;
+        sure_drop: so much less with each reading after four, for another one then tells little that is new,
+        least_sure: but not at less than this.
         near_dof: and its last step, that no reading follows, is no longer; else the job reads there first.
         fewest_readings: it does not stop before so many near each other: two to know, one to verify.
         most_readings: it gives up after so many.
@@ -43,6 +45,8 @@ class FastProfile:
     name: ClassVar[str] = "fast"
 
     sure: float = 0.9
+    sure_drop: float = 0.1
+    least_sure: float = 0.6
     near_dof: float = 0.7
     fewest_readings: int = 3
     most_readings: int = 16
@@ -83,6 +87,8 @@ class FastProfile:
 
 _ALLOWED: dict[str, tuple[float, float]] = {
     "sure": (0.5, 0.999),
+    "sure_drop": (0.0, 1.0),
+    "least_sure": (0.5, 0.999),
     "near_dof": (0.05, 1.0),
     "fewest_readings": (1, 100),
     "most_readings": (1, 1000),

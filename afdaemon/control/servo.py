@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from afdaemon.control.belief import advise
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits
 from afdaemon.control.values import Reading
-from afdaemon.models.defocus_state import dof_um, u_of
+from afdaemon.models.defocus_state import Belief, dof_um, u_of
 
 StepLaw = Callable[[Sequence[Reading]], float]
 """Readings (1 .. 20, newest first) -> step in um; called between two readings, so it must be quick.
@@ -28,20 +27,22 @@ it meant, and a zero step in its place would pass for patience.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What a law says: a step in um. The fast procedure's law also says how probable two things are.
+    """What a law says: a step in um. The fast procedure's law says more.
 
-    `at_focus`: that the step ends within 1 depth of focus of the best WD; `far`: that it is so
-    far away that a frame shows hardly anything.
+    `at_focus`: how probably the step ends within 1 depth of focus of the best WD; `far`: and it is so
+    far away that a frame shows hardly anything. `dof_scale`: what a true depth of focus measures in
+    those of the assumed convergence angle.
     """
 
     step_um: float
     at_focus: float = 0.0
     far: float = 0.0
+    dof_scale: float = 1.0
 
     @property
     def is_finite(self) -> bool:
         """Whether all of it are numbers that can be acted on."""
-        return all(map(math.isfinite, (self.step_um, self.at_focus, self.far)))
+        return all(map(math.isfinite, (self.step_um, self.at_focus, self.far, self.dof_scale)))
 
 
 FocusLaw = Callable[[Sequence[Reading]], Proposal]
@@ -64,8 +65,8 @@ class Believe(Protocol):
         u: Sequence[float],
         log_error: Sequence[float],
         calibrated: bool,
-    ) -> NDArray[np.float32]:
-        """Probability of each bin of the defocus, (161,)."""
+    ) -> Belief:
+        """What is believed of one job."""
         ...
 
 
@@ -105,18 +106,19 @@ def defocus_law(believe: Believe, profile: FastProfile) -> FocusLaw:
 
     def law(newest_first: Sequence[Reading]) -> Proposal:
         unit_um = dof_um(newest_first[0].magnification, 1e-3 * profile.alpha_mrad)
-        mass = believe(
+        belief = believe(
             wd_dof=[reading.wd_um / unit_um for reading in newest_first],
             bands=[reading.bands for reading in newest_first],
             u=[u_of(reading.score) for reading in newest_first],
             log_error=[math.log(reading.expected_error) for reading in newest_first],
             calibrated=profile.calibrated,
         )
-        told = advise(mass[None], np.array([len(newest_first)]), profile)
+        told = advise(belief, np.array([len(newest_first)]), profile)
         return Proposal(
             step_um=float(told.step_dof[0]) * unit_um,
             at_focus=float(told.at_focus[0]),
             far=float(told.far[0]),
+            dof_scale=float(told.scale[0]),
         )
 
     return law

@@ -4,27 +4,28 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from afdaemon.control.belief import Advice, advise
 from afdaemon.control.fast_profile import FAST, FastProfile
-from afdaemon.models.defocus_state import AXIS_DOF, BINS
+from afdaemon.models.defocus_state import AXIS_DOF, BINS, SCALES, Belief
 
 distances = st.floats(-150.0, 150.0)
 
 
-def belief(*peaks: tuple[float, float], spread: float = 0.1) -> NDArray[np.float32]:
-    """Peaks (place, weight), each a tenth as wide as it is far."""
+def belief(*peaks: tuple[float, float], spread: float = 0.1, scale: float = 1.0) -> Belief:
+    """Peaks (place, weight), each a tenth as wide as it is far, and a sure scale."""
     mass = np.zeros(BINS)
     for place, weight in peaks:
         width = spread * (1.0 + abs(place))
         peak = np.exp(-0.5 * ((AXIS_DOF - place) / width) ** 2) * np.gradient(AXIS_DOF)
         mass += weight * peak / peak.sum()
-    return np.asarray(mass[None] / mass.sum(), np.float32)
+    odds = np.zeros((1, len(SCALES)), np.float32)
+    odds[0, np.abs(SCALES - scale).argmin()] = 1.0
+    return Belief(np.asarray(mass[None] / mass.sum(), np.float32), odds)
 
 
-def advice(mass: NDArray[np.float32], count: int = 2, rules: FastProfile = FAST) -> Advice:
-    return advise(mass, np.array([count]), rules)
+def advice(believed: Belief, count: int = 2, rules: FastProfile = FAST) -> Advice:
+    return advise(believed, np.array([count]), rules)
 
 
 @given(place=distances.filter(lambda z: abs(z) > 1.5))
@@ -54,11 +55,11 @@ def test_a_first_reading_near_focus_leads_aside(place: float) -> None:
 def test_it_stops_only_when_sure_and_after_enough_readings(
     place: float, count: int, sure: float
 ) -> None:
-    mass = belief((place, 1.0))
+    believed = belief((place, 1.0))
     rules = FastProfile(sure=sure)
-    told = advice(mass, count, rules)
+    told = advice(believed, count, rules)
     (step,) = told.step_dof
-    within = float(mass[0][np.abs(AXIS_DOF + step) <= 1.0].sum())
+    within = float(believed.mass[0][np.abs(AXIS_DOF + step) <= 1.0].sum())
     if count > 1:  # the first step may lead aside
         assert told.at_focus[0] == pytest.approx(within, abs=1e-5)
     near = abs(step) <= rules.near_dof
@@ -67,8 +68,23 @@ def test_it_stops_only_when_sure_and_after_enough_readings(
 
 @given(places=st.lists(distances, min_size=1, max_size=5), count=st.integers(1, 9))
 def test_many_are_told_as_one_by_one(places: list[float], count: int) -> None:
-    masses = [belief((place, 1.0)) for place in places]
-    together = advise(np.concatenate(masses), np.full(len(places), count), FAST)
-    alone = [advice(mass, count) for mass in masses]
-    assert np.allclose(together.step_dof, [one.step_dof[0] for one in alone])
-    assert np.allclose(together.at_focus, [one.at_focus[0] for one in alone])
+    many = [belief((place, 1.0)) for place in places]
+    stacked = Belief(*(np.concatenate([getattr(b, n) for b in many]) for n in ("mass", "odds")))
+    together = advise(stacked, np.full(len(places), count), FAST)
+    alone = [advice(believed, count) for believed in many]
+    assert np.allclose(together.step_dof, [one.step_dof[0] for one in alone], atol=1e-5)
+    assert np.allclose(together.at_focus, [one.at_focus[0] for one in alone], atol=1e-5)
+
+
+@given(place=distances, spread=st.floats(0.05, 0.5))
+def test_where_a_true_depth_of_focus_is_smaller_than_assumed_it_is_less_sure(
+    place: float, spread: float
+) -> None:
+    sure = [
+        advice(belief((place, 1.0), spread=spread, scale=scale), count=3).at_focus[0]
+        for scale in SCALES
+    ]
+    assert sure == sorted(sure)
+    evenly = belief((place, 1.0), spread=spread)
+    evenly.odds[:] = 1.0 / len(SCALES)
+    assert advice(evenly, count=3).at_focus[0] == pytest.approx(np.mean(sure), abs=1e-5)

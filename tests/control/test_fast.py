@@ -141,24 +141,25 @@ def test_the_last_step_ends_where_the_focus_is_and_is_not_read(away_dof: float) 
 
 
 @pytest.mark.parametrize(
-    ("away_dof", "score_there", "calibrated", "stays"),
+    ("away_dof", "score_there", "dof_scale", "stays"),
     [
-        (0.9, 8.3, True, True),
-        (1.1, 8.3, True, False),
-        (0.9, 8.6, True, False),
-        (0.4, 8.3, False, True),
-        (0.9, 8.3, False, False),
+        (0.9, 8.3, 1.0, True),
+        (1.1, 8.3, 1.0, False),
+        (0.9, 8.6, 1.0, False),
+        (0.4, 8.3, 0.5, True),
+        (0.6, 8.3, 0.5, False),
+        (1.8, 8.3, 2.0, True),
     ],
 )
 def test_a_start_that_is_as_good_and_as_close_is_kept(
-    away_dof: float, score_there: float, calibrated: bool, stays: bool
+    away_dof: float, score_there: float, dof_scale: float, stays: bool
 ) -> None:
+    """Close is 1 true depth of focus, which the belief tells in assumed ones."""
     there_um = START_UM + away_dof * UNIT_UM
     law = answering(lambda r: (there_um - r[0].wd_um, float(len(r) >= 3)))
     outcome = play(
-        law,
+        lambda r: replace(law(r), dof_scale=dof_scale),
         lambda wd, _: reading(wd, 8.0 if wd == START_UM else score_there),
-        FastProfile(calibrated=calibrated),
     ).outcome
     assert outcome.converged
     assert outcome.wd_um == (START_UM if stays else there_um)

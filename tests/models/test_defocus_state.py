@@ -10,10 +10,12 @@ from afdaemon.models.defocus_state import (
     AXIS_DOF,
     BINS,
     REACH_DOF,
+    SCALES,
     STATE_SIZE,
     Histories,
     encode,
     mirror,
+    scale_shares,
     shares,
 )
 from afdaemon.models.spectrum import BANDS
@@ -83,6 +85,14 @@ def test_a_distance_lies_between_its_two_bins(defocus: float) -> None:
     grown = np.arcsinh(AXIS_DOF)
     between = grown[low] * (1.0 - upper) + grown[low + 1] * upper
     assert np.sinh(between) == pytest.approx(defocus, rel=1e-3, abs=1e-3)
+
+
+@given(scale=st.floats(0.51, 1.99))
+def test_a_scale_lies_between_its_two_bins(scale: float) -> None:
+    (low,), (upper,) = scale_shares(np.array([scale]))
+    assert SCALES[low] - 1e-6 <= scale <= SCALES[low + 1] + 1e-6
+    between = np.log(SCALES[low]) * (1.0 - upper) + np.log(SCALES[low + 1]) * upper
+    assert np.exp(between) == pytest.approx(scale, rel=1e-5)
 
 
 def test_what_lies_beyond_the_axis_counts_for_its_end() -> None:

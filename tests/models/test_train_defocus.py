@@ -1,5 +1,6 @@
 """The defocus network learns from a bank where the focus is; its weights come back as they were."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 from afdaemon.control.belief import advise
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.models import train_defocus
+from afdaemon.models.defocus_bank import DISTANCES_DOF, DefocusBank, load_banks, save_banks
 from afdaemon.models.defocus_net import DefocusNet, load_defocus
-from afdaemon.models.errors import WeightsError
+from afdaemon.models.defocus_state import SCALES, Belief
+from afdaemon.models.errors import TrainingError, WeightsError
 from afdaemon.models.spectrum import BANDS
-from afdaemon.models.train_defocus import DISTANCES_DOF, DefocusBank, Moves, Runs, TrainConfig
+from afdaemon.models.train_defocus import Moves, Runs, TrainConfig
 
 CONFIG = TrainConfig(rounds=30, runs=256, batch=512, updates=8, replay=20_000, starts_dof=(12.0,))
 
@@ -26,15 +29,17 @@ def bank(scenes: int = 40, seed: int = 1) -> DefocusBank:
     u = -2.0 * np.log(np.maximum(blur_px[:, :, 0], 0.5) / 4.0) + 0.1 * rng.standard_normal(
         (scenes, 1)
     )
+    twice = np.array([-0.02, 0.02])[None, :, None]
+    bands = np.log(signal + 1e-5)[:, None] + twice[..., None]
     return DefocusBank(
-        bands=np.log(signal + 1e-5).astype(np.float32),
-        u=u.astype(np.float32),
-        log_error=np.full(u.shape, -1.5, np.float32),
+        bands=bands.astype(np.float32),
+        u=(u[:, None] + twice).astype(np.float32),
+        log_error=np.full((scenes, 2, len(DISTANCES_DOF)), -1.5, np.float32),
     )
 
 
-def decide(mass: np.ndarray, count: np.ndarray) -> Moves:
-    return advise(mass, count, FastProfile(sure=0.8))
+def decide(belief: Belief, count: np.ndarray) -> Moves:
+    return advise(belief, count, FastProfile(sure=0.8))
 
 
 def test_a_little_training_finds_the_focus_of_unseen_scenes() -> None:
@@ -69,7 +74,9 @@ def test_a_bank_reads_what_was_measured_there() -> None:
             for k in range(200)
             for s in (1, -1)
         ]
-        assert np.allclose(np.mean(many, axis=0), measured.bands[:, place], atol=0.1)
+        assert np.allclose(
+            np.mean(many, axis=0), measured.bands[:, :, place].mean(axis=1), atol=0.1
+        )
 
 
 def test_weights_come_back_and_tampered_ones_do_not(tmp_path: Path) -> None:
@@ -78,7 +85,9 @@ def test_weights_come_back_and_tampered_ones_do_not(tmp_path: Path) -> None:
     train_defocus.save(network, path, config=CONFIG, data={}, metrics={}, seconds=1.0)
     again, card = load_defocus(path)
     seen = Runs(bank(), CONFIG, np.random.default_rng(0)).seen()
-    assert np.allclose(again.mass(seen), network.mass(seen), atol=1e-2)
+    one, other = again.believe(seen), network.believe(seen)
+    assert np.allclose(one.mass, other.mass, atol=1e-2)
+    assert np.allclose(one.odds, other.odds, atol=1e-2)
     assert card.training["runs"] == CONFIG.runs
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(WeightsError, match="SHA-256"):
@@ -88,6 +97,35 @@ def test_weights_come_back_and_tampered_ones_do_not(tmp_path: Path) -> None:
 def test_a_belief_knows_no_side() -> None:
     network = DefocusNet(hidden=16).eval()
     seen = Runs(bank(), CONFIG, np.random.default_rng(0)).seen()
-    one = network.mass(seen)
+    one = network.believe(seen).mass
     assert np.allclose(one[:8], one[:8, ::-1], atol=1e-6)  # a single frame cannot tell
     assert np.allclose(one.sum(axis=1), 1.0, atol=1e-4)
+
+
+def test_it_learns_how_far_off_the_assumed_angle_is() -> None:
+    network = train_defocus.train(CONFIG, bank(), decide, lambda *_: None)
+    runs = Runs(bank(seed=2), replace(CONFIG, runs=2048), np.random.default_rng(3))
+    for _ in range(4):
+        runs.move(decide(network.believe(runs.seen()), runs.count).step_dof)
+        runs.read()
+    told = network.believe(runs.seen()).odds @ np.log(SCALES)
+    truth = np.log(runs.scale)
+    off = ~runs.calibrated
+    assert np.corrcoef(told[off], truth[off])[0, 1] > 0.3
+    assert np.abs(told[~off]).mean() < 0.1
+
+
+def test_measured_scenes_are_kept_in_a_file_that_says_how_they_were_made(tmp_path: Path) -> None:
+    path, facts = tmp_path / "deep" / "scenes.npz", {"scenes": 3, "read_noise": (0.5, 15.0)}
+    save_banks(path, {"used": bank(3), "kept": bank(2, seed=2)}, facts)
+    used, kept = load_banks(path, ("used", "kept"), facts)
+    assert (used.bands == bank(3).bands).all()
+    assert (kept.u == bank(2, seed=2).u).all()
+    assert (kept.log_error == bank(2, seed=2).log_error).all()
+    with pytest.raises(TrainingError, match="made otherwise"):
+        load_banks(path, ("used", "kept"), {**facts, "scenes": 4})
+    with pytest.raises(TrainingError, match="no measured scenes"):
+        load_banks(path, ("other",), facts)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="no measured scenes"):
+        load_banks(path, ("used", "kept"), facts)

@@ -19,7 +19,7 @@ from afdaemon.sim.dataset import (
     micrograph_at,
     stream,
 )
-from afdaemon.sim.optics import pixel_um
+from afdaemon.sim.optics import depth_of_focus_um, pixel_um
 from afdaemon.sim.scenes import LabelledFrames, Scene
 from afdaemon.sim.series import focus_series, offsets_dof
 from afdaemon.sim.specimens.micrograph import load_micrograph
@@ -75,6 +75,22 @@ def test_averaging_counts_as_blur_and_noise_and_compression_do_not() -> None:
     assert (compressed.blur_px == clean.blur_px).all()
     assert (averaged.blur_px > clean.blur_px).all()
     assert (averaged.blur_px <= np.hypot(clean.blur_px, 3.0)).all()
+
+
+def test_uneven_ground_is_drawn_only_where_it_is_asked_for() -> None:
+    def heights_dof(share: float) -> list[float]:
+        recipe = replace(PLAIN, uneven_share=share, variety=replace(HARSH, soiled_share=0.0))
+        scenery = Scenery(recipe, [], np.random.default_rng(1))
+        scenes = [scenery.next_scene() for _ in range(6)]
+        return [
+            abs(scene.imager.focus_height_um(scene.view))
+            / depth_of_focus_um(scene.view.magnification, 5e-3)
+            for scene in scenes
+        ]
+
+    assert max(heights_dof(0.0)) < 0.05
+    assert np.mean(heights_dof(1.0)) > 0.1
+    assert max(heights_dof(1.0)) < 3.0
 
 
 def test_scenes_are_kept_and_used_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 
 from afdaemon.sim.imaging import View, crop
 from afdaemon.sim.optics import FAST_WIDTH_PX, pixel_um
-from afdaemon.sim.scenes import LabelledFrames, Scene, Varied, Variety, open_scene, tells_focus
+from afdaemon.sim.scenes import (
+    LabelledFrames,
+    Scene,
+    Uneven,
+    Varied,
+    Variety,
+    open_scene,
+    tells_focus,
+)
 from afdaemon.sim.specimens.catalogue import TRAINED, UNSEEN, open_specimen
 from afdaemon.sim.surface import Patch
 
@@ -114,6 +122,24 @@ def test_varied_specimens_have_the_contrast_that_they_were_given() -> None:
     grainy = Varied(plain, spread=0.05, grain=0.1, seed=1).draw(patch).secondary
     assert grainy.std() > 2.0 * drawn.std()
     assert grainy.min() >= 0.0
+
+
+def test_uneven_ground_lifts_a_specimen_and_changes_nothing_else() -> None:
+    patch = Patch(left_um=0.0, top_um=0.0, step_um=0.5, width=320, height=240)
+    for name in ("mixture", "tin_balls"):
+        level = open_specimen(name, seed=2).draw(patch)
+        own = 0.0 if level.height_um is None else level.height_um
+        hills, terraces = (
+            Uneven(
+                open_specimen(name, seed=2), height_um=30.0, cell_um=40.0, steps=steps, seed=1
+            ).draw(patch)
+            for steps in (0, 3)
+        )
+        assert (hills.secondary == level.secondary).all()
+        assert hills.height_um is not None
+        assert terraces.height_um is not None
+        assert 10.0 < np.abs(hills.height_um - own).max() <= 30.0 + 1e-3
+        assert len(np.unique(np.round(terraces.height_um - own, 2))) == 4
 
 
 @pytest.mark.parametrize("name", TRAINED)
