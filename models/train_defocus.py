@@ -60,7 +60,7 @@ class TrainConfig:
     `angle_weight`: what telling that counts, where telling the place counts 1.
     """
 
-    rounds: int = 400
+    rounds: int = 700
     runs: int = 2048
     readings: int = 6
     updates: int = 24
