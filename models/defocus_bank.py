@@ -15,16 +15,15 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.models.defocus_state import REACH_DOF
 from afdaemon.models.errors import TrainingError
 from afdaemon.models.spectrum import BANDS
 
 Array = NDArray[np.float64]
 
-DISTANCES_DOF: Array = np.sinh(np.linspace(0.0, np.arcsinh(200.0), 20))
+DISTANCES_DOF: Array = np.sinh(np.linspace(0.0, np.arcsinh(REACH_DOF), 20))
 """Where scenes are measured, in true depths of focus, once on either side: blur is the same on both."""
 FRAMES = 2
-REACH_DOF = float(DISTANCES_DOF[-1])
-"""Further away nothing was measured."""
 _STEP = math.asinh(REACH_DOF) / (len(DISTANCES_DOF) - 1)
 _U_NOISE, _BAND_NOISE, _MODE_NOISE = 0.03, 0.02, 0.02
 _PARTS = ("bands", "u", "log_error")

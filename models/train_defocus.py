@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from afdaemon.models import checkpoint
-from afdaemon.models.defocus_bank import REACH_DOF, DefocusBank
+from afdaemon.models.defocus_bank import DefocusBank
 from afdaemon.models.defocus_net import ARCHITECTURE, PREPROCESSING, DefocusNet
 from afdaemon.models.defocus_state import (
     ANGLE_FACTOR,
     BINS,
+    REACH_DOF,
     READINGS,
     STATE_SIZE,
     Belief,
