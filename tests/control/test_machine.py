@@ -291,7 +291,7 @@ def test_a_trace_that_led_nowhere_does_not_end_the_search() -> None:
     outcome = bench.run()
     assert outcome.converged
     assert outcome.readings.search > 1
-    assert abs(outcome.wd_um - best_um) < 100.0
+    assert bench.wd_um == pytest.approx(best_um, abs=100.0)
 
 
 def test_a_focus_that_was_seen_and_lost_is_not_searched_for_elsewhere() -> None:
