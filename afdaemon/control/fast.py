@@ -16,9 +16,18 @@ from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.job_state import Answer, State, adjust, fail, go, read, succeed
 from afdaemon.control.last_resort import assumed_dof_um, not_converged, shows_something
 from afdaemon.control.servo import Proposal
-from afdaemon.control.values import Failed, MoveWd, Phase, ReadingKind, Reason, Refused, TracePoint
+from afdaemon.control.values import (
+    Failed,
+    MoveWd,
+    Phase,
+    Reading,
+    ReadingKind,
+    Reason,
+    Refused,
+    TracePoint,
+)
 
-_PROBABLY, _POSSIBLY = 0.8, 0.2
+_PROBABLY, _EVENLY, _POSSIBLY = 0.8, 0.5, 0.2
 _BEYOND_HELP = 3
 """After so many readings, all of them saturated, looking elsewhere would not help."""
 _AROUND_STRIDES = 1.5
@@ -39,7 +48,7 @@ def observe(state: State, rules: FastProfile) -> Answer:
     here = state.trace[-1]
     if state.phase is Phase.FINISH:
         return _verify(state, rules, here)
-    proposal = state.belief([point.reading for point in reversed(state.rung)])
+    proposal = state.belief(_within_a_step(state, rules, here))
     began_far = state.began_far
     if len(state.trace) == 1:
         is_empty = proposal.far > _POSSIBLY or not stop.is_telling(here, rules)
@@ -62,9 +71,17 @@ def observe(state: State, rules: FastProfile) -> Answer:
     return _follow(state, rules, proposal)
 
 
+def _within_a_step(state: State, rules: FastProfile, here: TracePoint) -> list[Reading]:
+    """The readings, newest first, that the belief may compare: looks much further away say nothing of this place."""
+    most_um = rules.most_step_dof * assumed_dof_um(state, rules)
+    newest_first = reversed(state.rung)
+    return [p.reading for p in newest_first if abs(p.wd_um - here.wd_um) <= most_um]
+
+
 def _follow(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
     """Where the belief leads, unless it has led astray."""
-    is_far = proposal.far > (_POSSIBLY if ladder.goes_on(state, rules) else _PROBABLY)
+    most_far = _PROBABLY if stop.is_telling(state.trace[-1], rules) else _EVENLY
+    is_far = proposal.far > (_POSSIBLY if ladder.goes_on(state, rules) else most_far)
     led = _led(state)
     strayed = len(led) >= rules.stray_readings and all(
         point.score < rules.fail_score or not stop.is_telling(point, rules) for point in led

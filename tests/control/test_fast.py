@@ -511,6 +511,45 @@ def test_a_blank_frame_that_scores_is_no_trace_of_focus() -> None:
         assert outcome.wd_um == pytest.approx(best_um, abs=UNIT_UM)
 
 
+def test_the_belief_compares_no_readings_further_apart_than_a_step() -> None:
+    best_um = 30_000.0
+    law, most_um = sees_within(80.0, best_um), FAST.most_step_dof * UNIT_UM
+    told: list[int] = []
+
+    def watched(newest_first: Sequence[Reading]) -> Proposal:
+        here_um = newest_first[0].wd_um
+        assert all(abs(seen.wd_um - here_um) <= most_um for seen in newest_first)
+        told.append(len(newest_first))
+        return law(newest_first)
+
+    played = play(watched, lambda wd, _: reading(wd, score_at(wd, best_um)))
+    assert played.outcome.converged
+    assert len(played.visited) > max(told) >= 3
+
+
+@pytest.mark.parametrize(("is_blank", "looks"), [(True, 1), (False, 0)])
+def test_a_blank_frame_is_left_sooner(is_blank: bool, looks: int) -> None:
+    """The belief is of two minds whether the focus is far away: of a blank frame it is not followed."""
+    best_um = START_UM + 40.0 * UNIT_UM
+
+    def law(newest_first: Sequence[Reading]) -> Proposal:
+        here = newest_first[0]
+        far = 0.6 if here.wd_um == START_UM else 0.0
+        return replace(oracle(best_um)(newest_first), far=far)
+
+    def look(wd_um: float, _number: int) -> Reading:
+        seen = reading(wd_um, score_at(wd_um, best_um))
+        return (
+            replace(seen, doubt="blank: nothing but noise")
+            if is_blank and wd_um == START_UM
+            else seen
+        )
+
+    played = play(law, look)
+    assert played.outcome.converged
+    assert sum(kind is ReadingKind.SEARCH for kind in played.kinds) == looks
+
+
 def test_a_blank_frame_is_never_the_best_seen() -> None:
     best_um = START_UM + 60.0 * UNIT_UM
 
