@@ -96,7 +96,12 @@ def test_another_magnification_is_told() -> None:
 def test_the_same_as_json(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert replay("job-1", "--json", "--journal", str(journal)) == 0
     steps = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert steps[1]["proposal"] == {"step_um": 630.0, "at_focus": 0.5, "far": 0.0}
+    assert steps[1]["proposal"] == {
+        "step_um": 630.0,
+        "at_focus": 0.5,
+        "far": 0.0,
+        "dof_scale": 1.0,
+    }
     assert steps[-1]["command"]["outcome"]["converged"] is True
 
 
