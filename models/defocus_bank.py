@@ -4,19 +4,17 @@ A scene's spectrum and AENet's answer are measured in two frames at each of `DIS
 interpolated. Which of the two a reading is made of is a matter of chance, so it is as noisy as frames there are.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.models.defocus_state import REACH_DOF
-from afdaemon.models.errors import TrainingError
+from afdaemon.models.kept_arrays import load_arrays, save_arrays
 from afdaemon.models.spectrum import BANDS
 
 Array = NDArray[np.float64]
@@ -82,12 +80,10 @@ def joined(banks: Sequence[DefocusBank]) -> DefocusBank:
 
 def save_banks(path: Path, banks: Mapping[str, DefocusBank], facts: Mapping[str, Any]) -> None:
     """Write banks by name, and how they were made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    held = {
+    arrays = {
         f"{name}.{part}": getattr(bank, part) for name, bank in banks.items() for part in _PARTS
     }
-    with path.open("wb") as file:
-        np.savez(file, facts=np.array(json.dumps(facts, sort_keys=True)), **held)
+    save_arrays(path, arrays, facts)
 
 
 def load_banks(path: Path, names: Sequence[str], facts: Mapping[str, Any]) -> list[DefocusBank]:
@@ -96,13 +92,6 @@ def load_banks(path: Path, names: Sequence[str], facts: Mapping[str, Any]) -> li
     Raises:
         TrainingError: the file can't be read, or holds scenes that were made otherwise.
     """
-    remedy = "name another file, or remove it"
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            told = str(held["facts"])
-            banks = [DefocusBank(*(held[f"{name}.{part}"] for part in _PARTS)) for name in names]
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise TrainingError(f"{path} holds no measured scenes ({error})", remedy=remedy) from error
-    if told != json.dumps(facts, sort_keys=True):
-        raise TrainingError(f"the scenes in {path} were made otherwise: {told}", remedy=remedy)
-    return banks
+    parts = tuple(f"{name}.{part}" for name in names for part in _PARTS)
+    held = load_arrays(path, parts, facts, what="measured scenes")
+    return [DefocusBank(*(held[f"{name}.{part}"] for part in _PARTS)) for name in names]

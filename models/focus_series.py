@@ -1,17 +1,15 @@
 """Focus series: what was read over the working distance at one place. ACNet learns from them, and is tested on them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from afdaemon.models.errors import TrainingError
+from afdaemon.models.kept_arrays import load_arrays, save_arrays
 
 READ = ("score", "variance", "entropy")
 _POINTS = 2001
@@ -52,14 +50,11 @@ def splined(series: FocusSeries, step_um: float = 1.0) -> FocusSeries:
 
 def save_series(path: Path, series: Sequence[FocusSeries], facts: Mapping[str, Any]) -> None:
     """Write series of equal length, and how they were made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            facts=np.array(json.dumps(facts, sort_keys=True)),
-            places=np.array([(s.magnification, s.dof_um) for s in series]),
-            read=np.array([(s.offset_um, s.score, s.variance, s.entropy) for s in series]),
-        )
+    arrays = {
+        "places": np.array([(s.magnification, s.dof_um) for s in series]),
+        "read": np.array([(s.offset_um, s.score, s.variance, s.entropy) for s in series]),
+    }
+    save_arrays(path, arrays, facts)
 
 
 def load_series(path: Path, facts: Mapping[str, Any]) -> list[FocusSeries]:
@@ -68,14 +63,7 @@ def load_series(path: Path, facts: Mapping[str, Any]) -> list[FocusSeries]:
     Raises:
         TrainingError: the file can't be read, or holds series that were made otherwise.
     """
-    remedy = "name another file, or remove it"
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            told, places, read = str(held["facts"]), held["places"], held["read"]
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise TrainingError(f"{path} holds no focus series ({error})", remedy=remedy) from error
-    if told != json.dumps(facts, sort_keys=True):
-        raise TrainingError(f"the series in {path} were made otherwise: {told}", remedy=remedy)
+    held = load_arrays(path, ("places", "read"), facts, what="focus series")
     return [
         FocusSeries(
             magnification=float(magnification),
@@ -86,7 +74,7 @@ def load_series(path: Path, facts: Mapping[str, Any]) -> list[FocusSeries]:
             entropy=entropy,
         )
         for (magnification, dof_um), (offset_um, score, variance, entropy) in zip(
-            places, read, strict=True
+            held["places"], held["read"], strict=True
         )
     ]
 
