@@ -252,6 +252,8 @@ def evaluate(
         runs.move(np.where(found, 0.0, moves.step_dof))  # the last step of a run too
         used[moves.found & ~found] = count
         found |= moves.found
+        if found.all():
+            break
         runs.read()
     away = np.abs(runs.true_dof)
     return {

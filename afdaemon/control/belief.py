@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.control.fast_profile import FastProfile
-from afdaemon.models.defocus_state import AXIS_DOF, SCALES, Belief
+from afdaemon.models.defocus_state import AXIS_DOF, READINGS, SCALES, Belief
 
 Array = NDArray[np.float64]
 
 _CLOSE_DOF = 1.0
-_KNOWS_AFTER = 4
-"""The network looks at so many readings."""
 _SHARE = 0.15
 """A place is tried with what lies within 1 DoF of it, or within this share of its distance: far ones are coarse."""
 
@@ -65,7 +63,7 @@ def advise(belief: Belief, count: NDArray[np.int64], rules: FastProfile) -> Advi
 
 def sure_enough(count: NDArray[np.int64] | int, rules: FastProfile) -> Array:
     """The probability of being in focus that suffices after so many readings (n,)."""
-    more = np.maximum(np.asarray(count) - _KNOWS_AFTER, 0)
+    more = np.maximum(np.asarray(count) - READINGS, 0)
     least = min(rules.least_sure, rules.sure)
     return np.asarray(np.maximum(rules.sure - rules.sure_drop * more, least), np.float64)
 

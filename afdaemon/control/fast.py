@@ -20,7 +20,6 @@ from afdaemon.control.values import (
     Failed,
     MoveWd,
     Phase,
-    Reading,
     ReadingKind,
     Reason,
     Refused,
@@ -48,7 +47,10 @@ def observe(state: State, rules: FastProfile) -> Answer:
     here = state.trace[-1]
     if state.phase is Phase.FINISH:
         return _verify(state, rules, here)
-    proposal = state.belief(_within_a_step(state, rules, here))
+    told = _within(
+        state, rules, rules.most_step_dof
+    )  # looks further away say nothing of this place
+    proposal = state.belief([point.reading for point in reversed(told)])
     began_far = state.began_far
     if len(state.trace) == 1:
         is_empty = proposal.far > _POSSIBLY or not stop.is_telling(here, rules)
@@ -71,11 +73,10 @@ def observe(state: State, rules: FastProfile) -> Answer:
     return _follow(state, rules, proposal)
 
 
-def _within_a_step(state: State, rules: FastProfile, here: TracePoint) -> list[Reading]:
-    """The readings, newest first, that the belief may compare: looks much further away say nothing of this place."""
-    most_um = rules.most_step_dof * assumed_dof_um(state, rules)
-    newest_first = reversed(state.rung)
-    return [p.reading for p in newest_first if abs(p.wd_um - here.wd_um) <= most_um]
+def _within(state: State, rules: FastProfile, most_dof: float) -> list[TracePoint]:
+    """The readings at this magnification that lie no further than that from the newest."""
+    here_um, most_um = state.trace[-1].wd_um, most_dof * assumed_dof_um(state, rules)
+    return [point for point in state.rung if abs(point.wd_um - here_um) <= most_um]
 
 
 def _follow(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
@@ -103,7 +104,7 @@ def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
     """
     here, best = state.trace[-1], stop.best_telling(state.rung, rules)
     unit_um = assumed_dof_um(state, rules)
-    near = [p for p in state.rung if abs(p.wd_um - here.wd_um) <= rules.far_dof * unit_um]
+    near = _within(state, rules, rules.far_dof)
     return (
         proposal.at_focus >= float(sure_enough(len(near), rules))
         and abs(proposal.step_um) <= rules.near_dof * unit_um
