@@ -35,6 +35,10 @@ _LAST_STEP_DOF = 0.1
 """A last step that is shorter is not worth the command."""
 _SAME_PLACE_DOF = 0.05
 """A shorter step is not sent: a reading is taken where the instrument stands."""
+_NEARBY_DOF, _BESIDE_DOF = 0.3, 2.0
+"""A belief that is not sure here learns little from another frame within the one; so it reads the other away."""
+_TELLING_DOF = 4.0
+"""Within it readings tell most of the place of the focus."""
 
 
 def begin(state: State, begin_um: float) -> Answer:
@@ -55,8 +59,8 @@ def observe(state: State, rules: FastProfile) -> Answer:
     if len(state.trace) == 1:
         is_empty = proposal.far > _POSSIBLY or not stop.is_telling(here, rules)
         began_far = is_empty and not shows_something(here, rules)
-    was_at_peak = state.at_peak
-    state = replace(state, proposal=proposal, began_far=began_far, at_peak=False)
+    was_at_peak = state.at_peak is not None
+    state = replace(state, proposal=proposal, began_far=began_far, at_peak=None)
     if not proposal.is_finite:
         detail = f"the step law proposed {proposal.step_um} um"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
@@ -94,7 +98,7 @@ def _follow(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
         return _search(state, rules, proposal.step_um)
     if len(led) >= rules.most_readings:
         return _give_up(state, rules, proposal.step_um)
-    return _move(replace(state, phase=Phase.SERVO), rules, proposal.step_um)
+    return _move(replace(state, phase=Phase.SERVO), rules, proposal)
 
 
 def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
@@ -105,10 +109,12 @@ def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
     here, best = state.trace[-1], stop.best_telling(state.rung, rules)
     unit_um = assumed_dof_um(state, rules)
     near = _within(state, rules, rules.far_dof)
+    is_seen_twice = len(_within(state, rules, _TELLING_DOF)) > 1
     return (
         proposal.at_focus >= float(sure_enough(len(near), rules))
         and abs(proposal.step_um) <= rules.near_dof * unit_um
         and len(near) >= rules.fewest_readings
+        and (is_seen_twice or not state.began_far)
         and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
         and stop.is_telling(here, rules)
     )
@@ -192,8 +198,8 @@ def _settle(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
 
 
 def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
-    if state.at_peak:
-        return last_resort.verify(state, rules, here)
+    if state.at_peak is not None:
+        return last_resort.verify(state, state.at_peak, rules, here)
     promised = stop.latest_at(state.trace[:-1], here.wd_um)
     least = rules.fail_score if promised is None else promised.score - rules.agreed_drop
     if here.score >= max(rules.fail_score, least) and stop.is_telling(here, rules):
@@ -201,10 +207,26 @@ def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
     return fail(state, not_converged(state, rules))
 
 
-def _move(state: State, rules: FastProfile, step_um: float) -> Answer:
-    unit_um, step_um = assumed_dof_um(state, rules), ladder.inward(state, step_um)
+def _move(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
+    unit_um, step_um = assumed_dof_um(state, rules), ladder.inward(state, proposal.step_um)
+    if abs(step_um) < _NEARBY_DOF * unit_um and _needs_another_view(state, rules, proposal):
+        step_um = _beside(state, unit_um)
     most_um = rules.most_step_dof * unit_um
     target_um = state.limits.nearest(state.wd_um + min(max(step_um, -most_um), most_um))
     if abs(target_um - state.wd_um) < _SAME_PLACE_DOF * unit_um:
         return read(state)
     return go(state, Phase.SERVO, target_um)
+
+
+def _needs_another_view(state: State, rules: FastProfile, proposal: Proposal) -> bool:
+    """Whether what keeps the belief from stopping is that it is not sure, rather than the number of readings alone."""
+    near = _within(state, rules, rules.far_dof)
+    is_unsure = proposal.at_focus < float(sure_enough(len(near), rules))
+    return len(near) > 1 and (is_unsure or state.began_far)
+
+
+def _beside(state: State, unit_um: float) -> float:
+    """A step to the side with fewer readings (um)."""
+    apart = [p.wd_um - state.wd_um for p in state.rung]
+    near = [a for a in apart if 0.5 * unit_um < abs(a) < 2.0 * _TELLING_DOF * unit_um]
+    return -math.copysign(_BESIDE_DOF * unit_um, sum(math.copysign(1.0, a) for a in near))

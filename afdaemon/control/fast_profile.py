@@ -44,7 +44,7 @@ class FastProfile:
 
     name: ClassVar[str] = "fast"
 
-    sure: float = 0.9
+    sure: float = 0.94
     sure_drop: float = 0.1
     least_sure: float = 0.6
     near_dof: float = 0.7

@@ -7,6 +7,7 @@ from afdaemon.control import stop
 from afdaemon.control.drift import Drift, drift
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.limits import Limits
+from afdaemon.control.peak import Measure
 from afdaemon.control.profile import PAPER, PaperProfile
 from afdaemon.control.servo import FocusLaw, Proposal, StepLaw, no_belief
 from afdaemon.control.values import (
@@ -44,8 +45,8 @@ class State:
     servo found nothing, and `searched_until`: how long the trace was when it did last. `began_far`: the first
     reading showed hardly anything. `magnification` is the last acknowledged, and `rung_from` says where in the
     trace its readings begin. `descents_left`: how often the job may still go down the ladder. `close_looks`: how
-    often it has looked closely before giving up; `peak_looks`: how often around a peak of the score,
-    and `at_peak`: whether the last move was for one. `verdict`: why it is a success, once only the last
+    often it has looked closely before giving up; `peak_looks`: how often around a peak,
+    and `at_peak`: of what, if the last move was for one. `verdict`: why it is a success, once only the last
     step is left.
     """
 
@@ -71,7 +72,7 @@ class State:
     descents_left: int = 2
     close_looks: int = 0
     peak_looks: int = 0
-    at_peak: bool = False
+    at_peak: Measure | None = None
     stopped: stop.Stop | None = None
     verdict: str = ""
     failure: Failed | None = None

@@ -10,7 +10,7 @@ from afdaemon.control import ladder, search, stop
 from afdaemon.control.drift import drift
 from afdaemon.control.fast_profile import FastProfile
 from afdaemon.control.job_state import Answer, State, fail, go, succeed
-from afdaemon.control.peak import next_place, peak
+from afdaemon.control.peak import MEASURES, Measure, is_as_high, next_place, peak
 from afdaemon.control.values import Failed, Phase, Reason, TracePoint
 from afdaemon.models.defocus_state import dof_um
 
@@ -18,8 +18,6 @@ _SEEN = 1.0
 """A score that frames which show nothing seldom get."""
 _CLOSE_STRIDES = 3.0
 """How far a job looks closely, in steps of `close_dof`."""
-_AS_HIGH = 0.6
-"""Share of the best score that the top of a peak must show again."""
 
 
 def climb(state: State, rules: FastProfile) -> Answer | None:
@@ -28,33 +26,32 @@ def climb(state: State, rules: FastProfile) -> Answer | None:
 
 
 def _to_peak(state: State, rules: FastProfile) -> Answer | None:
+    """To the top of a clear peak; else around the likeliest, as long as that may make it clear."""
     unit_um = assumed_dof_um(state, rules)
-    seen = peak(state.rung, unit_um)
-    if seen is None:
+    seen = [(measure, peak(state.rung, unit_um, measure)) for measure in MEASURES]
+    peaks = [(measure, top) for measure, top in seen if top is not None]
+    for measure, top in peaks:
+        if top.is_clear:
+            state = replace(state, at_peak=measure)
+            return go(state, Phase.FINISH, state.limits.nearest(top.wd_um))
+    if state.peak_looks >= rules.most_close_looks:
         return None
-    if seen.is_clear:
-        state = replace(state, at_peak=True)
-        return go(state, Phase.FINISH, state.limits.nearest(seen.wd_um))
-    place_um = next_place(
-        state.rung,
-        seen,
-        apart_um=rules.close_dof * unit_um,
-        unit_um=unit_um,
-        limits=state.limits,
-    )
-    if place_um is None or state.peak_looks >= rules.most_close_looks:
-        return None
-    state = replace(state, at_peak=True, peak_looks=state.peak_looks + 1)
-    return go(state, Phase.SEARCH, place_um)
-
-
-def verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
-    """The end of a job on top of a peak: success where the score there is about as good as the best seen."""
-    best = stop.best_telling(state.rung, rules)
-    if here.score >= _AS_HIGH * best.score and stop.is_telling(here, rules):
-        return succeed(
-            state, here, "at a clear peak of the score, which the specimen allows to be no higher"
+    for measure, top in peaks:
+        apart_um = measure.apart * rules.close_dof * unit_um
+        place_um = next_place(
+            state.rung, top, apart_um=apart_um, unit_um=unit_um, limits=state.limits
         )
+        if place_um is not None:
+            state = replace(state, at_peak=measure, peak_looks=state.peak_looks + 1)
+            return go(state, Phase.SEARCH, place_um)
+    return None
+
+
+def verify(state: State, measure: Measure, rules: FastProfile, here: TracePoint) -> Answer:
+    """The end of a job on top of a peak: success where what peaks is about as high there as the best seen."""
+    if is_as_high(state.rung, measure) and stop.is_telling(here, rules):
+        why = f"at a clear peak of the {measure.named}; the specimen allows no higher score"
+        return succeed(state, here, why)
     return fail(state, not_converged(state, rules))
 
 

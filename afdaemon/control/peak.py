@@ -1,47 +1,101 @@
-"""A peak of the score, however low: where a job's own readings place the focus of a specimen with little detail. Pure.
+"""A peak of what a job's readings measure: the focus of a specimen with little detail. Pure.
 
 A smooth specimen never scores high: AENet measures the blur against detail that is not there. But the score still falls
-off alike on both sides of the focus. So it is fitted by A / (1 + ((z - z0) / w)^2)^q; for each place z0, width w and
-steepness q, the height A is a linear least squares. How well each place explains the scores says where the peak is, and
-how sure that is.
+off alike on both sides of the focus; and where the specimen is so smooth that no score is a trace of it, the contrast
+does, though far less steeply. So either is fitted by A / (1 + ((z - z0) / w)^2)^q; for each place z0, width w and
+steepness q, the height A is a linear least squares. How well each place explains the readings says where the peak is,
+and how sure that is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.control.limits import Limits
-from afdaemon.control.values import TracePoint
+from afdaemon.control.values import Reading, TracePoint
 
 Array = NDArray[np.float64]
 
 LEAST_SCORE = 0.4
 """A best score below it is no trace of focus."""
-_REACH_DOF = 24.0
-"""Further from the best reading nothing is fitted: there the score is as good as none."""
 _FEWEST_READINGS = 5
-"""Four numbers are fitted."""
+"""Four or five numbers are fitted."""
 _MOST_UNSURE_DOF = 0.5
-_FLOOR, _SHARE = 0.03, 0.12
-"""By how much a score may be off: what a frame without any focus scores, and a share of it."""
 _WORST_FIT = 6.0
 """Chi square a reading."""
-_DROP = 0.4
-"""Share of the best score, below which it must have fallen on either side: a flat curve is no peak."""
 _SIDE_DOF = 1.5
 """A reading that is closer to a place stands for it."""
-_PLACES_DOF: Array = np.linspace(-10.0, 10.0, 201)
-_WIDTHS_DOF: Array = np.geomspace(0.5, 12.0, 10)[:, None, None]
+_LEAST_POWER = 1e-9
+"""Readings that all lie at one place have a flat shape."""
+_PLACES = np.linspace(-1.0, 1.0, 201)
 _STEEPNESS: Array = np.array([0.5, 1.0, 2.0])[:, None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peak:
-    """Where the score peaks (um), how unsure that is (DoF, one standard deviation), and whether it is a peak at all.
+class Measure:
+    """Something that is highest in focus: `of` a reading; in words, `named`. Distances in depths of focus (DoF).
 
-    `has_fallen`: the score has fallen off on both sides of it; until then it is taken to be at the best reading.
+    reach_dof: further from the best reading nothing is fitted;
+    places_dof: nor is the peak looked for further from it.
+    apart: readings around a peak are so many times as far apart as those around a peak of the score.
+    widths_dof: the narrowest and the widest peak.
+    floor, share: by how much a value may be off, and a share of it besides.
+    drop: share of the best value, below which it must have fallen on either side: a flat curve is no peak.
+    as_high: share of the best value that the top of a peak must show again.
+    is_on_floor: whether noise adds the same to all values, which is fitted too.
+    """
+
+    named: str
+    of: Callable[[Reading], float]
+    reach_dof: float
+    places_dof: float
+    apart: float
+    widths_dof: tuple[float, float]
+    floor: float
+    share: float
+    drop: float
+    as_high: float
+    is_on_floor: bool
+
+
+SCORE = Measure(
+    named="score",
+    of=lambda reading: reading.score,
+    reach_dof=24.0,
+    places_dof=10.0,
+    apart=1.0,
+    widths_dof=(0.5, 12.0),
+    floor=0.03,
+    share=0.12,
+    drop=0.4,
+    as_high=0.6,
+    is_on_floor=False,
+)
+CONTRAST = Measure(
+    named="contrast",
+    of=lambda reading: reading.variance**2,
+    reach_dof=80.0,
+    places_dof=12.0,
+    apart=2.0,
+    widths_dof=(4.0, 60.0),
+    floor=1e-6,
+    share=0.008,
+    drop=0.93,
+    as_high=0.97,
+    is_on_floor=True,
+)
+"""Power of the picture over the square of its mean; that of the noise is in it."""
+MEASURES = (SCORE, CONTRAST)
+"""The one that tells most first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """Where it peaks (um), how unsure that is (DoF, one standard deviation), and whether it is a peak at all.
+
+    `has_fallen`: the measure has fallen off on both sides of it; until then it is taken to be at the best reading.
     """
 
     wd_um: float
@@ -50,23 +104,27 @@ class Peak:
     is_clear: bool = False
 
 
-def peak(rung: Sequence[TracePoint], unit_um: float) -> Peak | None:
+def peak(rung: Sequence[TracePoint], unit_um: float, measure: Measure) -> Peak | None:
     """The peak near the best of readings of one magnification, or None if they show no trace of one.
 
     `unit_um` is the depth of focus there.
     """
-    told = [p for p in rung if not p.reading.doubt]
-    best = max(told, key=lambda p: p.score, default=None)
-    if best is None or best.score < LEAST_SCORE:
+    told = _told(rung)
+    best = max(told, key=lambda p: measure.of(p.reading), default=None)
+    if best is None:
         return None
     away = np.array([(p.wd_um - best.wd_um) / unit_um for p in told])
-    near = np.abs(away) <= _REACH_DOF
-    away, score = away[near], np.array([p.score for p in told])[near]
-    if len(score) < _FEWEST_READINGS:
-        return Peak(wd_um=best.wd_um, error_dof=_REACH_DOF)
-    place, error, misfit = _fitted(away, score)
+    near = np.abs(away) <= measure.reach_dof
+    away, value = away[near], np.array([measure.of(p.reading) for p in told])[near]
+    if measure is SCORE and best.score < LEAST_SCORE:
+        return None
+    if measure is CONTRAST and value.min() > measure.drop * value.max():
+        return None
+    if len(value) < _FEWEST_READINGS:
+        return Peak(wd_um=best.wd_um, error_dof=measure.reach_dof)
+    place, error, misfit = _fitted(away, value, measure)
     has_fallen = all(
-        score[side].min(initial=np.inf) <= _DROP * best.score
+        value[side].min(initial=np.inf) <= measure.drop * value.max()
         for side in (away < place, away > place)
     )
     is_clear = has_fallen and misfit <= _WORST_FIT and error <= _MOST_UNSURE_DOF
@@ -78,19 +136,34 @@ def peak(rung: Sequence[TracePoint], unit_um: float) -> Peak | None:
     )
 
 
-def _fitted(away: Array, score: Array) -> tuple[float, float, float]:
+def is_as_high(rung: Sequence[TracePoint], measure: Measure) -> bool:
+    """Whether the newest reading shows what the best promised."""
+    values = [measure.of(p.reading) for p in _told(rung)]
+    return bool(values) and measure.of(rung[-1].reading) >= measure.as_high * max(values)
+
+
+def _told(rung: Sequence[TracePoint]) -> list[TracePoint]:
+    return [p for p in rung if not p.reading.doubt]
+
+
+def _fitted(away: Array, value: Array, measure: Measure) -> tuple[float, float, float]:
     """Place of the peak and its standard deviation (DoF), and chi square a reading of the best curve."""
-    apart = (away - _PLACES_DOF[:, None, None, None]) / _WIDTHS_DOF
+    places, widths = measure.places_dof * _PLACES, np.geomspace(*measure.widths_dof, 10)
+    apart = (away - places[:, None, None, None]) / widths[:, None, None]
     shape = (1.0 + apart**2) ** -_STEEPNESS
-    weight = (_FLOOR + _SHARE * score) ** -2.0
-    height = (shape * score) @ weight / (shape**2 @ weight)
-    chi = ((score - height[..., None] * shape) ** 2 @ weight).reshape(len(_PLACES_DOF), -1)
-    spread = max(chi.min() / max(len(score) - 4, 1), 1.0)
+    weight = (measure.floor + measure.share * value) ** -2.0
+    if measure.is_on_floor:
+        even = weight / weight.sum()
+        shape, value = shape - (shape @ even)[..., None], value - value @ even
+    power = np.maximum(shape**2 @ weight, _LEAST_POWER)
+    height = np.maximum((shape * value) @ weight / power, 0.0)
+    chi = ((value - height[..., None] * shape) ** 2 @ weight).reshape(len(places), -1)
+    spread = max(chi.min() / max(len(value) - 4 - measure.is_on_floor, 1), 1.0)
     likely = np.exp(-0.5 * (chi - chi.min()) / spread).sum(axis=1)
     likely /= likely.sum()
-    place = float(likely @ _PLACES_DOF)
-    error = float(np.sqrt(likely @ (_PLACES_DOF - place) ** 2))
-    return place, error, float(chi.min()) / len(score)
+    place = float(likely @ places)
+    error = float(np.sqrt(likely @ (places - place) ** 2))
+    return place, error, float(chi.min()) / len(value)
 
 
 def next_place(
@@ -98,7 +171,7 @@ def next_place(
 ) -> float | None:
     """Where to read next (um), or None if all that tells more has been read.
 
-    `apart_um` from the peak on either side, then half of that, or twice where the score has not fallen yet.
+    `apart_um` from the peak on either side, then half of that, or twice where it has not fallen yet.
     """
     then = 0.5 if top.has_fallen else 2.0
     for share in (-1.0, 1.0, -then, then):

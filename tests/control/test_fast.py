@@ -452,6 +452,62 @@ def test_a_clear_peak_of_the_score_is_the_focus_however_low_it_is(
     assert played.outcome.readings.total <= 2 * FAST.stray_readings
 
 
+@pytest.mark.parametrize("away_dof", [-12.0, 0.0, 15.0])
+def test_a_clear_peak_of_the_contrast_is_the_focus_where_no_score_is_a_trace(
+    away_dof: float,
+) -> None:
+    """The belief leads to within 3 DoF of it, to and fro, and AENet sees nothing anywhere."""
+    best_um = START_UM + away_dof * UNIT_UM
+
+    def law(newest_first: Sequence[Reading]) -> Proposal:
+        about_um = best_um + 3.0 * UNIT_UM * (-1) ** len(newest_first)
+        return Proposal(step_um=about_um - newest_first[0].wd_um, at_focus=0.7)
+
+    def look(wd_um: float, _number: int) -> Reading:
+        away = (wd_um - best_um) / UNIT_UM
+        return replace(
+            reading(wd_um, 0.1), variance=0.3 * math.hypot(0.5, 30.0 / (30.0 + abs(away)))
+        )
+
+    played = play(law, look)
+    assert played.outcome.converged
+    assert "peak of the contrast" in played.outcome.detail
+    assert played.outcome.wd_um == pytest.approx(best_um, abs=UNIT_UM)
+    assert played.kinds[-1] is ReadingKind.VERIFY
+
+
+def test_a_contrast_that_is_not_there_again_is_no_success() -> None:
+    def look(wd_um: float, number: int) -> Reading:
+        away = (wd_um - START_UM) / UNIT_UM
+        share = 0.3 / (1.0 + (away / 30.0) ** 2)
+        return replace(reading(wd_um, 0.1), variance=share * 0.97**number)
+
+    outcome = play(answering(lambda r: (START_UM - r[0].wd_um, 0.7)), look).outcome
+    assert not outcome.converged
+    assert outcome.restored
+
+
+def test_an_unsure_belief_reads_beside_where_it_stands() -> None:
+    """Another frame at the same place would tell nothing new; the second step beside goes to the other side."""
+    best_um = START_UM + 1.0 * UNIT_UM
+    law = answering(lambda r: (best_um - r[0].wd_um, 0.5))
+    visited = play(law, lambda wd, _: reading(wd, score_at(wd, best_um))).visited
+    places = [round((wd - best_um) / UNIT_UM, 3) for wd in visited[1:6]]
+    assert places[0] == 0.0
+    assert abs(places[1]) == 2.0
+    assert places[2] == 0.0
+    assert places[3] == -places[1]
+
+
+def test_a_job_that_began_far_sees_its_focus_twice() -> None:
+    best_um = START_UM + 400.0 * UNIT_UM
+    visited = play(
+        sees_within(80.0, best_um), lambda wd, _: reading(wd, score_at(wd, best_um))
+    ).visited
+    near = [wd for wd in visited if abs(wd - visited[-1]) <= 4.0 * UNIT_UM]
+    assert len(near) >= 2
+
+
 def test_a_curve_that_rises_without_end_is_no_peak() -> None:
     law = answering(lambda _: (0.0, 1.0))
     played = play(law, lambda wd, _: reading(wd, 1.5 + (wd - START_UM) / UNIT_UM * 0.002))

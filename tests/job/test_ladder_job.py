@@ -28,7 +28,7 @@ BEST_UM = 11_000.0
 RULES = replace(FAST, ladder=True, calibrated=True)
 QUICK = Deadlines(move_s=0.1, read_s=0.1, restore_s=0.1, job_s=1_000.0)
 PIXELS = np.zeros((8, 8), dtype=np.uint8)
-OPERATIONS = 16
+OPERATIONS = 19
 """What the job below takes without faults."""
 
 
