@@ -28,8 +28,8 @@ The fast procedure (afdaemon.control.fast):
     SEARCH    Where a frame shows hardly anything, stride to the nearest place that was not seen yet.
     SERVO     The belief about the defocus says where to go; until it is sure that this is focus and
               the score agrees. That reading verifies.
-    FINISH    Where a place seen before scored clearly higher, or the score has a clear peak, however
-              low, the job ends there, and verifies.
+    FINISH    Where a place seen before scored clearly higher, or the score or the contrast has a clear
+              peak, however low, the job ends there, and verifies.
     ADJUST    The last step, by part of a depth of focus, to where the focus most likely lies. No
               reading follows.
 
