@@ -62,6 +62,7 @@ def told(record: "JobRecord", steps: Sequence["JournalStep"]) -> Iterator[str]:
 
 def event_in_words(event: "Event") -> str:
     """What happened."""
+    from afdaemon.cli.score_rows import remarks
     from afdaemon.control.values import Failed, Moved, Observed, Refused, Started
 
     match event:
@@ -72,9 +73,9 @@ def event_in_words(event: "Event") -> str:
         case Refused():
             return f"refused: {event.detail}"
         case Observed(reading=seen):
-            remarks = (seen.doubt, "streaks: charging" if seen.streaked else "")
-            doubt = "".join(f", {remark}" for remark in remarks if remark)
-            return f"read {seen.wd_um:.1f} um: score {seen.score:.2f} +- {seen.expected_error:.2f}{doubt}"
+            score = f"score {seen.score:.2f} +- {seen.expected_error:.2f}"
+            said = ", ".join([score, *remarks(seen.doubt, streaked=seen.streaked)])
+            return f"read {seen.wd_um:.1f} um: {said}"
         case Failed():
             return f"failed: {event.reason.value} {event.detail}".rstrip()
 

@@ -44,6 +44,11 @@ class Row:
         return name_of(self.file, self.page)
 
 
+def remarks(doubt: str, *, streaked: bool) -> list[str]:
+    """What to say of a frame besides its score."""
+    return [*filter(None, [doubt]), *(["streaks: charging"] if streaked else [])]
+
+
 def name_of(file: str, page: int) -> str:
     """The file, and the page where it is not the first: `stack.tif#2`."""
     return file if page == 1 else f"{file}#{page}"
@@ -94,7 +99,7 @@ def print_table(rows: Sequence[Row]) -> None:
             str(row.reduction),
             f"{row.magnification:.0f} ({row.magnification_from})",
             f"{row.saturated:.1%}",
-            "; ".join(filter(None, (row.doubt, "streaks: charging" if row.streaked else ""))),
+            "; ".join(remarks(row.doubt, streaked=row.streaked)),
         )
     console = Console()
     if not console.is_terminal:

@@ -33,6 +33,8 @@ _AROUND_STRIDES = 1.5
 """How far a job looks around whose first reading told something."""
 _LAST_STEP_DOF = 0.1
 """A last step that is shorter is not worth the command."""
+_SURE_ERRORS = 4.0
+"""A score of fewer expected errors may be one of noise."""
 _SAME_PLACE_DOF = 0.05
 """A shorter step is not sent: a reading is taken where the instrument stands."""
 _NEARBY_DOF, _BESIDE_DOF = 0.3, 2.0
@@ -51,14 +53,12 @@ def observe(state: State, rules: FastProfile) -> Answer:
     here = state.trace[-1]
     if state.phase is Phase.FINISH:
         return _verify(state, rules, here)
-    told = _within(
-        state, rules, rules.most_step_dof
-    )  # looks further away say nothing of this place
+    # looks further away say nothing of this place
+    told = _within(state, rules, rules.most_step_dof)
     proposal = state.belief([point.reading for point in reversed(told)])
     began_far = state.began_far
     if len(state.trace) == 1:
-        is_empty = proposal.far > _POSSIBLY or not stop.is_telling(here, rules)
-        began_far = is_empty and not shows_something(here, rules)
+        began_far = _is_far(here, proposal, rules)
     was_at_peak = state.at_peak is not None
     state = replace(state, proposal=proposal, began_far=began_far, at_peak=None)
     if not proposal.is_finite:
@@ -75,6 +75,14 @@ def observe(state: State, rules: FastProfile) -> Answer:
     if is_look and state.close_looks and not shows_something(here, rules):
         return last_resort.look_closely(state, rules, proposal.step_um)
     return _follow(state, rules, proposal)
+
+
+def _is_far(here: TracePoint, proposal: Proposal, rules: FastProfile) -> bool:
+    """Whether a first reading shows hardly anything of the focus: neither spectrum nor score, or a score that is unsure."""
+    if proposal.far > _PROBABLY and here.score < _SURE_ERRORS * here.reading.expected_error:
+        return True
+    is_empty = proposal.far > _POSSIBLY or not stop.is_telling(here, rules)
+    return is_empty and not shows_something(here, rules)
 
 
 def _within(state: State, rules: FastProfile, most_dof: float) -> list[TracePoint]:

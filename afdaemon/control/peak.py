@@ -83,7 +83,7 @@ CONTRAST = Measure(
     floor=1e-6,
     share=0.008,
     drop=0.93,
-    as_high=0.97,
+    as_high=0.9,
     is_on_floor=True,
 )
 """Power of the picture over the square of its mean; that of the noise is in it."""

@@ -658,12 +658,14 @@ def test_a_first_frame_that_scored_is_not_taken_for_a_far_one() -> None:
     def law(_newest_first: Sequence[Reading]) -> Proposal:
         return Proposal(step_um=300.0 * UNIT_UM, far=1.0)
 
-    def looks_after(first: float) -> int:
-        played = play(law, lambda wd, n: reading(wd, first if n == 0 else 0.2))
+    def looks_after(first: float, error: float = 0.5) -> int:
+        begun = replace(reading(START_UM, first), expected_error=error)
+        played = play(law, lambda wd, n: begun if n == 0 else reading(wd, 0.2))
         return played.outcome.readings.search
 
     most = FAST.most_looks_around + 2 * FAST.most_close_looks
     assert looks_after(2.4) <= most < looks_after(0.2)
+    assert looks_after(5.0, error=1.6) > most  # so noise scores
 
 
 def test_frames_that_are_all_white_are_not_searched_with() -> None:

@@ -194,7 +194,7 @@ def test_contrast_without_a_peak_is_not_clear(contrast: Callable[[float], float]
     assert found is None or not found.is_clear
 
 
-@pytest.mark.parametrize(("last", "expected"), [(1.0, True), (0.98, False)])
+@pytest.mark.parametrize(("last", "expected"), [(1.0, True), (0.97, True), (0.93, False)])
 def test_the_top_must_show_again_what_was_promised(last: float, *, expected: bool) -> None:
     points = readings(lambda _: 0.1, [0.0, 9.0, 0.01], contrast=lambda a: 0.3 - 0.01 * a)
     newest = readings(lambda _: 0.1, [0.0], contrast=lambda _: 0.3 * last)
