@@ -78,7 +78,7 @@ def observe(state: State, rules: FastProfile) -> Answer:
 
 
 def _is_far(here: TracePoint, proposal: Proposal, rules: FastProfile) -> bool:
-    """Whether a first reading shows hardly anything of the focus: neither spectrum nor score, or a score that is unsure."""
+    """Whether a first reading shows hardly anything of the focus: by spectrum and score, which may be unsure."""
     if proposal.far > _PROBABLY and here.score < _SURE_ERRORS * here.reading.expected_error:
         return True
     is_empty = proposal.far > _POSSIBLY or not stop.is_telling(here, rules)

@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 
 LEAST_SCORE = 0.4
 """A best score below it is no trace of focus."""
+_FALLEN = 0.93
+"""Share of the largest contrast that blur has taken from: frames of one place differ by less."""
 _FEWEST_READINGS = 5
 """Four or five numbers are fitted."""
 _MOST_UNSURE_DOF = 0.5
@@ -37,6 +39,7 @@ _STEEPNESS: Array = np.array([0.5, 1.0, 2.0])[:, None]
 class Measure:
     """Something that is highest in focus: `of` a reading; in words, `named`. Distances in depths of focus (DoF).
 
+    is_trace: whether such values (n,) tell anything of a focus.
     reach_dof: further from the best reading nothing is fitted;
     places_dof: nor is the peak looked for further from it.
     apart: readings around a peak are so many times as far apart as those around a peak of the score.
@@ -49,6 +52,7 @@ class Measure:
 
     named: str
     of: Callable[[Reading], float]
+    is_trace: Callable[[Array], bool]
     reach_dof: float
     places_dof: float
     apart: float
@@ -63,6 +67,7 @@ class Measure:
 SCORE = Measure(
     named="score",
     of=lambda reading: reading.score,
+    is_trace=lambda scores: bool(scores.max() >= LEAST_SCORE),
     reach_dof=24.0,
     places_dof=10.0,
     apart=1.0,
@@ -76,13 +81,14 @@ SCORE = Measure(
 CONTRAST = Measure(
     named="contrast",
     of=lambda reading: reading.variance**2,
+    is_trace=lambda powers: bool(powers.min() <= _FALLEN * powers.max()),
     reach_dof=80.0,
     places_dof=12.0,
     apart=2.0,
     widths_dof=(4.0, 60.0),
     floor=1e-6,
     share=0.008,
-    drop=0.93,
+    drop=_FALLEN,
     as_high=0.9,
     is_on_floor=True,
 )
@@ -116,9 +122,7 @@ def peak(rung: Sequence[TracePoint], unit_um: float, measure: Measure) -> Peak |
     away = np.array([(p.wd_um - best.wd_um) / unit_um for p in told])
     near = np.abs(away) <= measure.reach_dof
     away, value = away[near], np.array([measure.of(p.reading) for p in told])[near]
-    if measure is SCORE and best.score < LEAST_SCORE:
-        return None
-    if measure is CONTRAST and value.min() > measure.drop * value.max():
+    if not measure.is_trace(value):
         return None
     if len(value) < _FEWEST_READINGS:
         return Peak(wd_um=best.wd_um, error_dof=measure.reach_dof)
