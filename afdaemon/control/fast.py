@@ -234,7 +234,8 @@ def _needs_another_view(state: State, rules: FastProfile, proposal: Proposal) ->
 
 
 def _beside(state: State, unit_um: float) -> float:
-    """A step to the side with fewer readings (um)."""
+    """A step to the side with fewer readings, or the one that the limits leave (um)."""
     apart = [p.wd_um - state.wd_um for p in state.rung]
     near = [a for a in apart if 0.5 * unit_um < abs(a) < 2.0 * _TELLING_DOF * unit_um]
-    return -math.copysign(_BESIDE_DOF * unit_um, sum(math.copysign(1.0, a) for a in near))
+    step_um = -math.copysign(_BESIDE_DOF * unit_um, sum(math.copysign(1.0, a) for a in near))
+    return step_um if state.limits.within(state.wd_um + step_um) else -step_um

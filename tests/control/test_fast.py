@@ -499,6 +499,18 @@ def test_an_unsure_belief_reads_beside_where_it_stands() -> None:
     assert places[3] == -places[1]
 
 
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_at_an_end_of_the_range_it_reads_beside_on_the_other_side(side: float) -> None:
+    best_um = START_UM + side * 1.0 * UNIT_UM
+    ends = sorted((best_um, best_um - side * 1_000.0))
+    limits = Limits(hard=Range(lo_um=ends[0], hi_um=ends[1]))
+    law = answering(lambda r: (best_um - r[0].wd_um, 0.5))
+    visited = play(law, lambda wd, _: reading(wd, score_at(wd, best_um)), limits=limits).visited
+    places = {round((wd - best_um) / UNIT_UM * side, 3) for wd in visited[1:]}
+    assert -2.0 in places
+    assert max(places) == 0.0
+
+
 def test_a_job_that_began_far_sees_its_focus_twice() -> None:
     best_um = START_UM + 400.0 * UNIT_UM
     visited = play(
