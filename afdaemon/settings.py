@@ -233,7 +233,7 @@ class FastSettings(Section):
     """How a job of the fast procedure moves and stops. Distances in depths of focus (DoF)."""
 
     sure: float = Field(
-        0.9, ge=0.5, le=0.999, description="probability of ending within 1 DoF at which to stop"
+        0.94, ge=0.5, le=0.999, description="probability of ending within 1 DoF at which to stop"
     )
     sure_drop: Fraction = Field(
         0.1, description="so much less suffices with each reading after four: it tells little more"

@@ -53,10 +53,23 @@ def test_autofocus_finds_the_focus_of_drawn_specimens_and_of_a_picture(micrograp
         assert 3 <= sum(run["readings"].values()) <= 12
 
 
-def test_a_specimen_that_shows_nothing_ends_where_it_began(tmp_path: Path) -> None:
-    """Faint, wide shadows: nothing is ever sharp, and no success is claimed."""
+def test_wide_shadows_come_into_focus_by_their_contrast(tmp_path: Path) -> None:
+    """Nothing is ever sharp, no score tells anything, and the detail says what the success rests on."""
     path = tmp_path / "soft.png"
     waves = np.add.outer(np.sin(np.arange(900) / 140.0), np.cos(np.arange(1200) / 170.0))
+    cv2.imwrite(str(path), (128 + 50 * waves).astype(np.uint8))
+    code, runs = demo(f"--specimen=image:{path}", "--magnification=2000", "--start-offset-um=900")
+    assert code == 0
+    assert runs[0]["converged"]
+    assert runs[0]["error_dof"] <= 1.5
+    assert runs[0]["score"] < 3.0
+    assert "peak of the contrast" in runs[0]["detail"]
+
+
+def test_a_specimen_that_shows_nothing_ends_where_it_began(tmp_path: Path) -> None:
+    """Brightness that differs by two grey levels from end to end: no success is claimed."""
+    path = tmp_path / "faint.png"
+    waves = np.add.outer(np.linspace(0.0, 1.0, 900), np.linspace(0.0, 1.0, 1200)) / 50.0
     cv2.imwrite(str(path), (128 + 50 * waves).astype(np.uint8))
     code, runs = demo(f"--specimen=image:{path}", "--magnification=2000", "--start-offset-um=900")
     assert code == 1
