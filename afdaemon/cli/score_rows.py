@@ -46,7 +46,7 @@ class Row:
 
 def remarks(doubt: str, *, streaked: bool) -> list[str]:
     """What to say of a frame besides its score."""
-    return [*filter(None, [doubt]), *(["streaks: charging"] if streaked else [])]
+    return [said for said in (doubt, "streaks: charging" if streaked else "") if said]
 
 
 def name_of(file: str, page: int) -> str:

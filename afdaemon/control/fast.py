@@ -119,13 +119,17 @@ def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
     near = _within(state, rules, rules.far_dof)
     is_seen_twice = len(_within(state, rules, _TELLING_DOF)) > 1
     return (
-        proposal.at_focus >= float(sure_enough(len(near), rules))
+        _is_sure(proposal, near, rules)
         and abs(proposal.step_um) <= rules.near_dof * unit_um
         and len(near) >= rules.fewest_readings
         and (is_seen_twice or not state.began_far)
         and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
         and stop.is_telling(here, rules)
     )
+
+
+def _is_sure(proposal: Proposal, near: list[TracePoint], rules: FastProfile) -> bool:
+    return proposal.at_focus >= float(sure_enough(len(near), rules))
 
 
 def _led(state: State) -> tuple[TracePoint, ...]:
@@ -229,8 +233,7 @@ def _move(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
 def _needs_another_view(state: State, rules: FastProfile, proposal: Proposal) -> bool:
     """Whether what keeps the belief from stopping is that it is not sure, rather than the number of readings alone."""
     near = _within(state, rules, rules.far_dof)
-    is_unsure = proposal.at_focus < float(sure_enough(len(near), rules))
-    return len(near) > 1 and (is_unsure or state.began_far)
+    return len(near) > 1 and (state.began_far or not _is_sure(proposal, near, rules))
 
 
 def _beside(state: State, unit_um: float) -> float:
