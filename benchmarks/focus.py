@@ -45,13 +45,13 @@ ROWS = (
         procedure="fast", start=replace(NEAR, angle_factor=2.0), most_mean=4.2, within_1=0.99
     ),
     Row(procedure="fast", start=FAR, most_mean=5.5, within_1=0.97),
-    Row(procedure="fast", start=ANY_LOW, runs=500, most_median=12.0, within_1=0.98),
-    Row(procedure="fast", start=ANY_HIGH, runs=200, most_median=60.0, within_1=0.97),
-    Row(procedure="fast with ladder", start=ANY_HIGH, runs=500, most_median=25.0, within_1=0.97),
+    Row(procedure="fast", start=ANY_LOW, most_median=12.0, within_1=0.98),
+    Row(procedure="fast", start=ANY_HIGH, most_median=60.0, within_1=0.97),
+    Row(procedure="fast with ladder", start=ANY_HIGH, most_median=25.0, within_1=0.97),
     *(Row(procedure="paper", start=start, runs=10) for start in (ANY_LOW, ANY_HIGH)),
-    Row(procedure="paper", start=NEAR, runs=60, most_beside_looks=13.0),
-    Row(procedure="paper", start=FAR, runs=60),
-    *(Row(procedure=way, start=start, runs=300) for way in WAYS for start in (NEAR, FAR)),
+    Row(procedure="paper", start=NEAR, runs=300, most_beside_looks=13.0),
+    Row(procedure="paper", start=FAR, runs=300),
+    *(Row(procedure=way, start=start) for way in WAYS for start in (NEAR, FAR)),
 )  # fmt: skip
 
 

@@ -33,8 +33,6 @@ _AROUND_STRIDES = 1.5
 """How far a job looks around whose first reading told something."""
 _LAST_STEP_DOF = 0.1
 """A last step that is shorter is not worth the command."""
-_SURE_ERRORS = 4.0
-"""A score of fewer expected errors may be one of noise."""
 _SAME_PLACE_DOF = 0.05
 """A shorter step is not sent: a reading is taken where the instrument stands."""
 _NEARBY_DOF, _BESIDE_DOF = 0.3, 2.0
@@ -51,8 +49,9 @@ def begin(state: State, begin_um: float) -> Answer:
 def observe(state: State, rules: FastProfile) -> Answer:
     """What follows from the newest reading."""
     here = state.trace[-1]
-    if state.phase is Phase.FINISH:
-        return _verify(state, rules, here)
+    verdict = _verify(state, rules, here) if state.phase is Phase.FINISH else None
+    if verdict is not None:
+        return verdict
     # looks further away say nothing of this place
     told = _within(state, rules, rules.most_step_dof)
     proposal = state.belief([point.reading for point in reversed(told)])
@@ -79,7 +78,7 @@ def observe(state: State, rules: FastProfile) -> Answer:
 
 def _is_far(here: TracePoint, proposal: Proposal, rules: FastProfile) -> bool:
     """Whether a first reading shows hardly anything of the focus: by spectrum and score, which may be unsure."""
-    if proposal.far > _PROBABLY and here.score < _SURE_ERRORS * here.reading.expected_error:
+    if proposal.far > _PROBABLY and stop.may_be_noise(here):
         return True
     is_empty = proposal.far > _POSSIBLY or not stop.is_telling(here, rules)
     return is_empty and not shows_something(here, rules)
@@ -209,13 +208,16 @@ def _settle(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
     return adjust(state, target_um, why)
 
 
-def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer:
+def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer | None:
+    """The end where the best place seen holds what it promised; where it does not, the belief goes on while it may."""
     if state.at_peak is not None:
         return last_resort.verify(state, state.at_peak, rules, here)
     promised = stop.latest_at(state.trace[:-1], here.wd_um)
     least = rules.fail_score if promised is None else promised.score - rules.agreed_drop
     if here.score >= max(rules.fail_score, least) and stop.is_telling(here, rules):
         return succeed(state, here, "at the best score seen")
+    if len(_led(state)) < rules.most_readings:
+        return None
     return fail(state, not_converged(state, rules))
 
 

@@ -72,7 +72,8 @@ def _judge(state: State, rules: PaperProfile) -> Answer:
     here = state.trace[-1]
     promised = stop.latest_at(state.trace[:-1], here.wd_um)
     drop = promised.score - here.score if promised is not None else 0.0
-    if here.score < rules.fail_score or drop > rules.verify_drop:
+    is_low = here.score < rules.fail_score or stop.may_be_noise(here)
+    if is_low or drop > rules.verify_drop:
         return _retry(state, rules)
     if not stop.is_telling(here, rules):
         return fail(state, _not_converged(state, rules))

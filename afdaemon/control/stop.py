@@ -15,6 +15,10 @@ MOST_HIDDEN = 0.75
 """Share of black or white pixels above which no score counts. Half a grid's frame may be holes, and black."""
 
 
+_SURE_ERRORS = 4.0
+"""A score of fewer expected errors may be one of noise."""
+
+
 class Emptiness(Protocol):
     """From when on a frame shows nothing."""
 
@@ -88,6 +92,11 @@ def is_saturated(trace: Trace, rules: Emptiness) -> bool:
 def is_telling(point: TracePoint, rules: Emptiness) -> bool:
     """Whether a success may rest on this reading: its frame shows something, and enough of it."""
     return not _is_flat(point, rules) and point.reading.saturated <= MOST_HIDDEN
+
+
+def may_be_noise(point: TracePoint) -> bool:
+    """Whether noise may have made its score."""
+    return point.score < _SURE_ERRORS * point.reading.expected_error
 
 
 def flaws(trace: Trace, rules: Emptiness) -> str:

@@ -680,6 +680,28 @@ def test_a_first_frame_that_scored_is_not_taken_for_a_far_one() -> None:
     assert looks_after(5.0, error=1.6) > most  # so noise scores
 
 
+@pytest.mark.parametrize("is_held", [True, False])
+def test_where_the_best_place_seen_is_blurred_by_now_the_belief_goes_on(is_held: bool) -> None:
+    """The focus ran away by 3 DoF before the last readings."""
+    best_um, moved_um = START_UM, START_UM + 3.0 * UNIT_UM
+
+    def look(wd_um: float, count: int) -> Reading:
+        return reading(wd_um, score_at(wd_um, best_um if is_held or count < 3 else moved_um))
+
+    def law(newest_first: Sequence[Reading]) -> Proposal:
+        count, wd_um = len(newest_first), newest_first[0].wd_um
+        if count < 3:
+            return Proposal(step_um=UNIT_UM, at_focus=0.0)
+        target_um = wd_um if count == 3 else moved_um
+        return Proposal(step_um=target_um - wd_um, at_focus=float(wd_um == target_um))
+
+    played = play(law, look, FastProfile(agreed_drop=9.0, settle_margin=0.5))
+    assert played.visited[3] == START_UM
+    assert played.outcome.converged
+    assert played.outcome.wd_um == (best_um if is_held else moved_um)
+    assert played.outcome.readings.total == (4 if is_held else 5)
+
+
 def test_frames_that_are_all_white_are_not_searched_with() -> None:
     law = sees_within(0.0, -1.0)
     outcome = play(law, lambda wd, _: reading(wd, 0.3, saturated=0.9)).outcome

@@ -42,6 +42,7 @@ class Bench:
     magnification: float = 500.0
     variance: float = 0.3
     saturated: float = 0.0
+    expected_error: float = 0.5
     fail_at: Callable[[Command, int], Failed | None] = lambda command, index: None
     wd_um: float = START_UM
     begin_um: float | None = None
@@ -82,6 +83,7 @@ class Bench:
             variance=self.variance,
             entropy=7.0,
             saturated=self.saturated,
+            expected_error=self.expected_error,
         )
         return Observed(reading=reading)
 
@@ -274,6 +276,15 @@ def test_below_three_twice_restores_the_start() -> None:
     assert outcome.readings == ReadingCount(search=1, servo=6 + 5, verify=2)
     assert outcome.best_wd_um == START_UM + 50.0
     assert "must reach 3" in outcome.detail
+
+
+@pytest.mark.parametrize(("expected_error", "converged"), [(0.9, True), (1.1, False)])
+def test_no_success_rests_on_a_score_that_noise_may_have_made(
+    expected_error: float, converged: bool
+) -> None:
+    bench = Bench(score=lambda _: 4.0, expected_error=expected_error)
+    assert bench.run().converged is converged
+    assert converged or bench.wd_um == START_UM
 
 
 def test_a_trace_that_led_nowhere_does_not_end_the_search() -> None:
