@@ -29,7 +29,8 @@ The fast procedure (afdaemon.control.fast):
     SERVO     The belief about the defocus says where to go; until it is sure that this is focus and
               the score agrees. That reading verifies.
     FINISH    Where a place seen before scored clearly higher, or the score or the contrast has a clear
-              peak, however low, the job ends there, and verifies.
+              peak, however low, the job ends there, and verifies. A place that is blurred by now, because the
+              focus moved, leads back to SERVO.
     ADJUST    The last step, by part of a depth of focus, to where the focus most likely lies. No
               reading follows.
 
@@ -86,9 +87,7 @@ LEADS_TO: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = MappingProxyTyp
         (Phase.SERVO, Observed): _AFTER_A_READING,
         (Phase.SERVO, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.FINISH, Moved): frozenset({Phase.FINISH}),
-        (Phase.FINISH, Observed): frozenset(
-            {Phase.SEARCH, Phase.SERVO, Phase.FINISH, Phase.RESTORE, Phase.DONE}
-        ),
+        (Phase.FINISH, Observed): _AFTER_A_READING,
         (Phase.FINISH, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.ADJUST, Moved): frozenset({Phase.DONE}),
         (Phase.ADJUST, Failed): frozenset({Phase.RESTORE, Phase.DONE}),

@@ -702,6 +702,15 @@ def test_where_the_best_place_seen_is_blurred_by_now_the_belief_goes_on(is_held:
     assert played.outcome.readings.total == (4 if is_held else 5)
 
 
+def test_a_place_that_is_blurred_by_now_may_still_be_next_to_the_focus() -> None:
+    scores = [1.0, 8.5, 6.6, 6.4]
+    law = answering(lambda r: (UNIT_UM if len(r) < 3 else 0.3 * UNIT_UM, float(len(r) >= 3)))
+    played = play(law, lambda wd, n: reading(wd, scores[n]))
+    assert played.kinds[-1] is ReadingKind.VERIFY
+    assert played.outcome.converged
+    assert played.outcome.wd_um == pytest.approx(START_UM + 1.3 * UNIT_UM)
+
+
 def test_frames_that_are_all_white_are_not_searched_with() -> None:
     law = sees_within(0.0, -1.0)
     outcome = play(law, lambda wd, _: reading(wd, 0.3, saturated=0.9)).outcome
