@@ -37,6 +37,7 @@ def progress(now: Progress) -> s.Progress:
         job=now.job_id,
         profile=now.profile,
         phase=now.phase.value,
+        kind=now.kind.value if now.kind is not None else None,
         reading=now.reading,
         readings_max=now.readings_max,
         wd_um=now.wd_um,

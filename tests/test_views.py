@@ -8,7 +8,7 @@ import pytest
 
 from afdaemon import views
 from afdaemon.api.schemas import JobState
-from afdaemon.cli.display import outcome_of
+from afdaemon.cli.display import line_of, outcome_of
 from afdaemon.clock import ManualClock
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.profile import PAPER
@@ -17,6 +17,7 @@ from afdaemon.control.values import (
     MoveWd,
     Observed,
     Outcome,
+    Phase,
     Reading,
     ReadingCount,
     ReadingKind,
@@ -26,7 +27,7 @@ from afdaemon.control.values import (
     TracePoint,
 )
 from afdaemon.job.journal import JobRecord, JournalStep
-from afdaemon.job.loop import JobResult
+from afdaemon.job.loop import JobResult, Progress
 from afdaemon.models.spectrum import BANDS, HIGHEST, LOWEST
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
@@ -67,6 +68,28 @@ def test_what_is_known_of_a_drift_and_when_each_reading_was_taken_is_told() -> N
     assert outcome_of(job).endswith("; the focus moves by +12 +- 3 um/min")
     still = job.model_copy(update={"drift_noticed": False})
     assert "um/min" not in outcome_of(still)
+
+
+@pytest.mark.parametrize(("kind", "shown"), [(ReadingKind.VERIFY, "verify "), (None, "restore ")])
+def test_progress_shows_what_a_reading_was_for_and_else_what_comes_next(
+    kind: ReadingKind | None, shown: str
+) -> None:
+    now = Progress(
+        job_id="j",
+        profile="fast",
+        phase=Phase.RESTORE,
+        kind=kind,
+        reading=4,
+        readings_max=4,
+        wd_um=1.0,
+        score=None if kind is None else 2.0,
+        best_wd_um=1.0,
+        best_score=2.0,
+        elapsed_s=1.0,
+    )
+    told = views.progress(now)
+    assert (told.phase, told.kind) == ("restore", kind)
+    assert line_of(told).startswith(shown)
 
 
 def test_bands_are_named_by_their_frequency() -> None:

@@ -160,6 +160,7 @@ class FakeBackend:
         progress = s.Progress(
             job=job_id,
             phase="servo",
+            kind="servo",
             reading=reading,
             readings_max=self.steps,
             wd_um=self.wd_um,

@@ -99,7 +99,9 @@ class Progress(Reply):
     job: str
     profile: str = "paper"
     phase: str
-    """prepare, search, servo, finish or restore."""
+    """What comes next: prepare, search, servo, finish, adjust, restore or done."""
+    kind: str | None = None
+    """What the newest reading was for: search, servo or verify; absent where none was taken since the last progress."""
     reading: int = 0
     """Readings so far."""
     readings_max: int | None = None

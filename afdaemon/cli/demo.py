@@ -139,7 +139,7 @@ def _narrator(console: Console) -> "OnEvent":
         if isinstance(number, int) and number > told and isinstance(score, int | float):
             told = number
             place = f"{wd_um / 1000:8.3f} mm" if isinstance(wd_um, int | float) else ""
-            console.print(f"  {number:3d}  {data.get('phase', ''):<8} {place}  score {score:.2f}")
+            console.print(f"  {number:3d}  {data.get('kind') or '':<8} {place}  score {score:.2f}")
 
     return tell
 

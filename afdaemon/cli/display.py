@@ -41,7 +41,7 @@ def progress_shown(console: Console) -> Iterator[OnEvent]:
 def line_of(now: Progress) -> str:
     """`servo    reading 3  WD 12345.0 um  score 5.12  best 6.00 at 12300.0 um`."""
     of = f"/{now.readings_max}" if now.readings_max is not None else ""
-    parts = [f"{now.phase:<8} reading {now.reading}{of}"]
+    parts = [f"{now.kind or now.phase:<8} reading {now.reading}{of}"]
     if now.wd_um is not None:
         parts.append(f"WD {now.wd_um:.1f} um")
     if now.score is not None:
