@@ -209,14 +209,15 @@ def _settle(state: State, rules: FastProfile, proposal: Proposal) -> Answer:
 
 
 def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer | None:
-    """The end where the best place seen holds what it promised; where it does not, the belief goes on while it may."""
+    """The end; None where the best place seen is blurred by now and the belief, which led close by, may go on."""
     if state.at_peak is not None:
         return last_resort.verify(state, state.at_peak, rules, here)
     promised = stop.latest_at(state.trace[:-1], here.wd_um)
     least = rules.fail_score if promised is None else promised.score - rules.agreed_drop
     if here.score >= max(rules.fail_score, least) and stop.is_telling(here, rules):
         return succeed(state, here, "at the best score seen")
-    if len(_led(state)) < rules.most_readings:
+    was_close = state.trace[-2] in _within(state, rules, _TELLING_DOF)
+    if was_close and len(_led(state)) < rules.most_readings:
         return None
     return fail(state, not_converged(state, rules))
 

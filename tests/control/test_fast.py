@@ -711,6 +711,16 @@ def test_a_place_that_is_blurred_by_now_may_still_be_next_to_the_focus() -> None
     assert played.outcome.wd_um == pytest.approx(START_UM + 1.3 * UNIT_UM)
 
 
+def test_a_place_far_from_where_the_belief_led_is_verified_once_and_no_more() -> None:
+    """Else noise would be asked until it agrees."""
+    scores = [8.5, 6.6, 6.6, 6.4, 9.0, 9.0]
+    law = answering(lambda r: (5.0 * UNIT_UM if len(r) < 3 else 0.0, float(len(r) >= 3)))
+    played = play(law, lambda wd, n: reading(wd, scores[n]))
+    assert played.kinds[-1] is ReadingKind.VERIFY
+    assert played.visited[-1] == START_UM
+    assert (played.outcome.converged, played.outcome.readings.total) == (False, 4)
+
+
 def test_frames_that_are_all_white_are_not_searched_with() -> None:
     law = sees_within(0.0, -1.0)
     outcome = play(law, lambda wd, _: reading(wd, 0.3, saturated=0.9)).outcome
