@@ -22,8 +22,6 @@ LEAST_SCORE = 0.4
 """A best score below it is no trace of focus."""
 _FALLEN = 0.93
 """Share of the largest contrast that blur has taken from: frames of one place differ by less."""
-_FEWEST_READINGS = 5
-"""Four or five numbers are fitted."""
 _MOST_UNSURE_DOF = 0.5
 _WORST_FIT = 6.0
 """Chi square a reading."""
@@ -40,6 +38,7 @@ class Measure:
     """Something that is highest in focus: `of` a reading; in words, `named`. Distances in depths of focus (DoF).
 
     is_trace: whether such values (n,) tell anything of a focus.
+    fewest_readings: of fewer the curve, which has four numbers, and five on a floor, tells nothing.
     reach_dof: further from the best reading nothing is fitted;
     places_dof: nor is the peak looked for further from it.
     apart: readings around a peak are so many times as far apart as those around a peak of the score.
@@ -53,6 +52,7 @@ class Measure:
     named: str
     of: Callable[[Reading], float]
     is_trace: Callable[[Array], bool]
+    fewest_readings: int
     reach_dof: float
     places_dof: float
     apart: float
@@ -68,6 +68,7 @@ SCORE = Measure(
     named="score",
     of=lambda reading: reading.score,
     is_trace=lambda scores: bool(scores.max() >= LEAST_SCORE),
+    fewest_readings=5,
     reach_dof=24.0,
     places_dof=10.0,
     apart=1.0,
@@ -82,6 +83,7 @@ CONTRAST = Measure(
     named="contrast",
     of=lambda reading: reading.variance**2,
     is_trace=lambda powers: bool(powers.min() <= _FALLEN * powers.max()),
+    fewest_readings=7,
     reach_dof=80.0,
     places_dof=12.0,
     apart=2.0,
@@ -124,7 +126,7 @@ def peak(rung: Sequence[TracePoint], unit_um: float, measure: Measure) -> Peak |
     away, value = away[near], np.array([measure.of(p.reading) for p in told])[near]
     if not measure.is_trace(value):
         return None
-    if len(value) < _FEWEST_READINGS:
+    if len(value) < measure.fewest_readings:
         return Peak(wd_um=best.wd_um, error_dof=measure.reach_dof)
     place, error, misfit = _fitted(away, value, measure)
     has_fallen = all(
