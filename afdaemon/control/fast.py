@@ -123,7 +123,7 @@ def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
         and len(near) >= rules.fewest_readings
         and (is_seen_twice or not state.began_far)
         and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
-        and stop.is_telling(here, rules)
+        and here in stop.may_be_in_focus(state.rung, rules)
     )
 
 
@@ -214,7 +214,8 @@ def _verify(state: State, rules: FastProfile, here: TracePoint) -> Answer | None
         return last_resort.verify(state, state.at_peak, rules, here)
     promised = stop.latest_at(state.trace[:-1], here.wd_um)
     least = rules.fail_score if promised is None else promised.score - rules.agreed_drop
-    if here.score >= max(rules.fail_score, least) and stop.is_telling(here, rules):
+    may_be = here in stop.may_be_in_focus(state.rung, rules)
+    if here.score >= max(rules.fail_score, least) and may_be:
         return succeed(state, here, "at the best score seen")
     was_close = state.trace[-2] in _within(state, rules, _TELLING_DOF)
     if was_close and len(_led(state)) < rules.most_readings:

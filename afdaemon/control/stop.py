@@ -15,6 +15,8 @@ MOST_HIDDEN = 0.75
 """Share of black or white pixels above which no score counts. Half a grid's frame may be holes, and black."""
 
 
+_LEAST_CONTRAST = 0.8
+"""Share of the highest std / mean; in focus it is hardly ever lower by more than a tenth."""
 _SURE_ERRORS = 4.0
 """A score of fewer expected errors may be one of noise."""
 
@@ -75,8 +77,18 @@ def best_seen(trace: Trace) -> TracePoint:
 
 
 def best_telling(trace: Trace, rules: Emptiness) -> TracePoint:
-    """The best of the readings that a success may rest on; of all if there are none."""
-    return best_seen([point for point in trace if is_telling(point, rules)] or trace)
+    """The best of the readings that may be in focus; of all if there are none."""
+    return best_seen(may_be_in_focus(trace, rules) or trace)
+
+
+def may_be_in_focus(trace: Trace, rules: Emptiness) -> list[TracePoint]:
+    """The readings of one magnification that a success may rest on.
+
+    One with far less contrast than another is not in focus, whatever it scored.
+    """
+    telling = [point for point in trace if is_telling(point, rules)]
+    most = max((point.reading.variance for point in telling), default=0.0)
+    return [point for point in telling if point.reading.variance >= _LEAST_CONTRAST * most]
 
 
 def is_flat(trace: Trace, rules: Emptiness) -> bool:

@@ -631,6 +631,30 @@ def test_a_blank_frame_is_never_the_best_seen() -> None:
     assert outcome.wd_um == pytest.approx(best_um, abs=UNIT_UM)
 
 
+@pytest.mark.parametrize("contrast", [0.1, 0.3])
+def test_a_frame_of_far_less_contrast_is_never_the_best_seen(contrast: float) -> None:
+    """Streaks of charging score where nothing is in focus. In focus the contrast is highest, whatever scores."""
+    best_um = START_UM + 60.0 * UNIT_UM
+
+    def look(wd_um: float, _number: int) -> Reading:
+        if abs(wd_um - best_um) > 30.0 * UNIT_UM:
+            return reading(wd_um, 8.9, variance=contrast)
+        return reading(wd_um, 0.7 * score_at(wd_um, best_um))
+
+    outcome = play(oracle(best_um), look).outcome
+    assert outcome.converged
+    is_told = contrast < 0.3
+    assert outcome.wd_um == pytest.approx(best_um if is_told else START_UM, abs=UNIT_UM)
+
+
+def test_a_belief_is_not_followed_into_a_frame_of_far_less_contrast() -> None:
+    law = answering(lambda r: (9.0 * UNIT_UM if len(r) < 2 else 0.0, float(len(r) > 1)))
+    sharp = play(law, lambda wd, n: reading(wd, 8.0)).outcome
+    faint = play(law, lambda wd, n: reading(wd, 8.0, variance=0.1 if n else 0.3)).outcome
+    assert sharp.converged
+    assert not faint.converged or faint.wd_um == START_UM
+
+
 def test_a_failure_tells_the_best_score_of_a_frame_that_shows_something() -> None:
     def look(wd_um: float, number: int) -> Reading:
         blank = replace(reading(wd_um, 6.0), doubt="blank: nothing but noise")
