@@ -14,7 +14,6 @@ Trace = Sequence[TracePoint]
 MOST_HIDDEN = 0.75
 """Share of black or white pixels above which no score counts. Half a grid's frame may be holes, and black."""
 
-
 _LEAST_CONTRAST = 0.8
 """Share of the highest std / mean; in focus it is hardly ever lower by more than a tenth."""
 _SURE_ERRORS = 4.0
