@@ -19,7 +19,7 @@ from statistics import mean, median
 import numpy as np
 from focus_player import player
 from focus_runs import Run, Start, Task, tasks
-from reporting import Bar, close, parse, publish
+from reporting import Bar, conclude, parse
 
 from afdaemon.control.values import Reason
 from afdaemon.sim.optics import depth_of_focus_um
@@ -105,9 +105,7 @@ def main() -> int:
         "false: success that is none; worse: ends further from focus; home: of failures; drift: noticed"
     )
     text = "\n".join(lines)
-    print(text)
-    publish(arguments, "benchmarks/adversity.py", text, held, rows)
-    return close(held)
+    return conclude(arguments, "benchmarks/adversity.py", text, held, rows)
 
 
 def _tasks(case: str, count: int, seed: int) -> list[Task]:

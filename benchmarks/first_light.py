@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 
-from reporting import Bar, close, parse, publish
+from reporting import Bar, conclude, parse
 
 from afdaemon.api.client import Client
 from afdaemon.demo.run import DemoRun, show
@@ -135,9 +135,9 @@ def main() -> int:
     arguments = parse(__doc__, quick="one seed a row, no micrographs")
     runs = list(play(scenes_of(arguments)))
     text, held = table(runs), bars(runs)
-    print(text)
-    publish(arguments, "benchmarks/first_light.py", text, held, [_published(run) for run in runs])
-    return close(held)
+    return conclude(
+        arguments, "benchmarks/first_light.py", text, held, [_published(run) for run in runs]
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from focus_report import (
 from focus_runs import Run, Start, Task, play_way, tasks
 from peers.mapfost_way import is_installed, mapfost
 from peers.ways import WAYS as IN_WORDS
-from reporting import Bar, close, parse, publish
+from reporting import Bar, conclude, parse
 
 from afdaemon.sim.dataset import find_micrographs
 
@@ -81,7 +81,6 @@ def main() -> int:
     if not is_installed():
         lines.append("MAPFoSt: left out; `pip install afdaemon[bench]` has it")
     text = "\n".join([*lines, LEGEND, "", *told])
-    print(text)
     pictures: dict[str, str] = {}
     if arguments.markdown:
         boxes, curves = (arguments.markdown.with_suffix(end) for end in (".png", ".curves.png"))
@@ -89,11 +88,11 @@ def main() -> int:
             boxes.name: "Readings and remaining distances of each row, 5th to 95th percentile",
             curves.name: "Score over WD in one job of each specimen by the fast procedure, and its readings",
         }
-        boxes.parent.mkdir(parents=True, exist_ok=True)
         draw_boxes(played, boxes)
         draw_curves(micrographs, arguments.seed, curves)
-    publish(arguments, "benchmarks/focus.py", text, held + won, _published(played), pictures)
-    return close(held + won)
+    return conclude(
+        arguments, "benchmarks/focus.py", text, held + won, _published(played), pictures
+    )
 
 
 def _quick(row: Row) -> int:

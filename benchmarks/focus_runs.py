@@ -21,7 +21,7 @@ from afdaemon.judge import reading_of
 from afdaemon.models.scorer import FocusScorer
 from afdaemon.models.spectrum import frame_bands
 from afdaemon.sim.conditions import Condition, instrument
-from afdaemon.sim.optics import depth_of_focus_um, pixel_um
+from afdaemon.sim.optics import depth_of_focus_um, is_in_focus, pixel_um
 from afdaemon.sim.scenes import log_uniform
 from afdaemon.sim.settings import (
     SCANS,
@@ -110,7 +110,7 @@ class Run:
     @property
     def within_1(self) -> bool:
         """Within 1 DoF of the truth, or 2 um where that is more."""
-        return self.end_dof <= max(1.0, 2.0 / self.dof_um)
+        return is_in_focus(self.end_dof * self.dof_um, self.dof_um)
 
 
 def tasks(count: int, start: Start, micrographs: Sequence[Path], *, seed: int) -> Iterator[Task]:

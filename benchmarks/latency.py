@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from focus_runs import Start, tasks
 from numpy.typing import NDArray
-from reporting import Bar, close, parse, publish
+from reporting import Bar, conclude, parse
 from service_stage import focus_from_elsewhere, service
 
 from afdaemon.api.client import Client
@@ -130,9 +130,7 @@ def main() -> int:
         rows.append({"name": name, "ms": ms.round(3).tolist()})
     lines.append(f"percentiles; processor {'has' if native else 'lacks'} bf16")
     text = "\n".join(lines)
-    print(text)
-    publish(arguments, "benchmarks/latency.py", text, held, rows)
-    return close(held)
+    return conclude(arguments, "benchmarks/latency.py", text, held, rows)
 
 
 if __name__ == "__main__":

@@ -25,21 +25,42 @@ def parse(description: str, *, quick: str) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write everything measured here")
     parser.add_argument("--markdown", type=Path, help="write the page that the docs quote here")
     parser.add_argument("--micrographs", type=Path, help="folder of real micrographs")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    for path in filter(None, (arguments.json, arguments.markdown)):
+        path.parent.mkdir(parents=True, exist_ok=True)  # better now than after an hour
+    return arguments
 
 
-def publish(
+def conclude(
     arguments: argparse.Namespace,
     script: str,
     table: str,
     bars: Sequence[Bar],
     rows: Sequence[Mapping[str, object]],
     pictures: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """Write what was measured to where the arguments say, with the command that measured it.
+) -> int:
+    """Print table and bars, write everything to where the arguments say; the exit code.
 
     `pictures` are what the page shows besides: file names beside it, and what they show.
     """
+    print(table)
+    for bar in bars:
+        print(f"{'ok  ' if bar.holds else 'MISS'} {bar.name}: {bar.seen}")
+    met = sum(bar.holds for bar in bars)
+    print(f"bars met: {met} of {len(bars)}", flush=True)
+    _write(arguments, script, table, bars, rows, pictures)
+    return 0 if met == len(bars) else 1
+
+
+def _write(
+    arguments: argparse.Namespace,
+    script: str,
+    table: str,
+    bars: Sequence[Bar],
+    rows: Sequence[Mapping[str, object]],
+    pictures: Mapping[str, str],
+) -> None:
+    """The JSON and the page, both with the command that measured it."""
     command = f"python {script} --seed {arguments.seed}" + (" --quick" if arguments.quick else "")
     if arguments.micrographs:
         command += " --micrographs DIR"
@@ -52,18 +73,8 @@ def publish(
         )
         shown = "".join(f"![{what}]({name})\n\n" for name, what in pictures.items())
         title = Path(script).stem.replace("_", " ").capitalize()
-        arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
         arguments.markdown.write_text(
             f"# {title}\n\nWritten by `{command}`; don't edit. Every frame comes from the simulator"
             f" or from micrographs blurred on purpose; no real instrument was involved.\n\n"
             f"```text\n{table}\n```\n\n{shown}{verdicts}\n"
         )
-
-
-def close(bars: Sequence[Bar]) -> int:
-    """Print the bars and the last line; the exit code."""
-    for bar in bars:
-        print(f"{'ok  ' if bar.holds else 'MISS'} {bar.name}: {bar.seen}")
-    met = sum(bar.holds for bar in bars)
-    print(f"bars met: {met} of {len(bars)}")
-    return 0 if met == len(bars) else 1

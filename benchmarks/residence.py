@@ -9,7 +9,7 @@ import sys
 from statistics import median
 
 import numpy as np
-from reporting import Bar, close, parse, publish
+from reporting import Bar, conclude, parse
 from service_stage import focus_from_elsewhere, service
 
 from afdaemon.api.client import Client
@@ -45,10 +45,8 @@ def main() -> int:
         Bar(f"growth from job {warm} to {jobs} < {GROWTH:.0%}", growth < GROWTH, f"{100 * growth:+.2f} %"),
     ]  # fmt: skip
     text = "\n".join(lines)
-    print(text)
     rows = [{"ready_s": ready_s, "resident_mb": resident_mb}]
-    publish(arguments, "benchmarks/residence.py", text, held, rows)
-    return close(held)
+    return conclude(arguments, "benchmarks/residence.py", text, held, rows)
 
 
 def _over_jobs(jobs: int, seed: int) -> list[float]:

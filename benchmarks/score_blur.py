@@ -13,7 +13,7 @@ from typing import cast
 
 import cv2
 import numpy as np
-from reporting import Bar, close, parse, publish
+from reporting import Bar, conclude, parse
 
 from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
 from afdaemon.models.scorer import FocusScorer, load_scorer
@@ -73,14 +73,12 @@ def main() -> int:
         for name, scores in found.items()
     ]
     text = "\n".join([head, *lines])
-    print(text)
     count = sum(map(falls, found.values()))
     bars = [
         Bar(f"strictly falling for at least {SHOWN}", count >= SHOWN, f"{count} of {len(found)}"),
     ]
     rows = [{"picture": name, "scores": scores} for name, scores in found.items()]
-    publish(arguments, "benchmarks/score_blur.py", text, bars, rows)
-    return close(bars)
+    return conclude(arguments, "benchmarks/score_blur.py", text, bars, rows)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 import torch
-from reporting import Bar, close, parse, publish
+from reporting import Bar, conclude, parse
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -174,10 +174,10 @@ def main() -> int:
     rows += classical(large, rounds)
     lines = [f"{r.name:<40} {r.value:10.3f} {r.unit:<9} {r.wanted}".rstrip() for r in rows]
     text = "\n".join([f"{CORES} cores, frames of 320 x 240 unless said", *lines])
-    print(text)
     bars = [row.bar for row in rows if row.wanted]
-    publish(arguments, "benchmarks/score_speed.py", text, bars, [asdict(row) for row in rows])
-    return close(bars)
+    return conclude(
+        arguments, "benchmarks/score_speed.py", text, bars, [asdict(row) for row in rows]
+    )
 
 
 if __name__ == "__main__":

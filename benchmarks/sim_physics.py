@@ -13,7 +13,7 @@ import sim_physics_mtf
 import sim_physics_noise
 import sim_physics_speed
 import sim_physics_wires
-from reporting import Bar, close, parse, publish
+from reporting import Bar, conclude, parse
 
 SECTIONS = (
     sim_physics_speed,
@@ -34,13 +34,12 @@ def main() -> int:
     for section in SECTIONS:
         began_s = time.perf_counter()
         found = section.measure(arguments.seed, arguments.quick)
-        print("\n".join([*found[0], ""]), flush=True)
+        print("\n".join([*found[0], ""]), file=sys.stderr, flush=True)
         print(f"({section.__name__}: {time.perf_counter() - began_s:.1f} s)\n", file=sys.stderr)
         lines += [*found[0], ""]
         bars += found[1]
         rows += found[2]
-    publish(arguments, "benchmarks/sim_physics.py", "\n".join(lines).rstrip(), bars, rows)
-    return close(bars)
+    return conclude(arguments, "benchmarks/sim_physics.py", "\n".join(lines).rstrip(), bars, rows)
 
 
 if __name__ == "__main__":

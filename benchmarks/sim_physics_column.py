@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from reporting import Bar, close, parse, publish
+from reporting import Bar, conclude, parse
 
 from afdaemon.clock import ScaledClock, SystemClock
 from afdaemon.drivers.base import Frame, Microscope
@@ -290,9 +290,7 @@ def main() -> int:
     arguments = parse(__doc__ or "", quick="one setting of each")
     lines, bars, rows = measure(arguments.seed, arguments.quick)
     table = "\n".join(lines)
-    print(table)
-    publish(arguments, "benchmarks/sim_physics_column.py", table, bars, rows)
-    return close(bars)
+    return conclude(arguments, "benchmarks/sim_physics_column.py", table, bars, rows)
 
 
 if __name__ == "__main__":

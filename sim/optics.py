@@ -26,6 +26,9 @@ REFERENCE_WIDTH_UM = 127_000.0
 FAST_WIDTH_PX = 320
 """Width of a fast-mode frame: the sampling in which depth of focus and scores are defined."""
 
+_FINEST_UM = 2.0
+"""A depth of focus below this can't be told from the WD's own noise."""
+
 FWHM_PER_SIGMA = 2.3548
 
 DEFAULT_KV = 15.0
@@ -104,6 +107,11 @@ def depth_of_focus_um(
 ) -> float:
     """Depth of focus 2 * pixel / alpha in um."""
     return 2.0 * pixel_um(magnification, width_px) / alpha_rad
+
+
+def is_in_focus(off_um: float, dof_um: float) -> bool:
+    """Whether a WD so far off the best one ends a job well: within 1 DoF, or 2 um where that is more."""
+    return abs(off_um) <= max(dof_um, _FINEST_UM)
 
 
 def blur_radius_px(

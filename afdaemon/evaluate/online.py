@@ -20,6 +20,7 @@ from afdaemon.models.policy import StepPolicy
 from afdaemon.models.scorer import FocusScorer, Score
 from afdaemon.sim.conditions import Condition, instrument
 from afdaemon.sim.dataset1 import PUBLISHED_MAGNIFICATIONS, UNSEEN_MAGNIFICATIONS
+from afdaemon.sim.optics import is_in_focus
 from afdaemon.sim.settings import InstrumentSettings
 from afdaemon.sim.specimens.catalogue import UNSEEN
 from afdaemon.sim.world import Shot, World
@@ -47,8 +48,6 @@ UNSEEN_BELOW = 1.0
 MICROGRAPHS = "micrographs"
 _MICROGRAPHS_AT = 1_000
 _FOCUS_UM = (9_000.0, 15_000.0)
-_AT_LEAST_UM = 2.0
-"""A depth of focus below this can't be told from the WD's own noise."""
 NOTES = (
     "Simulated instruments in good condition: a convergence angle of 5 mrad, hardly any astigmatism, 100 pA; each with",
     "a place and a magnification of its own, within 500 to 10 000 (gold: 8000 to 30 000). Jobs start within 3 A_max of",
@@ -117,12 +116,11 @@ async def _play(
 
 def _measures(world: World, outcome: Outcome, final: Reading) -> dict[str, float]:
     truth = world.truth()
-    off_um = abs(truth.wd_um - truth.focus_wd_um)
     return {
         "score": final.score,
         "steps": float(outcome.readings.servo),
         "searched": float(outcome.readings.search),
-        "within_1": float(off_um <= max(truth.dof_um, _AT_LEAST_UM)),
+        "within_1": float(is_in_focus(truth.wd_um - truth.focus_wd_um, truth.dof_um)),
         "converged": float(outcome.converged),
     }
 
