@@ -113,7 +113,9 @@ def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
 
     Readings too far away to show anything do not count: they cannot tell the sides.
     """
-    here, best = state.trace[-1], stop.best_telling(state.rung, rules)
+    here, telling = state.trace[-1], stop.may_be_in_focus(state.rung, rules)
+    if here not in telling:
+        return False
     unit_um = assumed_dof_um(state, rules)
     near = _within(state, rules, rules.far_dof)
     is_seen_twice = len(_within(state, rules, _TELLING_DOF)) > 1
@@ -122,8 +124,7 @@ def _is_found(state: State, rules: FastProfile, proposal: Proposal) -> bool:
         and abs(proposal.step_um) <= rules.near_dof * unit_um
         and len(near) >= rules.fewest_readings
         and (is_seen_twice or not state.began_far)
-        and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
-        and here in stop.may_be_in_focus(state.rung, rules)
+        and here.score >= max(rules.fail_score, stop.best_seen(telling).score - rules.agreed_drop)
     )
 
 
