@@ -19,9 +19,10 @@ from statistics import mean, median
 import numpy as np
 from focus_player import player
 from focus_runs import Run, Start, Task, tasks
-from reporting import Bar, conclude, parse
+from reporting import conclude, parse
 
 from afdaemon.control.values import Reason
+from afdaemon.evaluate.section import Bar
 from afdaemon.sim.optics import depth_of_focus_um
 from afdaemon.sim.settings import InstrumentSettings
 

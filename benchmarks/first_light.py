@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 
-from reporting import Bar, conclude, parse
+from reporting import conclude, parse
 
 from afdaemon.api.client import Client
 from afdaemon.demo.run import DemoRun, show
 from afdaemon.demo.scene import Scene, set_scene
 from afdaemon.demo.stage import open_stage
+from afdaemon.evaluate.section import Bar
 from afdaemon.sim.dataset import find_micrographs
 
 ROWS = (

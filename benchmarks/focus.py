@@ -29,8 +29,9 @@ from focus_report import (
 from focus_runs import Run, Start, Task, play_way, tasks
 from peers.mapfost_way import is_installed, mapfost
 from peers.ways import WAYS as IN_WORDS
-from reporting import Bar, conclude, parse
+from reporting import conclude, parse
 
+from afdaemon.evaluate.section import Bar
 from afdaemon.sim.dataset import find_micrographs
 
 WAYS = {**IN_WORDS, **({"MAPFoSt": mapfost} if is_installed() else {})}

@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import mean, median, quantiles
 
 from focus_runs import Run, Start
-from reporting import Bar
+
+from afdaemon.evaluate.section import Bar
 
 NOISE_LEVELS = ("little noise", "some", "much")
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from focus_runs import Start, tasks
 from numpy.typing import NDArray
-from reporting import Bar, conclude, parse
+from reporting import conclude, parse
 from service_stage import focus_from_elsewhere, service
 
 from afdaemon.api.client import Client
@@ -29,6 +29,7 @@ from afdaemon.control.fast_profile import FAST
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.values import Observed, ReadingKind, TakeReading
 from afdaemon.drivers.wire.image import decode_grey
+from afdaemon.evaluate.section import Bar
 from afdaemon.job.journal import Journal, JournalStep
 from afdaemon.judge import Networks, load_networks, reading_of
 from afdaemon.models.runtime import native_precision

@@ -3,18 +3,12 @@
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
-
-@dataclass(frozen=True)
-class Bar:
-    """Something promised, and whether it holds."""
-
-    name: str
-    holds: bool
-    seen: str
+from afdaemon.evaluate.report import verdict
+from afdaemon.evaluate.section import Bar
 
 
 def parse(description: str, *, quick: str) -> argparse.Namespace:
@@ -68,9 +62,7 @@ def _write(
         report = {"command": command, "bars": [asdict(bar) for bar in bars], "rows": list(rows)}
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
     if arguments.markdown:
-        verdicts = "\n".join(
-            f"- {'met' if b.holds else 'MISSED'}: {b.name}: {b.seen}" for b in bars
-        )
+        verdicts = "\n".join(f"- {verdict(bar)}" for bar in bars)
         shown = "".join(f"![{what}]({name})\n\n" for name, what in pictures.items())
         title = Path(script).stem.replace("_", " ").capitalize()
         arguments.markdown.write_text(

@@ -9,10 +9,11 @@ import sys
 from statistics import median
 
 import numpy as np
-from reporting import Bar, conclude, parse
+from reporting import conclude, parse
 from service_stage import focus_from_elsewhere, service
 
 from afdaemon.api.client import Client
+from afdaemon.evaluate.section import Bar
 
 READY_S, RESIDENT_MB, GROWTH = 6.0, 800.0, 0.01
 STARTS, QUICK_STARTS = 5, 2

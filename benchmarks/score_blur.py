@@ -13,9 +13,10 @@ from typing import cast
 
 import cv2
 import numpy as np
-from reporting import Bar, conclude, parse
+from reporting import conclude, parse
 
 from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
+from afdaemon.evaluate.section import Bar
 from afdaemon.models.scorer import FocusScorer, load_scorer
 from afdaemon.sim.dataset import find_micrographs
 from afdaemon.sim.specimens.catalogue import TRAINED, UNSEEN, open_specimen

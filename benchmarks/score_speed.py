@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 import torch
-from reporting import Bar, conclude, parse
+from reporting import conclude, parse
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from afdaemon.evaluate.section import Bar
 from afdaemon.models.aenet import AENetCompact
 from afdaemon.models.classical import CLASSICAL, measure
 from afdaemon.models.familiarity import load_aenet

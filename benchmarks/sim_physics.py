@@ -13,7 +13,9 @@ import sim_physics_mtf
 import sim_physics_noise
 import sim_physics_speed
 import sim_physics_wires
-from reporting import Bar, conclude, parse
+from reporting import conclude, parse
+
+from afdaemon.evaluate.section import Bar
 
 SECTIONS = (
     sim_physics_speed,
@@ -29,7 +31,7 @@ SECTIONS = (
 def main() -> int:
     arguments = parse(__doc__, quick="fewer rounds and repetitions in each section")
     lines: list[str] = []
-    bars: list[Bar] = []
+    bars = list[Bar]()
     rows: list[dict[str, object]] = []
     for section in SECTIONS:
         began_s = time.perf_counter()

@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from reporting import Bar
 
 from afdaemon.clock import ScaledClock, SystemClock
 from afdaemon.drivers.base import LinkStats, Microscope
 from afdaemon.drivers.bridge import em30_bridge
 from afdaemon.drivers.errors import DriverError
 from afdaemon.drivers.registry import open_microscope
+from afdaemon.evaluate.section import Bar
 from afdaemon.sim.instrument import Instrument
 from afdaemon.sim.links.aisem import AisemServer
 from afdaemon.sim.settings import InstrumentSettings

@@ -20,13 +20,14 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from reporting import Bar, conclude, parse
+from reporting import conclude, parse
 
 from afdaemon.clock import ScaledClock, SystemClock
 from afdaemon.drivers.base import Frame, Microscope
 from afdaemon.drivers.em30.usb import open_usb
 from afdaemon.drivers.registry import open_microscope
 from afdaemon.drivers.wire.jpeg import decode_jpeg
+from afdaemon.evaluate.section import Bar
 from afdaemon.sim.age import Ageing
 from afdaemon.sim.conditions import Condition, instrument
 from afdaemon.sim.inprocess import InProcessMicroscope

@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from reporting import Bar
 from sim_targets import ALPHA_RAD, HEIGHT_PX, WIDTH_PX, Camera, Dots, Field, camera, pixel_um
 
 from afdaemon.clock import ManualClock
+from afdaemon.evaluate.section import Bar
 from afdaemon.sim.settings import ColumnSettings, InstrumentSettings
 from afdaemon.sim.world import World
 

@@ -7,9 +7,10 @@ quarter pixel, differentiate, transform. Theory: disc 2 J1(x) / x, Gaussian prob
 import math
 
 import numpy as np
-from reporting import Bar
 from scipy.special import j1
 from sim_targets import ALPHA_RAD, PROBE_NM, Field, SlantedEdge, camera, pixel_um
+
+from afdaemon.evaluate.section import Bar
 
 MAGNIFICATIONS = (500.0, 2_000.0, 8_000.0, 20_000.0)
 DEFOCI_DOF = (0.0, -0.5, 1.0, -2.0, 4.0, -8.0)

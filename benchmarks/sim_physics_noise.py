@@ -5,9 +5,9 @@ grey values rises with their mean by the grey levels that one electron makes.
 """
 
 import numpy as np
-from reporting import Bar
 from sim_targets import ALPHA_RAD, Uniform, fast_view
 
+from afdaemon.evaluate.section import Bar
 from afdaemon.sim.detector import Detector, electrons_per_pixel
 from afdaemon.sim.imaging import Imager
 from afdaemon.sim.optics import Optics

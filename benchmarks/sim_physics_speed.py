@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from reporting import Bar
 
+from afdaemon.evaluate.section import Bar
 from afdaemon.sim.batch import Exposure, simulate_batch
 from afdaemon.sim.detector import Detector
 from afdaemon.sim.imaging import Imager, View, sharp_field

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 import numpy as np
-from reporting import Bar
 from sim_mutations import CODECS, Endured, endure, endure_drop_folder, endure_stream
 from sim_replug import Holdings, Replugged, holdings, replug
+
+from afdaemon.evaluate.section import Bar
 
 CYCLES, QUICK_CYCLES = 500, 60
 BYTES, QUICK_BYTES = 1_000_000, 100_000
