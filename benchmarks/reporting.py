@@ -11,15 +11,20 @@ from afdaemon.evaluate.report import verdict
 from afdaemon.evaluate.section import Bar
 
 
-def parse(description: str, *, quick: str) -> argparse.Namespace:
-    """The arguments that all benchmarks take; `quick` says what --quick leaves out."""
+def parser_of(description: str, *, quick: str) -> argparse.ArgumentParser:
+    """A parser of the arguments that all benchmarks take; `quick` says what --quick leaves out."""
     parser = argparse.ArgumentParser(description=description.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help=f"under 50 s: {quick}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write everything measured here")
     parser.add_argument("--markdown", type=Path, help="write the page that the docs quote here")
     parser.add_argument("--micrographs", type=Path, help="folder of real micrographs")
-    arguments = parser.parse_args()
+    return parser
+
+
+def parse(description: str, *, quick: str) -> argparse.Namespace:
+    """The arguments of a benchmark that takes no others."""
+    arguments = parser_of(description, quick=quick).parse_args()
     for path in filter(None, (arguments.json, arguments.markdown)):
         path.parent.mkdir(parents=True, exist_ok=True)  # better now than after an hour
     return arguments
