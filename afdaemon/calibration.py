@@ -19,15 +19,13 @@ from statistics import fmean, geometric_mean, linear_regression
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from afdaemon.errors import ConfigError
+from afdaemon.models.optics import HALF_SCORE_DOF, TOP_SCORE
 
-TOP_SCORE = 9.0
 LEAST_SCORE = 1.0
 """Fainter frames tell nothing of the curve."""
 FEWEST_POINTS = 5
 _NEVER_QUITE = 0.999
 _GOOD_FIT = 0.8
-_HALF_DOF = 2.0
-"""DoF from the best WD to where the score is half."""
 FEWEST_FRAMES = 4
 _SAME_WD_UM, _SAME_SCORE = 0.5, 0.2
 _SPREADS = 3.0
@@ -108,7 +106,7 @@ class Measured(BaseModel):
     @property
     def dof_um(self) -> float:
         """Depth of focus."""
-        return self.half_um / _HALF_DOF
+        return self.half_um / HALF_SCORE_DOF
 
     @property
     def width_um(self) -> float:

@@ -23,8 +23,8 @@ from reporting import conclude, parse
 
 from afdaemon.control.values import Reason
 from afdaemon.evaluate.section import Bar
+from afdaemon.sim.instrument.settings import InstrumentSettings
 from afdaemon.sim.optics import depth_of_focus_um
-from afdaemon.sim.settings import InstrumentSettings
 
 RUNS, QUICK_RUNS = 200, 4
 FALSE_SHARE = 0.01

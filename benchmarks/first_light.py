@@ -16,11 +16,11 @@ from statistics import mean
 from reporting import conclude, parse
 
 from afdaemon.api.client import Client
+from afdaemon.demo.processes import open_stage
 from afdaemon.demo.run import DemoRun, show
 from afdaemon.demo.scene import Scene, set_scene
-from afdaemon.demo.stage import open_stage
 from afdaemon.evaluate.section import Bar
-from afdaemon.sim.dataset import find_micrographs
+from afdaemon.sim.datasets.frames import find_micrographs
 
 ROWS = (
     ("tin_balls", 500),

@@ -32,7 +32,7 @@ from peers.ways import WAYS as IN_WORDS
 from reporting import conclude, parse
 
 from afdaemon.evaluate.section import Bar
-from afdaemon.sim.dataset import find_micrographs
+from afdaemon.sim.datasets.frames import find_micrographs
 
 WAYS = {**IN_WORDS, **({"MAPFoSt": mapfost} if is_installed() else {})}
 QUICK_RUNS = {"fast": 12, "fast with ladder": 8, "paper": 4} | dict.fromkeys(WAYS, 6)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import torch
 from focus_runs import Run, Task, play_traced
 
-from afdaemon.control.fast_profile import FAST
-from afdaemon.control.profile import PAPER
-from afdaemon.control.servo import acnet_law, defocus_law
+from afdaemon.control.fast.profile import FAST
+from afdaemon.control.published.profile import PAPER
+from afdaemon.control.published.servo import acnet_law, defocus_law
 from afdaemon.control.values import TracePoint
-from afdaemon.models.defocus_net import Believer, load_believer
-from afdaemon.models.policy import StepPolicy, load_policy
-from afdaemon.models.scorer import FocusScorer, load_scorer
+from afdaemon.models.acnet.policy import StepPolicy, load_policy
+from afdaemon.models.defocus.network import Believer, load_believer
+from afdaemon.models.scorers.focus_scorer import FocusScorer, load_scorer
 
 if TYPE_CHECKING:
-    from afdaemon.control.job_state import Profile
+    from afdaemon.control.state import Profile
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,17 @@ from numpy.typing import NDArray
 from peers.ways import Look, Window
 
 from afdaemon.clock import ManualClock
-from afdaemon.control.job_state import Profile, State
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.servo import FocusLaw, StepLaw
+from afdaemon.control.published.servo import FocusLaw, StepLaw
+from afdaemon.control.state import Profile, State
 from afdaemon.control.values import Outcome, Reading, ReadingCount, Reason, Started, TracePoint
 from afdaemon.evaluate.conversation import Live, converse
-from afdaemon.judge import reading_of
-from afdaemon.models.scorer import FocusScorer
-from afdaemon.models.spectrum import frame_bands
-from afdaemon.sim.conditions import Condition, instrument
-from afdaemon.sim.optics import depth_of_focus_um, is_in_focus, pixel_um
-from afdaemon.sim.scenes import log_uniform
-from afdaemon.sim.settings import (
+from afdaemon.models.frames.spectrum import frame_bands
+from afdaemon.models.scorers.focus_scorer import FocusScorer
+from afdaemon.service.scoring import reading_of
+from afdaemon.sim.datasets.scenes import log_uniform
+from afdaemon.sim.instrument.conditions import Condition, instrument
+from afdaemon.sim.instrument.settings import (
     SCANS,
     WD_UM,
     ColumnSettings,
@@ -31,7 +30,8 @@ from afdaemon.sim.settings import (
     InstrumentSettings,
     ScanSettings,
 )
-from afdaemon.sim.world import Shot, Truth, World
+from afdaemon.sim.instrument.world import Shot, Truth, World
+from afdaemon.sim.optics import depth_of_focus_um, is_in_focus, pixel_um
 
 DRAWN = ("tin_balls", "tem_grid", "gold_nanoparticles", "butterfly_wing", "woven_fabric")
 """Specimens of the runs, the last two never trained on; micrographs come besides."""

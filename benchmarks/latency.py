@@ -25,16 +25,16 @@ from service_stage import focus_from_elsewhere, service
 
 from afdaemon.api.client import Client
 from afdaemon.clock import ManualClock
-from afdaemon.control.fast_profile import FAST
+from afdaemon.control.fast.profile import FAST
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.values import Observed, ReadingKind, TakeReading
 from afdaemon.drivers.wire.image import decode_grey
 from afdaemon.evaluate.section import Bar
 from afdaemon.job.journal import Journal, JournalStep
-from afdaemon.judge import Networks, load_networks, reading_of
-from afdaemon.models.runtime import native_precision
+from afdaemon.models.devices import native_precision
+from afdaemon.service.scoring import Networks, load_networks, reading_of
 from afdaemon.settings import ModelSettings
-from afdaemon.sim.world import World
+from afdaemon.sim.instrument.world import World
 
 MOST_MEDIAN_MS = 25.0
 JOBS, QUICK_JOBS = 60, 10

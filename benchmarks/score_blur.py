@@ -17,8 +17,8 @@ from reporting import conclude, parse
 
 from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
 from afdaemon.evaluate.section import Bar
-from afdaemon.models.scorer import FocusScorer, load_scorer
-from afdaemon.sim.dataset import find_micrographs
+from afdaemon.models.scorers.focus_scorer import FocusScorer, load_scorer
+from afdaemon.sim.datasets.frames import find_micrographs
 from afdaemon.sim.specimens.catalogue import TRAINED, UNSEEN, open_specimen
 from afdaemon.sim.surface import Patch
 

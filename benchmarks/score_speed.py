@@ -19,16 +19,16 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from afdaemon.evaluate.section import Bar
-from afdaemon.models.aenet import AENetCompact
-from afdaemon.models.classical import CLASSICAL, measure
-from afdaemon.models.familiarity import load_aenet
+from afdaemon.models.aenet.network import AENetCompact
+from afdaemon.models.aenet.out_of_distribution import load_aenet
+from afdaemon.models.aenet.runtime import Runtime
+from afdaemon.models.frames.preprocess import CHANNELS, Pixels, network_input, reduce, to_unit
+from afdaemon.models.frames.shot import Shot
 from afdaemon.models.memory import keep_freed_memory
-from afdaemon.models.networks import aenet_reference
-from afdaemon.models.networks.base import NetworkScorer
-from afdaemon.models.preprocess import CHANNELS, Pixels, network_input, reduce, to_unit
-from afdaemon.models.runtime import Runtime
-from afdaemon.models.scorer import DEFAULT_WEIGHTS, load_scorer
-from afdaemon.models.scoring import Shot
+from afdaemon.models.scorers.classical import CLASSICAL, measure
+from afdaemon.models.scorers.focus_scorer import DEFAULT_WEIGHTS, load_scorer
+from afdaemon.models.scorers.networks import aenet_reference
+from afdaemon.models.scorers.networks.base import NetworkScorer
 
 CORES = 2
 MAGNIFICATION = 5_000.0

@@ -24,10 +24,10 @@ from afdaemon.drivers.bridge import em30_bridge
 from afdaemon.drivers.errors import DriverError
 from afdaemon.drivers.registry import open_microscope
 from afdaemon.evaluate.section import Bar
-from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.instrument.instrument import Instrument
+from afdaemon.sim.instrument.settings import InstrumentSettings
+from afdaemon.sim.instrument.world import World
 from afdaemon.sim.links.aisem import AisemServer
-from afdaemon.sim.settings import InstrumentSettings
-from afdaemon.sim.world import World
 
 RESTARTS, QUICK_RESTARTS = 100, 12
 SPEED = 50.0

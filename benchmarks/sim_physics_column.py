@@ -28,15 +28,15 @@ from afdaemon.drivers.em30.usb import open_usb
 from afdaemon.drivers.registry import open_microscope
 from afdaemon.drivers.wire.jpeg import decode_jpeg
 from afdaemon.evaluate.section import Bar
-from afdaemon.sim.age import Ageing
-from afdaemon.sim.conditions import Condition, instrument
-from afdaemon.sim.inprocess import InProcessMicroscope
-from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.instrument.age import Ageing
+from afdaemon.sim.instrument.conditions import Condition, instrument
+from afdaemon.sim.instrument.inprocess import InProcessMicroscope
+from afdaemon.sim.instrument.instrument import Instrument
+from afdaemon.sim.instrument.settings import InstrumentSettings
+from afdaemon.sim.instrument.world import World
 from afdaemon.sim.links.aisem import JPEG_QUALITY, AisemServer
 from afdaemon.sim.links.stream import StreamServer
 from afdaemon.sim.links.usb_server import UsbServer
-from afdaemon.sim.settings import InstrumentSettings
-from afdaemon.sim.world import World
 
 TOLERANCE = 0.05
 MAGNIFICATION = 5_000

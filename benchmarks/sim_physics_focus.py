@@ -13,8 +13,8 @@ from sim_targets import ALPHA_RAD, HEIGHT_PX, WIDTH_PX, Camera, Dots, Field, cam
 
 from afdaemon.clock import ManualClock
 from afdaemon.evaluate.section import Bar
-from afdaemon.sim.settings import ColumnSettings, InstrumentSettings
-from afdaemon.sim.world import World
+from afdaemon.sim.instrument.settings import ColumnSettings, InstrumentSettings
+from afdaemon.sim.instrument.world import World
 
 MAGNIFICATIONS = (500.0, 2_000.0, 8_000.0, 20_000.0)
 PLATEAUS_UM = {500.0: 1_200.0, 20_000.0: 36.0}

@@ -8,8 +8,8 @@ import numpy as np
 from sim_targets import ALPHA_RAD, Uniform, fast_view
 
 from afdaemon.evaluate.section import Bar
-from afdaemon.sim.detector import Detector, electrons_per_pixel
-from afdaemon.sim.imaging import Imager
+from afdaemon.sim.imaging.detector import Detector, electrons_per_pixel
+from afdaemon.sim.imaging.frame import Imager
 from afdaemon.sim.optics import Optics
 
 CHARGE_C = 1.602176634e-19

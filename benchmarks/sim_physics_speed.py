@@ -10,11 +10,11 @@ from collections.abc import Callable
 import numpy as np
 
 from afdaemon.evaluate.section import Bar
-from afdaemon.sim.batch import Exposure, simulate_batch
-from afdaemon.sim.detector import Detector
-from afdaemon.sim.imaging import Imager, View, sharp_field
+from afdaemon.sim.imaging.batch import Exposure, simulate_batch
+from afdaemon.sim.imaging.detector import Detector
+from afdaemon.sim.imaging.frame import Imager, View, sharp_field
+from afdaemon.sim.imaging.scan import Scanning
 from afdaemon.sim.optics import Blur, Optics
-from afdaemon.sim.scan import Scanning
 from afdaemon.sim.specimens.catalogue import open_specimen
 
 MAGNIFICATION = 5_000.0

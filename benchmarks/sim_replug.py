@@ -18,11 +18,11 @@ from afdaemon.clock import ScaledClock, SystemClock
 from afdaemon.drivers.base import Frame, Microscope
 from afdaemon.drivers.em30.usb import open_usb
 from afdaemon.drivers.errors import DriverError
-from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.instrument.instrument import Instrument
+from afdaemon.sim.instrument.settings import InstrumentSettings
+from afdaemon.sim.instrument.world import Shot, World
 from afdaemon.sim.links.usb_device import ENDPOINT_IN, ENDPOINT_OUT, Mishap
 from afdaemon.sim.links.usb_server import UsbServer
-from afdaemon.sim.settings import InstrumentSettings
-from afdaemon.sim.world import Shot, World
 
 SPEED = 200.0
 DRIVER = {"reconnect_first_s": 0.01, "reconnect_cap_s": 0.02, "connect_timeout_s": 5.0}

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.sim.detector import Detector
-from afdaemon.sim.imaging import Imager, View
+from afdaemon.sim.imaging.detector import Detector
+from afdaemon.sim.imaging.frame import Imager, View
 from afdaemon.sim.optics import Optics
 from afdaemon.sim.surface import FloatImage, Patch, Specimen, Surface
 

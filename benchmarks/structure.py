@@ -50,7 +50,9 @@ def main() -> int:
     p90 = quantiles(lengths, n=10)[8]
     long = [m.name for m in modules.values() if m.lines > MOST_LINES and m.name != ONE_FILE]
     twice = _declared_twice(modules)
-    crowded = {room: _most_siblings(arguments.root / room) for room in ("afdaemon/control", "models")}
+    crowded = {
+        room: _most_siblings(arguments.root / room) for room in ("afdaemon/control", "models")
+    }
     bars = [
         _none("import circles", [" -> ".join(circle) for circle in circles]),
         _none("pairs of folders that import each other", [f"{a} <-> {b}" for a, b in pairs]),

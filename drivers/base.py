@@ -13,16 +13,8 @@ from numpy.typing import NDArray
 
 from afdaemon.drivers.errors import CommandRefused
 
-REFERENCE_WIDTH_MM = 127.0
-"""Width of the picture that magnification refers to. ASSUMED: the usual 127 mm."""
-
 MAX_FRAME_SIDE_PX = 8192
 """No frame larger than this is decoded: a peer must not choose how much memory we take."""
-
-
-def pixel_size_nm(magnification: float, width_px: int) -> float:
-    """Pixel size on the specimen in nm, for a frame `width_px` wide. ASSUMED: field = 127 mm / magnification."""
-    return REFERENCE_WIDTH_MM * 1e6 / magnification / width_px
 
 
 def require_magnification(magnification: float | None) -> None:
@@ -66,11 +58,6 @@ class Frame:
     def height_px(self) -> int:
         """Height in pixels."""
         return int(self.pixels.shape[0])
-
-    @property
-    def pixel_nm(self) -> float:
-        """Pixel size on the specimen in nm."""
-        return pixel_size_nm(self.magnification, self.width_px)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

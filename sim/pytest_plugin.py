@@ -24,10 +24,10 @@ from typing import IO, Any
 
 import pytest
 
-from afdaemon.sim.control import tell
 from afdaemon.sim.errors import ServeError
-from afdaemon.sim.witness import truth_from
-from afdaemon.sim.world import Truth
+from afdaemon.sim.instrument.witness import truth_from
+from afdaemon.sim.instrument.world import Truth
+from afdaemon.sim.links.control import tell
 
 START_S = 30.0
 STOP_S = 5.0

@@ -19,8 +19,8 @@ from afdaemon.calibration import (
     settled,
     with_another,
 )
-from afdaemon.models.defocus_state import dof_um
-from afdaemon.service import calibration_of, rules_of, with_angle
+from afdaemon.models.optics import dof_um
+from afdaemon.service.compose import calibration_of, rules_of, with_angle
 from afdaemon.settings import CalibrationSettings, Settings
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)

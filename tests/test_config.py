@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from afdaemon.cli.config import render, toml
 from afdaemon.clock import ManualClock
 from afdaemon.config import fields, load, variable_of
-from afdaemon.control.fast_profile import FastProfile
-from afdaemon.control.profile import PaperProfile
+from afdaemon.control.fast.profile import FastProfile
+from afdaemon.control.published.profile import PaperProfile
 from afdaemon.drivers import registry
 from afdaemon.drivers.em30.settings import AisemSettings, StreamSettings, UsbSettings
 from afdaemon.drivers.registry import open_microscope, setting_names

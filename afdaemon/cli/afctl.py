@@ -203,9 +203,9 @@ def calibrate(
 
     Needs a specimen with fine detail. A plot is drawn beside FILE.
     """
-    from afdaemon.cli import calibrate as work
-    from afdaemon.cli.calibrate_laws import with_laws
-    from afdaemon.cli.calibrate_plot import plot
+    from afdaemon.cli.calibrate import measure as work
+    from afdaemon.cli.calibrate.laws import with_laws
+    from afdaemon.cli.calibrate.plot import plot
     from afdaemon.cli.output import check_place, write_all
 
     check_place(file, option="FILE")

@@ -6,20 +6,11 @@ from typing import Annotated
 import typer
 
 from afdaemon import __version__
-from afdaemon.cli import (
-    api,
-    bridge,
-    config,
-    dataset,
-    demo,
-    evaluate,
-    replay,
-    score,
-    serve,
-    sim,
-    train,
-)
+from afdaemon.cli import api, bridge, config, dataset, demo, evaluate, replay, serve
 from afdaemon.cli.runner import run_app
+from afdaemon.cli.score import command as score
+from afdaemon.cli.sim import command as sim
+from afdaemon.cli.train import command as train
 
 app = typer.Typer(
     help="Autofocus service for scanning electron microscopes of the EM-30 class.",

@@ -17,7 +17,7 @@ from afdaemon import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from afdaemon.models.folder import Fault, Pair
+    from afdaemon.models.training.labelled_folder import Fault, Pair
 
 app = typer.Typer(no_args_is_help=True, help="Labelled frames on disk.")
 
@@ -52,8 +52,8 @@ def write(
 
     The usual 30 000 frames take 6 GB and about 40 minutes on two cores. Cut off, the same command goes on.
     """
-    from afdaemon.sim.dataset1 import PUBLISHED_MAGNIFICATIONS, SPECIMENS, Dataset1, Part
-    from afdaemon.sim.dataset1_files import Plan, write_dataset
+    from afdaemon.sim.datasets.dataset1 import PUBLISHED_MAGNIFICATIONS, SPECIMENS, Dataset1, Part
+    from afdaemon.sim.datasets.dataset1_files import Plan, write_dataset
 
     width_px, height_px = (320, 240) if fast else (640, 480)
     plan = Plan(
@@ -78,8 +78,8 @@ def check(
     folder: Annotated[Path, typer.Argument(help="labelled frames: pairs of jpg and txt")],
 ) -> None:
     """Read every frame of a folder; print counts, scores, and what is wrong with which file (then exit 1)."""
-    from afdaemon.cli.labelled import listing_faults, parts_noted, reading
-    from afdaemon.models.folder import survey
+    from afdaemon.cli.labelled_frames import listing_faults, parts_noted, reading
+    from afdaemon.models.training.labelled_folder import survey
 
     with Console(stderr=True).status(f"reading {folder}"):
         pairs, faults = survey(folder, reading(), parts=parts_noted(folder))
@@ -96,7 +96,7 @@ def check(
 
 def _counts(pairs: "Sequence[Pair]") -> Table:
     """Frames of each folder (a specimen) and part."""
-    from afdaemon.models.folder import PARTS
+    from afdaemon.models.training.labelled_folder import PARTS
 
     counted = Counter((Path(pair.name).parent.as_posix(), pair.part) for pair in pairs)
     table = Table("specimen", "scenes", *PARTS, "frames")

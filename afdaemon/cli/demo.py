@@ -70,7 +70,7 @@ def _check_specimen(name: str) -> None:
 
 def _micrograph(console: Console) -> str:
     """A real micrograph where a folder of them is known, else a drawn picture in its place."""
-    from afdaemon.sim.dataset import find_micrographs, held_back
+    from afdaemon.sim.datasets.frames import find_micrographs, held_back
 
     named = os.environ.get(MICROGRAPHS_VARIABLE)
     for folder in [Path(named)] if named else _MICROGRAPH_FOLDERS:
@@ -109,8 +109,8 @@ def _drawn_picture() -> Path:
 
 def _play(scenes: "Sequence[Scene]", console: Console, speed: float) -> "list[Shown]":
     from afdaemon.api.client import Client
+    from afdaemon.demo.processes import open_stage
     from afdaemon.demo.run import show
-    from afdaemon.demo.stage import open_stage
 
     shown = []
     with open_stage(speed=speed) as stage:

@@ -9,9 +9,7 @@ from rich.progress import Progress as LiveProgress
 
 from afdaemon.api.client import OnEvent
 from afdaemon.api.schemas import Event, Job, Progress
-
-BEST_SCORE = 9.0
-"""Where the bar is full."""
+from afdaemon.models.optics import TOP_SCORE
 
 
 @contextmanager
@@ -28,7 +26,7 @@ def progress_shown(console: Console) -> Iterator[OnEvent]:
         console=console,
         transient=True,
     ) as live:
-        task = live.add_task("waiting for the first reading", total=BEST_SCORE)
+        task = live.add_task("waiting for the first reading", total=TOP_SCORE)
 
         def show(event: Event) -> None:
             if event.type == "progress":

@@ -13,11 +13,11 @@ from afdaemon.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from afdaemon.evaluate.acnet import Evaluation as AcnetEvaluation
-    from afdaemon.evaluate.aenet import Evaluation
+    from afdaemon.evaluate.acnet.run import Evaluation as AcnetEvaluation
+    from afdaemon.evaluate.aenet.run import Evaluation
     from afdaemon.evaluate.section import Section
-    from afdaemon.models.scorer import FocusScorer
-    from afdaemon.models.scoring import FrameScorer
+    from afdaemon.models.scorers.base import FrameScorer
+    from afdaemon.models.scorers.focus_scorer import FocusScorer
 
 E = TypeVar("E")
 
@@ -51,8 +51,8 @@ def aenet(
     weights: Annotated[Path | None, typer.Option(help="weight file; else the shipped one")] = None,
 ) -> None:
     """Measure AENet against the truth, real micrographs and its rivals. Exit code 1 if a bar is missed."""
-    from afdaemon.evaluate.aenet import SECTIONS
-    from afdaemon.models.scorer import load_scorer
+    from afdaemon.evaluate.aenet.run import SECTIONS
+    from afdaemon.models.scorers.focus_scorer import load_scorer
 
     chosen = section or list(SECTIONS)
     _check_sections(chosen, list(SECTIONS))
@@ -89,8 +89,8 @@ def acnet(
     ] = None,
 ) -> None:
     """Measure ACNet offline and online, as the paper did. Exit code 1 if a bar is missed."""
-    from afdaemon.evaluate.acnet import SECTIONS
-    from afdaemon.models.scorer import load_scorer
+    from afdaemon.evaluate.acnet.run import SECTIONS
+    from afdaemon.models.scorers.focus_scorer import load_scorer
 
     folder = out if out or quick else DEFAULT_OUT
     if folder:
@@ -129,7 +129,7 @@ def _close(
 
 def _named_files(weights: list[str]) -> dict[str, Path]:
     """Weight files by their rows."""
-    from afdaemon.evaluate.policies import NAMES
+    from afdaemon.evaluate.acnet.policies import NAMES
 
     named = {}
     for one in weights:
@@ -151,8 +151,8 @@ def _acnet_evaluation(
     quick: bool,
     seed: int,
 ) -> "AcnetEvaluation":
-    from afdaemon.evaluate.acnet import FULL, QUICK, Evaluation
-    from afdaemon.evaluate.policies import players
+    from afdaemon.evaluate.acnet.policies import players
+    from afdaemon.evaluate.acnet.run import FULL, QUICK, Evaluation
 
     _one_thread()
     return Evaluation(
@@ -186,9 +186,9 @@ def _make(folder: Path) -> None:
 def _evaluation(
     scorer: "FocusScorer", micrographs: Path, weights: Path | None, *, quick: bool, seed: int
 ) -> "Evaluation":
-    from afdaemon.evaluate.aenet import FULL, QUICK, Evaluation
-    from afdaemon.evaluate.judging import AenetJudge
-    from afdaemon.models.zoo import COMPACT, open_scorer
+    from afdaemon.evaluate.aenet.run import FULL, QUICK, Evaluation
+    from afdaemon.evaluate.judged import AenetJudge
+    from afdaemon.models.scorers.zoo import COMPACT, open_scorer
 
     _one_thread()
     found = _found(micrographs)
@@ -218,7 +218,7 @@ def _one_thread() -> None:
 
 def _found(folder: Path) -> list[Path]:
     """The micrographs of a folder that must hold some."""
-    from afdaemon.sim.dataset import find_micrographs
+    from afdaemon.sim.datasets.frames import find_micrographs
 
     found = find_micrographs(folder)
     if not found:

@@ -11,7 +11,7 @@ import typer
 from afdaemon.errors import JobNotFound, UsageError
 
 if TYPE_CHECKING:
-    from afdaemon.control.servo import Proposal
+    from afdaemon.control.published.servo import Proposal
     from afdaemon.control.values import Command, Event
     from afdaemon.job.journal import JobRecord, JournalStep
 
@@ -62,7 +62,7 @@ def told(record: "JobRecord", steps: Sequence["JournalStep"]) -> Iterator[str]:
 
 def event_in_words(event: "Event") -> str:
     """What happened."""
-    from afdaemon.cli.score_rows import remarks
+    from afdaemon.cli.score.rows import remarks
     from afdaemon.control.values import Failed, Moved, Observed, Refused, Started
 
     match event:

@@ -70,7 +70,8 @@ def link_of(arguments: Sequence[str]) -> str:
 
 
 async def _serve(loaded: "Loaded", endpoints: Sequence[str], insecure: bool) -> None:
-    from afdaemon import logs, service
+    from afdaemon import logs
+    from afdaemon.service import compose as service
 
     settings = loaded.settings
     logs.configure(settings.log.level, settings.log.format)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.control.values import TracePoint
-from afdaemon.models.defocus_state import dof_um
+from afdaemon.models.optics import HALF_SCORE_DOF, TOP_SCORE, dof_um
 
 Array = NDArray[np.float64]
 
@@ -29,13 +29,12 @@ _MOST_UNSURE_DOF = 1.0
 """In all; where less is known, and not even that the focus moves, nothing is said."""
 _WORST_FIT = 1.0
 """Chi square a reading; scores that no even movement explains say nothing of one."""
-_HALF_DOF = 2.0
 _SHAPE = 0.15
 """Share by which 9 / s - 1 may be off, besides the error that AENet expects of its score."""
 _LEAST_ERROR = 0.05
 _BELOW_ZERO = 0.1
 """Standard deviation of a parabola's lowest value below 0, where no score can be."""
-_TOP_SCORE, _NEVER_QUITE = 9.0, 8.99
+_NEVER_QUITE = 8.99
 _MOVED_DOF: Array = np.sinh(np.linspace(-1.0, 1.0, 201) * np.arcsinh(60.0 / 0.5)) * 0.5
 _APART_DOF: Array = np.gradient(_MOVED_DOF)
 """Movements that are tried, DoF from the first to the last reading near focus, and how far apart they lie."""
@@ -130,14 +129,14 @@ def _rounded(number: float) -> float:
 def _parabola_values(near: Sequence[TracePoint]) -> tuple[Array, Array]:
     """9 / s - 1 of each reading, and its standard deviation, (n,)."""
     score = np.minimum([p.score for p in near], _NEVER_QUITE)
-    value = _TOP_SCORE / score - 1.0
-    error = _TOP_SCORE / score**2 * np.array([p.reading.expected_error for p in near])
+    value = TOP_SCORE / score - 1.0
+    error = TOP_SCORE / score**2 * np.array([p.reading.expected_error for p in near])
     return value, np.sqrt(error**2 + (_SHAPE * value) ** 2 + _LEAST_ERROR**2)
 
 
 def _chi_square(wd: Array, time: Array, value: Array, error: Array) -> Array:
     """How badly each movement (rows) and each steepness (columns) explain the values, at the best place and height."""
-    steep = np.exp(_STEEPER * _UNSURE)[None, :, None] / _HALF_DOF**2
+    steep = np.exp(_STEEPER * _UNSURE)[None, :, None] / HALF_SCORE_DOF**2
     at = (wd - wd.mean())[None, :] - _MOVED_DOF[:, None] * (time - time.mean())[None, :]
     weight = error**-2.0
     centre = at - (at @ weight / weight.sum())[:, None]

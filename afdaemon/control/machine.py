@@ -12,9 +12,9 @@ job follows is said by the type of its rules.
     RESTORE   Every failure, the loop's included, leads here: back to the start WD.
     DONE      Concluded. No further event is legal.
 
-The published procedure (afdaemon.control.paper):
+The published procedure (afdaemon.control.published.procedure):
 
-    SEARCH    Sweep by a third of A_max(m) until a score exceeds 2 (afdaemon.control.search).
+    SEARCH    Sweep by a third of A_max(m) until a score exceeds 2 (afdaemon.control.published.search).
     SERVO     The step law proposes, the step is clipped to A_max(m), a reading is taken; until the
               score is 9, or five readings brought no new best, or twenty were taken. The law's
               memory holds the servo's readings and the last two of the search.
@@ -23,7 +23,7 @@ The published procedure (afdaemon.control.paper):
               from the best WD seen, then, where no score was ever above 3, SEARCH on. If the start
               turns out to be as good, the job ends there.
 
-The fast procedure (afdaemon.control.fast):
+The fast procedure (afdaemon.control.fast.procedure):
 
     SEARCH    Where a frame shows hardly anything, stride to the nearest place that was not seen yet.
     SERVO     The belief about the defocus says where to go; until it is sure that this is focus and
@@ -34,7 +34,7 @@ The fast procedure (afdaemon.control.fast):
     ADJUST    The last step, by part of a depth of focus, to where the focus most likely lies. No
               reading follows.
 
-With the magnification ladder (afdaemon.control.ladder) a SEARCH first goes down to magnifications that
+With the magnification ladder (afdaemon.control.fast.ladder) a SEARCH first goes down to magnifications that
 see further, and from there up again; only the start magnification is verified at. RESTORE brings the
 start magnification back with the WD.
 
@@ -51,10 +51,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from afdaemon.control import fast, paper
-from afdaemon.control.fast_profile import FastProfile
-from afdaemon.control.job_state import KIND_OF_PHASE, Answer, State, fail, give_up, read, succeed
-from afdaemon.control.profile import PaperProfile
+from afdaemon.control.fast import procedure as fast
+from afdaemon.control.fast.profile import FastProfile
+from afdaemon.control.published import procedure as paper
+from afdaemon.control.published.profile import PaperProfile
+from afdaemon.control.state import KIND_OF_PHASE, Answer, State, fail, give_up, read, succeed
 from afdaemon.control.values import (
     Command,
     Event,

@@ -51,8 +51,8 @@ class Reading:
     `variance` is std / mean of the 0..1 image; `entropy` is in bits over 256 bins of the
     standardised image; `saturated` is the fraction of pixels at either end of the grey scale;
     `expected_error` is how far off the score may be; `bands` are the logarithms of the power in 18
-    bands of spatial frequency (`afdaemon.models.spectrum`); `doubt` says why the score may mean
-    nothing (`afdaemon.models.doubt`); `streaked` says that charging left streaks, without which it
+    bands of spatial frequency (`afdaemon.models.frames.spectrum`); `doubt` says why the score may mean
+    nothing (`afdaemon.models.frames.doubt`); `streaked` says that charging left streaks, without which it
     was judged; `dose_e_nm2` is what the specimen took for it, 0 if that is
     not counted; `at_s` is when its frame had come, in s since the job began.
     """

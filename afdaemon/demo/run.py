@@ -6,8 +6,8 @@ from typing import Any
 
 from afdaemon.api import schemas
 from afdaemon.api.client import Client
+from afdaemon.demo.processes import Stage
 from afdaemon.demo.scene import Scene
-from afdaemon.demo.stage import Stage
 
 OnEvent = Callable[[schemas.Event], None]
 

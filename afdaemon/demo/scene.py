@@ -7,9 +7,9 @@ from zlib import crc32
 import numpy as np
 
 from afdaemon.errors import UsageError
-from afdaemon.models.state import a_max_um
+from afdaemon.models.acnet.state import a_max_um
+from afdaemon.sim.instrument.settings import MAGNIFICATION, WD_UM
 from afdaemon.sim.optics import depth_of_focus_um
-from afdaemon.sim.settings import MAGNIFICATION, WD_UM
 
 ALPHA_RAD = 5e-3
 """Convergence semi-angle of the demonstration's column. ASSUMED, as in the simulator."""

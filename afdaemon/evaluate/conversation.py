@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from afdaemon.control.job_state import State
 from afdaemon.control.machine import step
+from afdaemon.control.state import State
 from afdaemon.control.values import (
     Conclude,
     Event,
@@ -17,7 +17,7 @@ from afdaemon.control.values import (
     Started,
     TracePoint,
 )
-from afdaemon.sim.world import Shot, World
+from afdaemon.sim.instrument.world import Shot, World
 
 
 class Movable(Protocol):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from afdaemon.models.focus_series import FocusSeries
-from afdaemon.models.scorer import FocusScorer
-from afdaemon.sim.series import ImagedSeries
+from afdaemon.models.acnet.focus_series import FocusSeries
+from afdaemon.models.scorers.focus_scorer import FocusScorer
+from afdaemon.sim.datasets.series import ImagedSeries
 
 
 def scored(scorer: FocusScorer, imaged: ImagedSeries) -> FocusSeries:

@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from afdaemon.control.job_state import Profile, State
 from afdaemon.control.limits import Limits
 from afdaemon.control.machine import IllegalEventError, step
-from afdaemon.control.servo import Proposal
+from afdaemon.control.published.servo import Proposal
+from afdaemon.control.state import Profile, State
 from afdaemon.control.values import Command, Conclude, Event, Outcome, Started
 from afdaemon.errors import ConfigError, JournalError, LimitError
 from afdaemon.job import records

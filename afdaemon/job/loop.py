@@ -17,13 +17,13 @@ from typing import assert_never
 
 from afdaemon.clock import Clock
 from afdaemon.control.dose import Beam
-from afdaemon.control.fast_profile import FastProfile
-from afdaemon.control.job_state import Profile, State
+from afdaemon.control.evidence import best_telling
+from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.limits import MotionGuard
 from afdaemon.control.machine import step
-from afdaemon.control.profile import PAPER, PaperProfile
-from afdaemon.control.servo import FocusLaw, StepLaw, no_belief
-from afdaemon.control.stop import best_telling
+from afdaemon.control.published.profile import PAPER, PaperProfile
+from afdaemon.control.published.servo import FocusLaw, StepLaw, no_belief
+from afdaemon.control.state import Profile, State
 from afdaemon.control.values import (
     Command,
     Conclude,
@@ -47,6 +47,7 @@ from afdaemon.drivers.errors import CommandRefused, DriverError
 from afdaemon.errors import JournalError, LimitError
 from afdaemon.job.journal import Journal, JournalStep
 from afdaemon.models.errors import ModelError
+from afdaemon.models.optics import pixel_nm
 
 Score = Callable[[Frame], Awaitable[Reading]]
 """Judges a frame. Slow work belongs in a worker thread; raises ModelError."""
@@ -310,7 +311,11 @@ class Job:
         at_s = self._elapsed_s()
         reading = await self._bench.score(frame)
         beam = self._bench.beam
-        dose_e_nm2 = beam.dose_e_nm2(frame.pixel_nm) if beam is not None else 0.0
+        dose_e_nm2 = (
+            beam.dose_e_nm2(pixel_nm(frame.magnification, frame.width_px))
+            if beam is not None
+            else 0.0
+        )
         return Observed(reading=replace(reading, dose_e_nm2=dose_e_nm2, at_s=at_s))
 
     async def _within(self, what: str, limit_s: float, do: Callable[[], Awaitable[Event]]) -> Event:

@@ -8,10 +8,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from afdaemon.control.fast_profile import FastProfile
-from afdaemon.control.job_state import Profile
+from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.profile import PaperProfile
+from afdaemon.control.published.profile import PaperProfile
+from afdaemon.control.state import Profile
 from afdaemon.control.values import (
     Command,
     Conclude,

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from afdaemon.models.classical import normalised_variance, tenengrad
-from afdaemon.models.preprocess import FloatImage, to_unit
+from afdaemon.models.frames.preprocess import FloatImage, to_unit
+from afdaemon.models.scorers.classical import normalised_variance, tenengrad
 
 Pixels = NDArray[np.uint8]
 Look = Callable[[float], Pixels]

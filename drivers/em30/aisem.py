@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from afdaemon.drivers.base import Clock
+from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.dropfolder import DropFolder
 from afdaemon.drivers.em30.exchange import Exchange
 from afdaemon.drivers.em30.microscope import Em30Microscope
@@ -12,7 +13,6 @@ from afdaemon.drivers.em30.session import AisemSession
 from afdaemon.drivers.em30.settings import AisemSettings
 from afdaemon.drivers.em30.tcp import TcpLink
 from afdaemon.drivers.settings import build
-from afdaemon.drivers.tally import Tally
 from afdaemon.drivers.wire import aisem as wire
 
 

@@ -6,10 +6,10 @@ from typing import Protocol
 
 from afdaemon.drivers import reconnect
 from afdaemon.drivers.base import Clock, Frame, LinkStats, MicroscopeState, require_magnification
+from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.link import ByteLink
 from afdaemon.drivers.em30.settings import LinkSettings
 from afdaemon.drivers.errors import DriverError, LinkTimeout, NotConnected
-from afdaemon.drivers.tally import Tally
 
 
 class Session(Protocol):

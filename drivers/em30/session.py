@@ -14,6 +14,7 @@ import asyncio
 from contextlib import suppress
 
 from afdaemon.drivers.base import Clock, Frame, MicroscopeState
+from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.dropfolder import DropFolder, Pair, Partial
 from afdaemon.drivers.em30.exchange import Exchange
 from afdaemon.drivers.em30.link import ByteLink
@@ -27,7 +28,6 @@ from afdaemon.drivers.errors import (
     OverCap,
     ProtocolError,
 )
-from afdaemon.drivers.tally import Tally
 from afdaemon.drivers.wire import aisem as wire
 
 

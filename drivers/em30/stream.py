@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from afdaemon.drivers.base import Clock
+from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import StreamSettings
 from afdaemon.drivers.em30.stream_session import StreamSession, open_stream_session
 from afdaemon.drivers.em30.tcp import TcpLink
 from afdaemon.drivers.settings import build
-from afdaemon.drivers.tally import Tally
 
 
 def open_stream(settings: Mapping[str, object], clock: Clock) -> Em30Microscope:

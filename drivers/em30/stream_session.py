@@ -9,6 +9,7 @@ import asyncio
 from contextlib import suppress
 
 from afdaemon.drivers.base import Clock, Frame, MicroscopeState
+from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.conversation import Conversation, Damage, Question
 from afdaemon.drivers.em30.evidence import Cause, Objection, Picture, Wanted, decode, objection
 from afdaemon.drivers.em30.link import ByteLink
@@ -21,7 +22,6 @@ from afdaemon.drivers.errors import (
     LinkTimeout,
     ProtocolError,
 )
-from afdaemon.drivers.tally import Tally
 from afdaemon.drivers.wire.messages import (
     VERSION,
     Ack,

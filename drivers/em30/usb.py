@@ -15,6 +15,7 @@ from typing import ParamSpec
 from usb.backend import IBackend
 
 from afdaemon.drivers.base import Clock
+from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.link import Fate
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import UsbSettings
@@ -22,7 +23,6 @@ from afdaemon.drivers.em30.stream_session import StreamSession, open_stream_sess
 from afdaemon.drivers.em30.usb_device import SLICE_S, UsbDevice, open_device
 from afdaemon.drivers.errors import DriverError, LinkLost, LinkTimeout, NotConnected
 from afdaemon.drivers.settings import build
-from afdaemon.drivers.tally import Tally
 
 INBOX_BYTES = 4 * 1024 * 1024
 """More than this is not read ahead; then the device has to wait, as the bus provides."""

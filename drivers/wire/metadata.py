@@ -1,10 +1,9 @@
 """What image files of scanning electron microscopes tell of their picture: magnification, and where a data bar begins.
 
 Every maker draws its magnification for a display of its own width: at "50.00 K X" a Zeiss shows 6 um, a COXEM EM-30
-2.5 um. AENet's is the EM-30's, where a picture is 127 mm / magnification wide on the specimen. So the width of the
-field is what counts, and the magnification is 127 mm / width. The width comes, in this order, from the file's own field
-width, or from its pixel size and the number of pixels that this was told for (a file may have been reduced since). Only
-where a file tells neither is the maker's own magnification taken as it is.
+2.5 um. So the width of the field is what counts. It comes, in this order, from the file's own field width, or from its
+pixel size and the number of pixels that this was told for (a file may have been reduced since). Only where a file tells
+neither is there the maker's own magnification to fall back on.
 
 | maker | where | keys |
 |---|---|---|
@@ -24,7 +23,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from afdaemon.drivers.base import REFERENCE_WIDTH_MM
 from afdaemon.drivers.errors import ProtocolError
 from afdaemon.drivers.wire.aisem import MAX_PARAMETER_BYTES, decode_parameters
 from afdaemon.drivers.wire.tiff import Page
@@ -39,13 +37,15 @@ _ZEISS_PIXELS = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """What a file tells: its maker, the magnification on the 127 mm scale, the picture's height above the data bar.
+    """What a file tells: its maker, the field's width or the maker's own magnification, the height above the data bar.
 
-    `picture_px` is None where no bar is told of. `wd_um` is the commanded WD, known of the EM-30 alone.
+    Width or magnification may be None, but not both. `picture_px` is None where no bar is told of. `wd_um` is the
+    commanded WD, known of the EM-30 alone.
     """
 
     maker: str
-    magnification: float
+    field_width_um: float | None = None
+    magnification: float | None = None
     picture_px: int | None = None
     wd_um: float | None = None
 
@@ -196,13 +196,23 @@ def _metadata(
     picture: tuple[float | None, float | None] = (None, None),
 ) -> Metadata | None:
     """`picture` is width and height that the file tells of the picture without its bar, in pixels of its own."""
-    scaled = REFERENCE_WIDTH_MM * 1000.0 / width_um if width_um else magnification
-    if not scaled or not math.isfinite(scaled):
+    width_um, magnification = _usable(width_um), _usable(magnification)
+    if width_um is None and magnification is None:
         return None
     width, height = picture
     rows = round(height * size.width_px / width) if width and height else None
     bar_follows = rows is not None and size.height_px / 2 < rows < size.height_px
-    return Metadata(maker=maker, magnification=scaled, picture_px=rows if bar_follows else None)
+    return Metadata(
+        maker=maker,
+        field_width_um=width_um,
+        magnification=magnification,
+        picture_px=rows if bar_follows else None,
+    )
+
+
+def _usable(number: float | None) -> float | None:
+    """A finite number above 0; products of what a file tells may be neither."""
+    return number if number is not None and 0.0 < number < math.inf else None
 
 
 # --- texts and numbers ---

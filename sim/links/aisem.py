@@ -19,10 +19,10 @@ from afdaemon.drivers.base import Clock
 from afdaemon.drivers.errors import ProtocolError
 from afdaemon.drivers.wire import aisem as wire
 from afdaemon.sim.errors import ServeError, SimError
-from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.instrument.instrument import Instrument
+from afdaemon.sim.instrument.witness import write_truth
+from afdaemon.sim.instrument.world import Shot
 from afdaemon.sim.links.listening import InstrumentServer, reset
-from afdaemon.sim.witness import write_truth
-from afdaemon.sim.world import Shot
 
 IMAGE_NAME = "ResponseImage.jpg"
 TEXT_NAME = "ResponseImage.txt"

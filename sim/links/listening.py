@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from afdaemon.sim.errors import ServeError
-from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.instrument.instrument import Instrument
 
 
 class TcpServer(ABC):

@@ -29,9 +29,9 @@ from afdaemon.drivers.wire.messages import (
 )
 from afdaemon.drivers.wire.stream import Decoder, encode
 from afdaemon.sim.errors import OutOfReach
-from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.instrument.instrument import Instrument
+from afdaemon.sim.instrument.world import Shot
 from afdaemon.sim.links.listening import InstrumentServer, reset
-from afdaemon.sim.world import Shot
 
 NAME = "EM-30 (simulated)"
 SILENCE_S = 0.25

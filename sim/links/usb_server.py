@@ -6,7 +6,7 @@ from typing import Self
 
 from afdaemon.drivers.base import Clock
 from afdaemon.drivers.wire.stream import USB_PRODUCT_ID, USB_VENDOR_ID
-from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.links.stream import StreamInstrument
 from afdaemon.sim.links.usb import SimulatedUsb
 from afdaemon.sim.links.usb_device import Attachment, SimulatedUsbDevice

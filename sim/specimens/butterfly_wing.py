@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.sim.specimens.grit import strew
-from afdaemon.sim.specimens.stamps import Canvas
+from afdaemon.sim.specimens.painting import Canvas
 from afdaemon.sim.specimens.texture import (
     axes_um,
     relief,

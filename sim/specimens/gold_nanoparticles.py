@@ -6,7 +6,7 @@ import numpy as np
 
 from afdaemon.sim.specimens.crystals import crystals
 from afdaemon.sim.specimens.grit import strew
-from afdaemon.sim.specimens.stamps import Canvas
+from afdaemon.sim.specimens.painting import Canvas
 from afdaemon.sim.specimens.texture import relief, rough, smoothstep, speckle, value_noise
 from afdaemon.sim.surface import FloatImage, Patch, Surface
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from afdaemon.sim.specimens.stamps import Canvas, Spots, hide_sky, spots
+from afdaemon.sim.specimens.painting import Canvas, Spots, hide_sky, spots
 from afdaemon.sim.specimens.texture import Particles, octaves_um, scatter, stream_of
 from afdaemon.sim.surface import FloatImage, Patch
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.sim.specimens.grit import strew
-from afdaemon.sim.specimens.stamps import Canvas
+from afdaemon.sim.specimens.painting import Canvas
 from afdaemon.sim.specimens.texture import axes_um, noise_at, octaves, relief, speckle, value_noise
 from afdaemon.sim.surface import FloatImage, Patch, Surface
 

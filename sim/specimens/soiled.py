@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from afdaemon.sim.specimens.grit import strew
-from afdaemon.sim.specimens.stamps import Canvas
+from afdaemon.sim.specimens.painting import Canvas
 from afdaemon.sim.specimens.texture import axes_um, noise_at, smoothstep, value_noise
 from afdaemon.sim.surface import FloatImage, Patch, Specimen, Surface
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from afdaemon.sim.specimens.crystals import crystals
 from afdaemon.sim.specimens.grit import strew
-from afdaemon.sim.specimens.stamps import Canvas, spots
+from afdaemon.sim.specimens.painting import Canvas, spots
 from afdaemon.sim.specimens.texture import (
     axes_um,
     octaves_um,

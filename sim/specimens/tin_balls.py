@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from afdaemon.sim.specimens.stamps import Canvas, hide_sky, spots
+from afdaemon.sim.specimens.painting import Canvas, hide_sky, spots
 from afdaemon.sim.specimens.texture import (
     Particles,
     octaves_um,

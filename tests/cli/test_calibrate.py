@@ -9,11 +9,11 @@ import pytest
 
 from afdaemon.api import schemas as s
 from afdaemon.calibration import Calibration, CalibrationError, Measured, load, with_another
-from afdaemon.cli import calibrate
-from afdaemon.cli.calibrate_laws import with_laws
-from afdaemon.cli.calibrate_plot import plot
+from afdaemon.cli.calibrate import measure as calibrate
+from afdaemon.cli.calibrate.laws import with_laws
+from afdaemon.cli.calibrate.plot import plot
 from afdaemon.clock import ManualClock
-from afdaemon.models.state import a_max_um
+from afdaemon.models.acnet.state import a_max_um
 
 if TYPE_CHECKING:
     from afdaemon.api.client import Client

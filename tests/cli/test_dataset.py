@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from afdaemon.cli.daemon import app
-from afdaemon.cli.labelled import open_labelled
+from afdaemon.cli.labelled_frames import open_labelled
 from afdaemon.cli.runner import run_app
 from afdaemon.models.errors import DatasetError
-from afdaemon.sim.dataset1 import Dataset1, Part
+from afdaemon.sim.datasets.dataset1 import Dataset1, Part
 
 SCENES = 1
 

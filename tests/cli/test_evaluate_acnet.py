@@ -7,7 +7,7 @@ import pytest
 
 from afdaemon.cli.daemon import app
 from afdaemon.cli.runner import run_app
-from afdaemon.evaluate import acnet
+from afdaemon.evaluate.acnet import run as acnet
 from afdaemon.evaluate.section import Section, at_least
 
 

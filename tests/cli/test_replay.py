@@ -11,11 +11,11 @@ import pytest
 from afdaemon.cli.daemon import app
 from afdaemon.cli.replay import command_in_words, event_in_words
 from afdaemon.cli.runner import run_app
-from afdaemon.control.fast_profile import FAST
-from afdaemon.control.job_state import State
+from afdaemon.control.fast.profile import FAST
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import step
-from afdaemon.control.servo import Proposal
+from afdaemon.control.published.servo import Proposal
+from afdaemon.control.state import State
 from afdaemon.control.values import (
     Conclude,
     Event,

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from afdaemon.cli import score
 from afdaemon.cli.daemon import app
 from afdaemon.cli.runner import run_app
-from afdaemon.cli.score_files import Roi, Wanted, pictures
-from afdaemon.cli.score_judge import frame_judge, open_judge
-from afdaemon.models.scoring import Shot
+from afdaemon.cli.score import command as score
+from afdaemon.cli.score.files import Roi, Wanted, pictures
+from afdaemon.cli.score.scorers import frame_judge, open_judge
+from afdaemon.models.frames.shot import Shot
 
 RNG = np.random.default_rng(1)
 NOISE = RNG.normal(0.0, 60.0, (240, 320))

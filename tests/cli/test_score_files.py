@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from afdaemon.cli.score_files import Picture, Roi, Wanted, find, parse_roi, pictures
+from afdaemon.cli.score.files import Picture, Roi, Wanted, find, parse_roi, pictures
 from afdaemon.drivers.wire.aisem import Parameters, encode_parameters
 from afdaemon.errors import UsageError
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afdaemon.cli.score_sheet import Sheet
+from afdaemon.cli.score.sheet import Sheet
 
 TILE_WIDTH, TILE_HEIGHT = 244, 204
 

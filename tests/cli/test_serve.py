@@ -17,11 +17,13 @@ from afdaemon.api.client import Client
 from afdaemon.api.rundir import held
 from afdaemon.cli.serve import sim_arguments
 from afdaemon.errors import UsageError
-from afdaemon.models import train_acnet, train_aenet, train_defocus
-from afdaemon.models.acnet import ACNet
-from afdaemon.models.aenet import AENetCompact
-from afdaemon.models.defocus_net import DefocusNet
-from afdaemon.models.trainer import Settings
+from afdaemon.models.acnet import train as train_acnet
+from afdaemon.models.acnet.network import ACNet
+from afdaemon.models.aenet import train as train_aenet
+from afdaemon.models.aenet.network import AENetCompact
+from afdaemon.models.defocus import train as train_defocus
+from afdaemon.models.defocus.network import DefocusNet
+from afdaemon.models.training.trainer import Settings
 
 ENDS_S = 30.0
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from afdaemon.cli import sim
 from afdaemon.cli.runner import run_app
+from afdaemon.cli.sim import command as sim
 from afdaemon.drivers.wire.messages import Hello, Welcome
 from afdaemon.drivers.wire.stream import Decoder, encode
-from afdaemon.sim.conditions import keys
+from afdaemon.sim.instrument.conditions import keys
 
 PROGRAM = (
     "import sys; from afdaemon.cli import sim; from afdaemon.cli.runner import run_app;"

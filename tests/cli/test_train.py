@@ -11,18 +11,18 @@ import pytest
 
 from afdaemon.cli.daemon import app
 from afdaemon.cli.runner import run_app
-from afdaemon.drivers.wire.labelled import Labelled, encode_labelled
+from afdaemon.drivers.wire.labelled_files import Labelled, encode_labelled
 from afdaemon.evaluate import series as evaluate_series
-from afdaemon.models import zoo
-from afdaemon.models.defocus_net import load_defocus
-from afdaemon.models.familiarity import load_aenet
-from afdaemon.models.focus_series import FocusSeries
-from afdaemon.models.folder import part_of
-from afdaemon.models.networks import aenet_reference, resnet, vgg
-from afdaemon.models.networks.base import ScoringNetwork
-from afdaemon.models.scorer import load_scorer
-from afdaemon.sim import series
-from afdaemon.sim.series import ImagedSeries
+from afdaemon.models.acnet.focus_series import FocusSeries
+from afdaemon.models.aenet.out_of_distribution import load_aenet
+from afdaemon.models.defocus.network import load_defocus
+from afdaemon.models.scorers import zoo
+from afdaemon.models.scorers.focus_scorer import load_scorer
+from afdaemon.models.scorers.networks import aenet_reference, resnet, vgg
+from afdaemon.models.scorers.networks.base import ScoringNetwork
+from afdaemon.models.training.labelled_folder import part_of
+from afdaemon.sim.datasets import series
+from afdaemon.sim.datasets.series import ImagedSeries
 
 SCENES = {
     part: next(f"scene{n}" for n in count() if part_of(f"scene{n}") == part)

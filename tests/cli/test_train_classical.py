@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from afdaemon.cli.daemon import app
-from afdaemon.models.classical import CLASSICAL
-from afdaemon.models.linear_map import read_maps
-from afdaemon.sim import dataset1
+from afdaemon.models.scorers.classical import CLASSICAL
+from afdaemon.models.scorers.linear_map import read_maps
+from afdaemon.sim.datasets import dataset1
 
 
 def test_maps_are_fitted_and_written_with_what_they_came_from(

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.control.dose import Beam
-from afdaemon.control.fast_profile import FAST
-from afdaemon.control.job_state import Profile, State
+from afdaemon.control.fast.profile import FAST
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import step
-from afdaemon.control.profile import PAPER
-from afdaemon.control.servo import Proposal
+from afdaemon.control.published.profile import PAPER
+from afdaemon.control.published.servo import Proposal
+from afdaemon.control.state import Profile, State
 from afdaemon.control.values import (
     Conclude,
     Event,

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.control.drift import FEWEST_READINGS, Drift, drift
-from afdaemon.control.fast_profile import FAST
-from afdaemon.control.job_state import Profile, State
+from afdaemon.control.fast.profile import FAST
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import step
-from afdaemon.control.profile import PAPER
-from afdaemon.control.servo import Proposal
+from afdaemon.control.published.profile import PAPER
+from afdaemon.control.published.servo import Proposal
+from afdaemon.control.state import Profile, State
 from afdaemon.control.values import (
     Conclude,
     Event,
@@ -30,7 +30,7 @@ from afdaemon.control.values import (
     Started,
     TracePoint,
 )
-from afdaemon.models.defocus_state import dof_um
+from afdaemon.models.optics import dof_um
 
 MAGNIFICATION, ALPHA_MRAD, FOCUS_UM = 5_000.0, 5.0, 12_000.0
 UNIT_UM = dof_um(MAGNIFICATION, 1e-3 * ALPHA_MRAD)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from afdaemon.control.job_state import State
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import LEADS_TO, IllegalEventError, step
-from afdaemon.control.profile import PAPER, PaperProfile
+from afdaemon.control.published.profile import PAPER, PaperProfile
+from afdaemon.control.state import State
 from afdaemon.control.values import (
     Command,
     Conclude,

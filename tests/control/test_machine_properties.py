@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afdaemon.control.job_state import State
+from afdaemon.control.evidence import best_seen
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import LEADS_TO, step
-from afdaemon.control.profile import PaperProfile
-from afdaemon.control.search import plan
-from afdaemon.control.stop import best_seen
+from afdaemon.control.published.profile import PaperProfile
+from afdaemon.control.published.search import plan
+from afdaemon.control.state import State
 from afdaemon.control.values import (
     Command,
     Conclude,
@@ -27,7 +27,7 @@ from afdaemon.control.values import (
     Reason,
     Started,
 )
-from afdaemon.models.state import a_max_um
+from afdaemon.models.acnet.state import a_max_um
 
 
 @dataclass

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.control import stop
+from afdaemon.control import evidence
+from afdaemon.control.evidence import Stop, servo_stop
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.profile import AUTHORS_ONLINE, PAPER, PaperProfile
-from afdaemon.control.servo import acnet_law, target_um
-from afdaemon.control.stop import Stop, servo_stop
+from afdaemon.control.published.profile import AUTHORS_ONLINE, PAPER, PaperProfile
+from afdaemon.control.published.servo import acnet_law, target_um
 from afdaemon.control.values import Reading, ReadingCount, ReadingKind, Reason, TracePoint
 from afdaemon.errors import ConfigError
-from afdaemon.models.defocus_state import dof_um
-from afdaemon.models.state import a_max_um
+from afdaemon.models.acnet.state import a_max_um
+from afdaemon.models.optics import dof_um
 
 WIDE = Limits(hard=Range(lo_um=0.0, hi_um=50_000.0))
 
@@ -126,14 +126,14 @@ def test_the_authors_code_is_more_patient() -> None:
 
 def test_the_newest_reading_of_a_working_distance_counts() -> None:
     freak = [point(4.0, 1.0), point(8.5, 2.0), point(5.0, 3.0), point(1.5, 2.0)]
-    assert stop.best_seen(freak[:3]).wd_um == 2.0
-    assert stop.best_seen(freak).wd_um == 3.0
-    assert stop.latest_at(freak, 2.0) == freak[3]
-    assert stop.latest_at(freak, 9.0) is None
+    assert evidence.best_seen(freak[:3]).wd_um == 2.0
+    assert evidence.best_seen(freak).wd_um == 3.0
+    assert evidence.latest_at(freak, 2.0) == freak[3]
+    assert evidence.latest_at(freak, 9.0) is None
 
 
 def test_the_earliest_of_equals_is_the_best() -> None:
-    assert stop.best_seen([point(4.0, 1.0), point(4.0, 2.0)]).wd_um == 1.0
+    assert evidence.best_seen([point(4.0, 1.0), point(4.0, 2.0)]).wd_um == 1.0
 
 
 @pytest.mark.parametrize(
@@ -149,13 +149,13 @@ def test_a_failure_gets_its_most_telling_reason(
     variance: float, saturated: float, expected: Reason
 ) -> None:
     points = [point(1.0, variance=variance, saturated=saturated)] * 3
-    assert stop.diagnose(points, PAPER, Reason.NOT_FOUND) is expected
-    assert stop.diagnose([*points, point(1.0)], PAPER, Reason.NOT_FOUND) is Reason.NOT_FOUND
+    assert evidence.diagnose(points, PAPER, Reason.NOT_FOUND) is expected
+    assert evidence.diagnose([*points, point(1.0)], PAPER, Reason.NOT_FOUND) is Reason.NOT_FOUND
 
 
 def test_readings_are_counted_by_purpose() -> None:
     kinds = [ReadingKind.SEARCH] * 3 + [ReadingKind.SERVO] * 2 + [ReadingKind.VERIFY]
-    counted = stop.count([point(1.0, kind=kind) for kind in kinds])
+    counted = evidence.count([point(1.0, kind=kind) for kind in kinds])
     assert counted == ReadingCount(search=3, servo=2, verify=1)
     assert counted.total == 6
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.control import search
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.profile import AUTHORS_ONLINE, PAPER, PaperProfile
-from afdaemon.models.state import a_max_um
+from afdaemon.control.published import search
+from afdaemon.control.published.profile import AUTHORS_ONLINE, PAPER, PaperProfile
+from afdaemon.models.acnet.state import a_max_um
 
 WIDE = Limits(hard=Range(lo_um=0.0, hi_um=50_000.0))
 

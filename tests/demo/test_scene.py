@@ -14,8 +14,8 @@ from afdaemon.demo.report import write_picture, write_report
 from afdaemon.demo.run import DemoRun, Shown
 from afdaemon.demo.scene import largest_offset_um, set_scene
 from afdaemon.errors import UsageError
-from afdaemon.models.state import a_max_um
-from afdaemon.sim.settings import WD_UM
+from afdaemon.models.acnet.state import a_max_um
+from afdaemon.sim.instrument.settings import WD_UM
 
 
 @given(seed=st.integers(0, 10_000), magnification=st.integers(200, 40_000))

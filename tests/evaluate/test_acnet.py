@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from afdaemon.control.values import Started
-from afdaemon.evaluate import acnet, offline, online, policies
+from afdaemon.evaluate.acnet import offline, online, policies
+from afdaemon.evaluate.acnet import run as acnet
+from afdaemon.evaluate.acnet.offline import Recorded
+from afdaemon.evaluate.acnet.policies import NAMES, OURS, PUBLISHED, Player, job, law_of
+from afdaemon.evaluate.acnet.tables import Played, rows_of, table
 from afdaemon.evaluate.conversation import converse
-from afdaemon.evaluate.offline import Recorded
-from afdaemon.evaluate.played import Played, rows_of, table
-from afdaemon.evaluate.policies import NAMES, OURS, PUBLISHED, Player, job, law_of
+from afdaemon.models.acnet.focus_series import FocusSeries
+from afdaemon.models.acnet.policy import DEFAULT_WEIGHTS, StepPolicy
+from afdaemon.models.acnet.state import a_max_um
 from afdaemon.models.checkpoint import Card
-from afdaemon.models.focus_series import FocusSeries
-from afdaemon.models.policy import DEFAULT_WEIGHTS, StepPolicy
-from afdaemon.models.scorer import load_scorer
-from afdaemon.models.state import a_max_um
+from afdaemon.models.scorers.focus_scorer import load_scorer
 
 TRAINED = tuple(offline.PUBLISHED)
 CARD = Card(

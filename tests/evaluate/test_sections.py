@@ -11,25 +11,32 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from afdaemon.evaluate import (
+from afdaemon.evaluate.aenet import (
     calibration,
     curves,
-    held_back,
-    heldout,
     invariance,
     kim,
     order,
-    strangers,
     table1,
 )
-from afdaemon.evaluate.heldout import Truth
-from afdaemon.evaluate.judging import Case, Judged, drawn, judged
+from afdaemon.evaluate.aenet import (
+    held_back_micrographs as held_back,
+)
+from afdaemon.evaluate.aenet import (
+    out_of_distribution as strangers,
+)
+from afdaemon.evaluate.aenet import (
+    test_part as heldout,
+)
+from afdaemon.evaluate.aenet.test_part import Truth
+from afdaemon.evaluate.judged import Case, Judged, drawn, judged
 from afdaemon.evaluate.section import Section
 from afdaemon.models.errors import WeightsError
-from afdaemon.models.scorer import Score
-from afdaemon.models.scoring import FrameScorer, Shot
-from afdaemon.sim.dataset import held_back as is_held_back
-from afdaemon.sim.dataset1 import Dataset1
+from afdaemon.models.frames.shot import Shot
+from afdaemon.models.scorers.base import FrameScorer
+from afdaemon.models.scorers.focus_scorer import Score
+from afdaemon.sim.datasets.dataset1 import Dataset1
+from afdaemon.sim.datasets.frames import held_back as is_held_back
 from afdaemon.sim.specimens.catalogue import open_specimen
 from afdaemon.sim.surface import Patch
 from afdaemon.sim.truth import focus_score

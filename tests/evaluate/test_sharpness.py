@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from afdaemon.evaluate.sharpness import SHARP_AT_LEAST, octave_ratio, sharp_reduction
-from afdaemon.sim.imaging import View, crop, sharp_field
+from afdaemon.evaluate.aenet.sharpness import SHARP_AT_LEAST, octave_ratio, sharp_reduction
+from afdaemon.sim.imaging.frame import View, crop, sharp_field
 from afdaemon.sim.specimens.catalogue import open_specimen
 from afdaemon.sim.surface import FloatImage
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from afdaemon.clock import ManualClock
-from afdaemon.control.fast_profile import FastProfile
+from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.values import ReadingKind, Reason
 from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Bench, Job, JobResult
-from afdaemon.judge import Judge, Networks, load_networks
+from afdaemon.service.scoring import Judge, Networks, load_networks
 from afdaemon.settings import ModelSettings
-from afdaemon.sim.inprocess import InProcessMicroscope
-from afdaemon.sim.instrument import Instrument
-from afdaemon.sim.settings import ColumnSettings, InstrumentSettings
-from afdaemon.sim.world import World
+from afdaemon.sim.instrument.inprocess import InProcessMicroscope
+from afdaemon.sim.instrument.instrument import Instrument
+from afdaemon.sim.instrument.settings import ColumnSettings, InstrumentSettings
+from afdaemon.sim.instrument.world import World
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
 RULES = FastProfile(calibrated=True)

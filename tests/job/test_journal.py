@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.control.fast_profile import FAST, FastProfile
-from afdaemon.control.job_state import State
+from afdaemon.control.fast.profile import FAST, FastProfile
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import step
-from afdaemon.control.profile import PAPER, PaperProfile
-from afdaemon.control.servo import FocusLaw, Proposal
+from afdaemon.control.published.profile import PAPER, PaperProfile
+from afdaemon.control.published.servo import FocusLaw, Proposal
+from afdaemon.control.state import State
 from afdaemon.control.values import (
     Command,
     Conclude,

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from afdaemon.clock import ManualClock
-from afdaemon.control.fast_profile import FAST, FastProfile
+from afdaemon.control.fast.profile import FAST, FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
-from afdaemon.control.servo import FocusLaw, Proposal
+from afdaemon.control.published.servo import FocusLaw, Proposal
 from afdaemon.control.values import MoveWd, Reading, Reason, Refused
 from afdaemon.drivers.base import Frame, LinkStats, MicroscopeState
 from afdaemon.drivers.errors import CommandRefused, LinkLost, Unsupported
 from afdaemon.errors import JournalError
 from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Bench, Deadlines, Job, Progress
-from afdaemon.models.defocus_state import dof_um
+from afdaemon.models.optics import dof_um
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
 START = MicroscopeState(wd_um=45_000.0, magnification=20_000.0)

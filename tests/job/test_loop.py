@@ -11,8 +11,8 @@ import pytest
 
 from afdaemon.clock import ManualClock
 from afdaemon.control.limits import Limits, MotionGuard, Range
-from afdaemon.control.profile import PAPER, PaperProfile
-from afdaemon.control.servo import StepLaw
+from afdaemon.control.published.profile import PAPER, PaperProfile
+from afdaemon.control.published.servo import StepLaw
 from afdaemon.control.values import MoveWd, Phase, Reading, ReadingKind, Reason
 from afdaemon.drivers.base import Frame, LinkStats, Microscope, MicroscopeState
 from afdaemon.drivers.errors import FrameStale, LinkLost, NotConnected

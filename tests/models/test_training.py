@@ -9,23 +9,31 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from afdaemon.models import train_acnet, train_aenet
-from afdaemon.models.acnet import ACNet
-from afdaemon.models.acnet_presets import PRESETS
-from afdaemon.models.aenet import LOG_ERROR_RANGE, AENetCompact, Estimate
-from afdaemon.models.data import Batch, batch_of, batches, paired_batch_of, score_of, target_of
-from afdaemon.models.errors import ModelError, TrainingError
-from afdaemon.models.focus_series import (
+from afdaemon.models.acnet import train as train_acnet
+from afdaemon.models.acnet.focus_series import (
     FocusSeries,
     SeriesBank,
     load_series,
     save_series,
     splined,
 )
-from afdaemon.models.policy import load_policy
-from afdaemon.models.scorer import load_scorer
-from afdaemon.models.state import a_max_um
-from afdaemon.models.trainer import Settings, begin, train
+from afdaemon.models.acnet.network import ACNet
+from afdaemon.models.acnet.policy import load_policy
+from afdaemon.models.acnet.presets import PRESETS
+from afdaemon.models.acnet.state import a_max_um
+from afdaemon.models.aenet import train as train_aenet
+from afdaemon.models.aenet.network import LOG_ERROR_RANGE, AENetCompact, Estimate
+from afdaemon.models.errors import ModelError, TrainingError
+from afdaemon.models.optics import score_of_blur
+from afdaemon.models.scorers.focus_scorer import load_scorer
+from afdaemon.models.training.batches import (
+    Batch,
+    batch_of,
+    batches,
+    paired_batch_of,
+    target_of,
+)
+from afdaemon.models.training.trainer import Settings, begin, train
 
 CPU = torch.device("cpu")
 SMALL = Settings(steps=30, warmup_steps=5, ema_decay=0.9)
@@ -100,7 +108,7 @@ def test_targets_follow_the_label_curve() -> None:
     blur_px = np.array([1.0, 4.0, 12.0], np.float32)
     score = 9.0 * torch.sigmoid(torch.from_numpy(target_of(blur_px)))
     assert score.tolist() == pytest.approx([9 / (1 + (b / 4) ** 2) for b in blur_px], rel=1e-5)
-    assert score_of(blur_px).tolist() == pytest.approx(score.tolist(), rel=1e-5)
+    assert score_of_blur(blur_px).tolist() == pytest.approx(score.tolist(), rel=1e-5)
 
 
 def test_a_perfect_network_is_measured_as_perfect() -> None:

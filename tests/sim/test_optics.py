@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import j1
 
-from afdaemon.sim.imaging import blur_field
+from afdaemon.sim.imaging.frame import blur_field
 from afdaemon.sim.optics import (
     DEFAULT_KV,
     DEFAULT_SPOT,

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from afdaemon.sim.conditions import Key, keys
-from afdaemon.sim.control import ARGUMENTS, CHANGEABLE
-from afdaemon.sim.faults import MEANINGS, Fault, Meaning
+from afdaemon.sim.instrument.conditions import Key, keys
+from afdaemon.sim.instrument.faults import MEANINGS, Fault, Meaning
+from afdaemon.sim.links.control import ARGUMENTS, CHANGEABLE
 from afdaemon.sim.specimens.catalogue import LAYERS, SPECIMENS
 
 DOCS = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")

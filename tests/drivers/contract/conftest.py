@@ -14,14 +14,14 @@ from afdaemon.drivers.base import Microscope
 from afdaemon.drivers.bridge import em30_bridge
 from afdaemon.drivers.em30.usb import open_usb
 from afdaemon.drivers.registry import open_microscope
-from afdaemon.sim.faults import FaultPlan
-from afdaemon.sim.inprocess import InProcessMicroscope
-from afdaemon.sim.instrument import Instrument
+from afdaemon.sim.instrument.faults import FaultPlan
+from afdaemon.sim.instrument.inprocess import InProcessMicroscope
+from afdaemon.sim.instrument.instrument import Instrument
+from afdaemon.sim.instrument.settings import InstrumentSettings
+from afdaemon.sim.instrument.world import World
 from afdaemon.sim.links.aisem import AisemServer
 from afdaemon.sim.links.stream import StreamServer
 from afdaemon.sim.links.usb_server import UsbServer
-from afdaemon.sim.settings import InstrumentSettings
-from afdaemon.sim.world import World
 
 SPEED = 50.0
 START_WD_UM = 12_000.0

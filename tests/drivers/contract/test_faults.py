@@ -20,9 +20,9 @@ from afdaemon.drivers.errors import (
     NotConnected,
     ProtocolError,
 )
-from afdaemon.sim.faults import Fault, FaultPlan, FaultRule, parse_rule
-from afdaemon.sim.instrument import Instrument
-from afdaemon.sim.world import Shot
+from afdaemon.sim.instrument.faults import Fault, FaultPlan, FaultRule, parse_rule
+from afdaemon.sim.instrument.instrument import Instrument
+from afdaemon.sim.instrument.world import Shot
 
 Rig = Any  # the class stands in conftest.py, which is not importable
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from afdaemon.clock import ManualClock
 from afdaemon.drivers.wire.jpeg import decode_jpeg
+from afdaemon.sim.instrument.world import World
 from afdaemon.sim.links.aisem import JPEG_QUALITY
-from afdaemon.sim.world import World
 
 Rig = Any  # the class stands in conftest.py, which is not importable
 

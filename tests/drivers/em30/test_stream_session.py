@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from afdaemon.clock import SystemClock
+from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import StreamSettings
 from afdaemon.drivers.em30.stream import stream_microscope
@@ -26,7 +27,6 @@ from afdaemon.drivers.errors import (
     NotConnected,
     ProtocolError,
 )
-from afdaemon.drivers.tally import Tally
 from afdaemon.drivers.wire.messages import (
     FRAME_HEAD_BYTES,
     Ack,

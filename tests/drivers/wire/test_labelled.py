@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from afdaemon.drivers.errors import ProtocolError
 from afdaemon.drivers.wire.aisem import decode_parameters
-from afdaemon.drivers.wire.labelled import Labelled, decode_labelled, encode_labelled
+from afdaemon.drivers.wire.labelled_files import Labelled, decode_labelled, encode_labelled
 
 control = st.none() | st.floats(-5.0, 5.0)
 

@@ -1,0 +1,1 @@
+"""`afctl calibrate`."""

@@ -1,0 +1,222 @@
+"""The pictures that `afdaemon score` judges: files found, read, freed of their data bars, cut to a region.
+
+One picture is held at a time. What a picture's magnification is comes from the command line, else from the file's tags,
+else from the text beside it (`afdaemon.drivers.wire.metadata`).
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from afdaemon.drivers.errors import FrameInvalid
+from afdaemon.drivers.wire import tiff
+from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
+from afdaemon.drivers.wire.metadata import MAX_TEXT_BYTES, Metadata, Size, from_page, from_text
+from afdaemon.errors import UsageError
+from afdaemon.models.frames.preprocess import MIN_SIDE_PX, reduced_grey, reduction_factor
+from afdaemon.models.optics import magnification_of
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+MAGNIFICATION_RANGE = (1.0, 1_000_000.0)
+_KINDS = "give PNG, JPEG or TIFF files of 8 or 16 bit"
+_SAY_IT = "give the one it was taken at, e.g. --magnification 2000"
+
+
+@dataclass(frozen=True, slots=True)
+class Roi:
+    """A region of a picture, in pixels from its upper left corner."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is the same for all pictures; what is None is left to each."""
+
+    magnification: float | None = None
+    roi: Roi | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What is judged. `reduction`: by how much it has been reduced already; `wd_um` where the file tells it."""
+
+    path: Path
+    page: int
+    pixels: GreyPixels
+    magnification: float
+    magnification_from: str
+    reduction: int = 1
+    wd_um: float | None = None
+
+
+def parse_roi(text: str) -> Roi:
+    """`x,y,w,h` in pixels. Raises `UsageError`."""
+    found = re.fullmatch(r"\s*(\d{1,5})\s*,\s*(\d{1,5})\s*,\s*(\d{1,5})\s*,\s*(\d{1,5})\s*", text)
+    if found is None:
+        raise UsageError(
+            f"the region {text!r} is not four whole numbers of pixels",
+            remedy="give left, top, width and height, e.g. --roi 100,50,320,240",
+        )
+    return Roi(*map(int, found.groups()))
+
+
+def check_magnification(magnification: float, whose: str, remedy: str = _SAY_IT) -> None:
+    """Raise `UsageError` for one that no electron microscope has."""
+    low, high = MAGNIFICATION_RANGE
+    if not (math.isfinite(magnification) and low <= magnification <= high):
+        raise UsageError(
+            f"{whose} must be a number from {low:g} to {high:g}, got {magnification:g}",
+            remedy=remedy,
+        )
+
+
+# --- finding ---
+
+
+def find(names: Sequence[str], *, recursive: bool) -> list[Path]:
+    """The files that these names stand for, each once: files, folders of images, and patterns such as `*.tif`.
+
+    Raises:
+        UsageError: a folder without images, or a pattern that no image fits.
+    """
+    return list(dict.fromkeys(path for name in names for path in _found(name, recursive)))
+
+
+def _found(name: str, recursive: bool) -> list[Path]:
+    path = Path(name)
+    if path.is_dir():
+        found = _images(path.rglob("*") if recursive else path.glob("*"))
+        if not found:
+            raise UsageError(
+                f"{path} holds no PNG, JPEG or TIFF images",
+                remedy="name another folder" if recursive else "--recursive looks deeper",
+            )
+        return found
+    if path.exists() or not re.search(r"[*?\[]", name):
+        return [path]
+    root = Path(path.anchor)
+    found = _images(root.glob(str(path.relative_to(root))))
+    if not found:
+        raise UsageError(f"no PNG, JPEG or TIFF image fits {name}", remedy="check the pattern")
+    return found
+
+
+def _images(paths: Iterator[Path]) -> list[Path]:
+    """Visible images among them, in the order of their names."""
+    return sorted(
+        path
+        for path in paths
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+# --- reading ---
+
+
+def pictures(path: Path, wanted: Wanted) -> Iterator[Picture]:
+    """The pictures of a file: one, or those of a TIFF's pages without reduced copies.
+
+    Raises:
+        UsageError: at a picture that cannot be read, or that nothing tells the magnification of.
+    """
+    try:
+        data = path.read_bytes()
+        if not tiff.is_tiff(data):
+            yield _picture(path, data, None, wanted)
+            return
+        for number, page in enumerate(tiff.pages(data), 1):
+            if not page.reduced or number == 1:
+                yield _picture(path, tiff.only(data, page), (number, page), wanted)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy=_KINDS) from error
+    except FrameInvalid as error:
+        raise UsageError(f"{path} cannot be scored: {error}", remedy=_KINDS) from error
+
+
+def _picture(
+    path: Path, data: bytes, page: tuple[int, tiff.Page] | None, wanted: Wanted
+) -> Picture:
+    grey = decode_grey(data)
+    told, where = _told(path, data, None if page is None else page[1], grey)
+    magnification, source = wanted.magnification, "given"
+    if magnification is None:
+        if told is None:
+            raise UsageError(f"nothing tells the magnification of {path}", remedy=_SAY_IT)
+        magnification, source = _magnification(told), f"{told.maker} {where}"
+        check_magnification(magnification, f"the magnification of {path} ({source})")
+    cut, reduction = _cut(path, grey, wanted.roi, told)
+    return Picture(
+        path=path,
+        page=1 if page is None else page[0],
+        pixels=cut,
+        magnification=magnification,
+        magnification_from=source,
+        reduction=reduction,
+        wd_um=None if told is None else told.wd_um,
+    )
+
+
+def _magnification(told: Metadata) -> float:
+    """On the EM-30's scale, where the file tells the width of the field; else the maker's own."""
+    if told.field_width_um is not None:
+        return magnification_of(told.field_width_um)
+    return told.magnification or math.nan
+
+
+def _told(
+    path: Path, data: bytes, page: tiff.Page | None, grey: GreyPixels
+) -> tuple[Metadata | None, str]:
+    """What the file, or the text beside it, tells of the picture; and which of them."""
+    told = None if page is None else from_page(page, data)
+    if told is not None:
+        return told, "tags"
+    size = Size(width_px=grey.shape[1], height_px=grey.shape[0])
+    for beside in _texts_beside(path):
+        told = from_text(beside.read_bytes(), size)
+        if told is not None:
+            return told, beside.suffix
+    return None, ""
+
+
+def _texts_beside(path: Path) -> Iterator[Path]:
+    """The texts that microscopes write for `a.tif`: a.txt, a.tif.txt, a.hdr, a-tif.hdr; also in capitals."""
+    stems = (path.stem, path.name, f"{path.stem}-{path.suffix[1:]}")
+    for suffix in (".txt", ".hdr", ".TXT", ".HDR"):
+        for stem in stems:
+            beside = path.with_name(stem + suffix)
+            if beside.is_file() and beside.stat().st_size <= MAX_TEXT_BYTES:
+                yield beside
+
+
+def _cut(
+    path: Path, grey: GreyPixels, roi: Roi | None, told: Metadata | None
+) -> tuple[GreyPixels, int]:
+    """What is to be judged of a picture, and by how much it is reduced."""
+    if roi is not None:
+        return _region(path, grey, roi)
+    if told is not None and told.picture_px is not None:
+        return grey[: told.picture_px], 1
+    return crop_data_bar(grey), 1
+
+
+def _region(path: Path, grey: GreyPixels, roi: Roi) -> tuple[GreyPixels, int]:
+    """A region at the sampling that the whole picture is judged at, so that the two scores compare."""
+    height, width = grey.shape
+    if roi.x + roi.width > width or roi.y + roi.height > height:
+        raise UsageError(
+            f"the region reaches beyond {path}, which is {width} x {height} pixels",
+            remedy="give another --roi",
+        )
+    factor = reduction_factor(width)
+    if min(roi.width, roi.height) // factor < MIN_SIDE_PX:
+        raise UsageError(
+            f"the region is too small: {path} is judged reduced by {factor}",
+            remedy=f"give one of at least {factor * MIN_SIDE_PX} pixels a side",
+        )
+    return reduced_grey(grey[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width], factor), factor

@@ -1,0 +1,1 @@
+"""The fast procedure: a posterior over the defocus, and the moves that follow from it."""

@@ -1,0 +1,1 @@
+"""The evaluation of ACNet: one module a table."""

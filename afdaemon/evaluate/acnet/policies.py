@@ -1,0 +1,92 @@
+"""The policies that the tables of ACNet compare, and how each is played: by the published procedure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from afdaemon.control.limits import Limits, Range
+from afdaemon.control.published.profile import PAPER
+from afdaemon.control.published.servo import StepLaw, acnet_law
+from afdaemon.control.state import State
+from afdaemon.evaluate.section import Section
+from afdaemon.models.acnet.policy import StepPolicy, load_policy
+from afdaemon.models.acnet.state import a_max_um
+from afdaemon.sim.instrument.settings import WD_UM
+
+OURS, PUBLISHED = "ours", "published"
+WITHOUT_SCORE, WITHOUT_MEASURES = "without-score", "without-variance-entropy"
+NAMES = {
+    PUBLISHED: "trained as published",
+    OURS: "the shipped one",
+    WITHOUT_SCORE: "as published, but ACNet doesn't see the score",
+    WITHOUT_MEASURES: "as published, but ACNet sees neither variance nor entropy",
+}
+"""Rows of the tables."""
+
+START_A_MAX = 3.0
+"""ASSUMED: jobs start within so many A_max of the focus; the paper says no more than "randomly selected"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """A row: its policy is None while it is not trained."""
+
+    name: str
+    policy: StepPolicy | None
+
+
+def players(weights: Mapping[str, Path]) -> list[Player]:
+    """All rows: ours with the shipped weights unless others are given. Raises `WeightsError`."""
+
+    def policy_of(name: str) -> StepPolicy | None:
+        if name in weights or name == OURS:
+            return load_policy(weights.get(name))
+        return None
+
+    return [Player(name, policy_of(name)) for name in NAMES]
+
+
+def law_of(policy: StepPolicy) -> StepLaw:
+    """The policy's step law."""
+    return acnet_law(policy.propose)
+
+
+def job(law: StepLaw) -> State:
+    """A job by the published procedure."""
+    limits = Limits(hard=Range(lo_um=WD_UM.low, hi_um=WD_UM.high))
+    return State(limits=limits, law=law, rules=PAPER)
+
+
+def away_um(magnification: float, rng: np.random.Generator) -> float:
+    """How far from the focus a job starts, to either side."""
+    return float(rng.uniform(-START_A_MAX, START_A_MAX)) * a_max_um(magnification)
+
+
+def conclude(found: Sequence[Player]) -> Section:
+    """What is compared, and what each card says of its training."""
+    cards = {one.name: one.policy.card for one in found if one.policy is not None}
+    lines = []
+    for name, what in NAMES.items():
+        lines.append(f"{name:<26}{what}")
+        told = trained(cards[name].training) if name in cards else "not trained"
+        lines.append(f"{'':<26}{told}" + (f", {cards[name].sha256[:12]}" if name in cards else ""))
+    return Section(
+        key="policies",
+        title="Policies",
+        lines=lines,
+        numbers={
+            name: {"sha256": card.sha256, "training": card.training} for name, card in cards.items()
+        },
+    )
+
+
+def trained(training: Mapping[str, Any]) -> str:
+    """The training of a card in words."""
+    data = training.get("data", {})
+    return (
+        f"preset {training.get('preset', OURS)}, {data.get('series', '?')} series,"
+        f" {training.get('episodes', '?')} episodes"
+    )

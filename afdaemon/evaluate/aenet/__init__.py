@@ -1,0 +1,1 @@
+"""The evaluation of AENet: one module a section."""

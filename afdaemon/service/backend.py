@@ -1,0 +1,185 @@
+"""What the API asks for, done: implements `afdaemon.api.dispatch.Backend`.
+
+Everything here runs in the event loop's thread, except `abort`, which may be called from any.
+"""
+
+import asyncio
+
+import structlog
+
+from afdaemon import __version__
+from afdaemon.api import schemas as s
+from afdaemon.api.events import Publisher
+from afdaemon.drivers.errors import DriverError, NotConnected
+from afdaemon.errors import JobNotFound
+from afdaemon.job.loop import Bench
+from afdaemon.service import translate
+from afdaemon.service.instrument import Instrument, Seen
+from afdaemon.service.jobs import JobDesk, Rules
+from afdaemon.service.scoring import Judge
+
+WATCH_S = 0.2
+"""How often the link is looked at, to tell subscribers when it comes and goes."""
+
+log = structlog.get_logger(__name__)
+
+
+class FocusBackend:
+    """The API's view of one microscope. Jobs run as tasks of `group`."""
+
+    def __init__(
+        self,
+        *,
+        rules: Rules,
+        bench: Bench,
+        judge: Judge,
+        events: Publisher,
+        instance: str,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        self._rules = rules
+        self._judge = judge
+        self._events = events
+        self._clock = bench.clock
+        self._instance = instance
+        self._began_s = bench.clock.now_s()
+        self._instrument = Instrument(bench.microscope, bench.guard)
+        self._desk = JobDesk(
+            rules=rules,
+            bench=bench,
+            instrument=self._instrument,
+            judge=judge,
+            events=events,
+            group=group,
+            changed=self._tell_state,
+        )
+
+    # What the API asks
+
+    async def status(self) -> s.Status:
+        """The daemon, the instrument as last seen, the running job."""
+        return self._status()
+
+    async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
+        """Take a job on; returns when it is recorded. Refusals as those of `JobDesk.start`."""
+        return await self._desk.start(params, request_id)
+
+    async def job(self, job_id: str) -> s.Job:
+        """A job, running or past."""
+        job = await self._desk.find(job_id)
+        if job is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        return job
+
+    async def wait(self, job_id: str, timeout_s: float) -> s.Job:
+        """A job when it has ended, or as it stands after `timeout_s`."""
+        await self._desk.wait(job_id, timeout_s)
+        return await self.job(job_id)
+
+    def abort(self, job_id: str | None) -> s.Aborted:
+        """End that job, or the one that runs. From any thread; returns at once."""
+        return s.Aborted(job=self._desk.abort(job_id))
+
+    async def focus(self) -> s.Focus:
+        """Where the instrument stands; during a job, where that has seen it last."""
+        if self._desk.now is None:
+            return _focus(await self._instrument.look())
+        if self._instrument.seen is None:
+            raise NotConnected("the instrument has not said yet where it stands")
+        return _focus(self._instrument.seen)
+
+    async def set_focus(self, params: s.FocusSetParams) -> s.Focus:
+        """Command an absolute WD through the motion guard; not during a job."""
+        self._instrument.check(params.wd_um)
+        self._desk.require_free()
+        self._instrument.require_connected()
+        if params.meta.dry_run:
+            return s.Focus(wd_um=params.wd_um, dry_run=True)
+        async with self._desk.reserved() as microscope:
+            await self._instrument.move(microscope, params.wd_um)
+            # A frame is exposed when the lens has settled: it tells the WD that was reached.
+            frame = await microscope.grab()
+        self._instrument.note(frame.wd_um, frame.magnification)
+        log.info("wd_set", wd_um=params.wd_um, reached_um=frame.wd_um)
+        return s.Focus(wd_um=frame.wd_um, magnification=frame.magnification)
+
+    async def limits(self) -> s.Limits:
+        """The range that may be commanded."""
+        return translate.limits(self._rules.limits)
+
+    async def score(self, image: bytes | None, magnification: float | None) -> s.Score:
+        """Score an encoded image at its magnification, or a frame taken now."""
+        if image is None or magnification is None:
+            return await self._score_now()
+        judged = await self._judge.score_file(image, magnification)
+        return translate.score(judged.verdict, magnification, judged.width_px, judged.height_px)
+
+    # What the service asks
+
+    async def watch(self) -> None:
+        """Tell subscribers when the link comes and goes, until cancelled."""
+        was = False
+        while True:
+            await self._clock.sleep(WATCH_S)
+            now = self._instrument.connected
+            if now is not was:
+                await self._note_link(now)
+            was = now
+
+    async def stop(self) -> None:
+        """Take no more jobs, abort the one that runs, and return when the start WD is restored."""
+        await self._desk.close()
+        self._tell_state()
+
+    # Inside
+
+    async def _note_link(self, connected: bool) -> None:
+        log.info("connected" if connected else "disconnected", microscope=self._instrument.name)
+        if connected and self._desk.now is None:
+            try:
+                await self._instrument.look()
+            except DriverError as error:
+                log.warning("state_unknown", detail=str(error))
+        self._tell_state()
+
+    async def _score_now(self) -> s.Score:
+        self._instrument.require_connected()
+        async with self._desk.reserved() as microscope:
+            frame = await microscope.grab()
+        reading = await self._judge.read(frame)
+        score = translate.score(reading, frame.magnification, frame.width_px, frame.height_px)
+        return score.model_copy(
+            update={"wd_um": frame.wd_um, "bands": translate.bands(reading.bands)}
+        )
+
+    def _status(self) -> s.Status:
+        seen = self._instrument.seen
+        return s.Status(
+            instance=self._instance,
+            version=__version__,
+            state=self._state(),
+            uptime_s=self._clock.now_s() - self._began_s,
+            microscope=s.MicroscopeStatus(
+                name=self._instrument.name,
+                connected=self._instrument.connected,
+                wd_um=seen.wd_um if seen is not None else None,
+                magnification=seen.magnification if seen is not None else None,
+            ),
+            job=self._desk.now,
+            last_job=self._desk.last_job,
+            models=dict(self._judge.networks.hashes),
+        )
+
+    def _state(self) -> str:
+        if self._desk.is_closed:
+            return "stopping"
+        if self._desk.now is not None:
+            return "busy"
+        return "ready" if self._instrument.connected else "no_microscope"
+
+    def _tell_state(self) -> None:
+        self._events.publish("state", "state", self._status())
+
+
+def _focus(seen: Seen) -> s.Focus:
+    return s.Focus(wd_um=seen.wd_um, magnification=seen.magnification)

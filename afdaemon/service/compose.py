@@ -1,0 +1,233 @@
+"""The composition root: settings in, a running service out, and an orderly end.
+
+Opened in this order, closed in the opposite one: sockets (a second daemon ends here, before it has
+touched anything), journal, networks, microscope. A missing microscope is a state, not a failure.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from uuid import uuid4
+
+import structlog
+
+from afdaemon import calibration
+from afdaemon.api.server import Doors, open_doors
+from afdaemon.calibration import Calibration
+from afdaemon.clock import Clock, SystemClock
+from afdaemon.control.dose import Beam
+from afdaemon.control.fast.profile import FastProfile
+from afdaemon.control.limits import Limits, MotionGuard, Range
+from afdaemon.control.published.profile import PaperProfile
+from afdaemon.drivers.base import Microscope
+from afdaemon.drivers.registry import open_microscope
+from afdaemon.errors import KNOWN_ERRORS
+from afdaemon.job.journal import Journal
+from afdaemon.job.loop import Bench
+from afdaemon.models.optics import dof_um
+from afdaemon.service.backend import FocusBackend
+from afdaemon.service.jobs import Rules
+from afdaemon.service.scoring import Judge, Networks, load_networks
+from afdaemon.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+Load = Callable[[Settings], Networks]
+Open = Callable[[Settings, Clock], Microscope]
+
+
+def rules_of(settings: Settings) -> Rules:
+    """What jobs must keep to, in control's words."""
+    low_um, high_um = settings.limits.site_um
+    hard = Range(lo_um=settings.limits.hard_min_um, hi_um=settings.limits.hard_max_um)
+    numbers = settings.control.model_dump(exclude={"profile", "timeout_s", "approach_um"})
+    return Rules(
+        limits=Limits(hard=hard, site=Range(lo_um=low_um, hi_um=high_um)),
+        paper=PaperProfile(
+            **numbers, alpha_mrad=settings.fast.alpha_mrad, calibrated=settings.fast.calibrated
+        ),
+        fast=fast_of(settings),
+        profile=settings.control.profile,
+        timeout_s=settings.control.timeout_s,
+        beam=beam_of(settings),
+        dose_limit_e_nm2=settings.dose.limit_e_nm2,
+    )
+
+
+def beam_of(settings: Settings) -> Beam | None:
+    """What a dose is reckoned from, if it is known."""
+    known = settings.dose
+    if known.current_pa is None:
+        return None
+    return Beam(current_pa=known.current_pa, dwell_ns=known.dwell_ns)
+
+
+def fast_of(settings: Settings) -> FastProfile:
+    """The numbers of the fast procedure, in control's words."""
+    return FastProfile(**settings.fast.model_dump())
+
+
+def calibration_of(settings: Settings) -> Calibration | None:
+    """What was measured of the instrument, if the settings name a file. Raises `CalibrationError`."""
+    file = settings.calibration.file
+    return None if file is None else calibration.load(file)
+
+
+def with_angle(settings: Settings, known: Calibration | None) -> Settings:
+    """The settings with the convergence angle that was measured, if one was."""
+    if known is None:
+        return settings
+    alpha_mrad = 1e3 * known.alpha_rad(lambda magnification: dof_um(magnification, 1.0))
+    angle = {"alpha_mrad": alpha_mrad, "calibrated": True}
+    return settings.model_copy(update={"fast": settings.fast.model_copy(update=angle)})
+
+
+def microscope_of(settings: Settings, clock: Clock) -> Microscope:
+    """The driver that the settings name, not connected yet."""
+    microscope = settings.microscope
+    return open_microscope(microscope.link, microscope.of_driver(), clock=clock)
+
+
+def networks_of(settings: Settings) -> Networks:
+    """The networks that the settings name."""
+    return load_networks(settings.models, fast_of(settings))
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    addresses: Sequence[str] = (),
+    insecure: bool = False,
+    load: Load = networks_of,
+    connect: Open = microscope_of,
+) -> None:
+    """Run the service until `stop` is set.
+
+    Then the running job is aborted, its start WD restored, and everything closed. `addresses` are
+    those of the sockets; by default they are in the folder `api.runtime_dir`.
+
+    Raises:
+        BusyError: another daemon holds the sockets.
+        CalibrationError, JournalError, ModelError, ConfigError, SettingsError: it cannot start.
+    """
+    clock = SystemClock()
+    known = calibration_of(settings)
+    settings = with_angle(settings, known)
+    rules = rules_of(settings)
+    instance = uuid4().hex
+    places = addresses or [f"ipc://{settings.api.runtime_dir}"]
+    with (
+        open_doors(places, instance=instance, clock=clock, insecure=insecure) as doors,
+        closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
+        closing(Judge(lambda: load(settings))) as judge,
+    ):
+        _report_interrupted(journal)
+        networks = await judge.open()
+        async with _linked(connect(settings, clock)) as microscope:
+            if known is not None:
+                most_days = settings.calibration.most_days
+                known.check(instrument=microscope.name, now=clock.utc(), most_days=most_days)
+            bench = Bench(
+                microscope=microscope,
+                score=judge.read,
+                law=networks.law,
+                belief=networks.belief,
+                guard=MotionGuard(rules.limits),
+                journal=journal,
+                clock=clock,
+                beam=rules.beam,
+                approach_um=settings.control.approach_um,
+            )
+            await _run(rules, bench, judge, doors, instance, stop)
+    log.info("stopped")
+
+
+async def _run(
+    rules: Rules, bench: Bench, judge: Judge, doors: Doors, instance: str, stop: asyncio.Event
+) -> None:
+    """Everything that goes on at once, until `stop`; then the running job is wound up first."""
+    async with _unwrapped() as group:
+        backend = FocusBackend(
+            rules=rules,
+            bench=bench,
+            judge=judge,
+            events=doors.events,
+            instance=instance,
+            group=group,
+        )
+        tasks = [
+            group.create_task(bench.microscope.run(), name="microscope"),
+            group.create_task(doors.serve(backend), name="doors"),
+            group.create_task(backend.watch(), name="watch"),
+        ]
+        log.info(
+            "ready",
+            endpoints=[place.address for place in doors.endpoints],
+            limits=str(rules.limits),
+            microscope=bench.microscope.name,
+        )
+        await stop.wait()
+        log.info("stopping")
+        await backend.stop()
+        for task in tasks:
+            task.cancel()
+
+
+@asynccontextmanager
+async def _linked(microscope: Microscope) -> AsyncIterator[Microscope]:
+    """Close the link politely, after everything that uses it has ended."""
+    try:
+        yield microscope
+    finally:
+        await microscope.close()
+
+
+@asynccontextmanager
+async def _unwrapped() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group; if nothing but known errors end it, the first comes out as itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        known, others = failures.split(KNOWN_ERRORS)
+        if known is None or others is not None:
+            raise
+        raise _first(known) from None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _report_interrupted(journal: Journal) -> None:
+    for record in journal.interrupted():
+        log.warning(
+            "job_interrupted",
+            job=record.job_id,
+            start_wd_um=record.start_wd_um,
+            start_magnification=record.start_magnification,
+            opened=record.opened_utc.isoformat(),
+        )
+
+
+@contextmanager
+def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Let SIGTERM and SIGINT set `stop`; a second signal ends the process as it would by default."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def on_signal() -> None:
+        stop.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,319 @@
+"""Jobs from the wish to the answer: one at a time, each recorded, watched and answered for."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from afdaemon.api import schemas as s
+from afdaemon.api.events import Publisher
+from afdaemon.control.dose import Beam
+from afdaemon.control.fast.profile import FastProfile
+from afdaemon.control.limits import Limits, MotionGuard, Range
+from afdaemon.control.published.profile import PaperProfile
+from afdaemon.drivers.base import Microscope
+from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError, UsageError
+from afdaemon.job.loop import Bench, Deadlines, Job, Progress
+from afdaemon.logs import job_context
+from afdaemon.models.frames.region import Part
+from afdaemon.models.optics import SAMPLING_WIDTH_PX, pixel_nm
+from afdaemon.service import translate
+from afdaemon.service.instrument import Instrument
+from afdaemon.service.scoring import Judge
+
+REMEMBERED_JOBS = 100
+"""Ended jobs that are answered from memory; older ones come from the journal."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a job must keep to: limits, the numbers of each procedure, and its longest time (s).
+
+    `profile` is the procedure of a job that asks for none. `dose_limit_e_nm2` needs a `beam`.
+    """
+
+    limits: Limits
+    paper: PaperProfile
+    fast: FastProfile
+    profile: str
+    timeout_s: float
+    beam: Beam | None = None
+    dose_limit_e_nm2: float | None = None
+
+    def procedure(
+        self, wanted: str | None, ladder: bool | None = None
+    ) -> PaperProfile | FastProfile:
+        """The numbers of the procedure called `wanted`, with or without its ladder if the job says so.
+
+        Raises UsageError for a ladder with a procedure that has none.
+        """
+        if (wanted or self.profile) == self.fast.name:
+            return self.fast if ladder is None else replace(self.fast, ladder=ladder)
+        if ladder:
+            raise UsageError(
+                f"ladder = true goes with the fast procedure, not with {self.paper.name}",
+                remedy="ask for profile = fast, or leave ladder out",
+            )
+        return self.paper
+
+    def dose_limit(self, wanted_e_nm2: float | None) -> float | None:
+        """What a job may take that asks for that limit, electrons per square nanometre."""
+        return wanted_e_nm2 or self.dose_limit_e_nm2
+
+
+@dataclass(slots=True)
+class Running:
+    """The job under way."""
+
+    job: Job
+    now: s.Progress
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    error: Exception | None = None
+
+
+class JobDesk:
+    """Runs jobs as tasks of `group`, on a `bench` whose microscope is that of `instrument`.
+
+    `changed` is called when a job begins and when it has ended. Everything runs in the event loop's
+    thread, except `abort`.
+    """
+
+    def __init__(
+        self,
+        *,
+        rules: Rules,
+        bench: Bench,
+        instrument: Instrument,
+        judge: Judge,
+        events: Publisher,
+        group: asyncio.TaskGroup,
+        changed: Callable[[], None],
+    ) -> None:
+        self._rules = rules
+        self._bench = bench
+        self._instrument = instrument
+        self._judge = judge
+        self._events = events
+        self._group = group
+        self._changed = changed
+        self._loop = asyncio.get_running_loop()
+        self._running: Running | None = None
+        self._ended: OrderedDict[str, s.Job] = OrderedDict()
+        self._is_closed = False
+        self._last_focus_um: float | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no more jobs are taken."""
+        return self._is_closed
+
+    @property
+    def now(self) -> s.Progress | None:
+        """The running job."""
+        return self._running.now if self._running is not None else None
+
+    @property
+    def last_job(self) -> str | None:
+        """The id of the job that ended last."""
+        return next(reversed(self._ended), None)
+
+    def require_free(self) -> None:
+        """Raise `BusyError` while a job runs, or when the desk is closed."""
+        if self._is_closed:
+            raise BusyError("the daemon is stopping", remedy="start it again")
+        if self._running is not None:
+            raise BusyError(f"job {self._running.job.job_id} holds the microscope")
+
+    @asynccontextmanager
+    async def reserved(self) -> AsyncIterator[Microscope]:
+        """The microscope between two jobs. Raises `BusyError` as `require_free` does."""
+        self.require_free()
+        async with self._instrument.held() as microscope:
+            self.require_free()  # a job that came while we waited is behind us, and goes first
+            yield microscope
+
+    async def start(self, params: s.AutofocusParams, job_id: str) -> s.Started:
+        """Take a job on; returns when it is in the journal.
+
+        Raises:
+            BusyError: a job runs, or the desk is closed.
+            UsageError: it asks for a ladder that its procedure does not have.
+            LimitError: the job's own range and the limits have nothing in common, it would begin
+                outside them, or its dose cannot be kept.
+            NotConnected: the link is down.
+            JournalError: it cannot be recorded.
+        """
+        known = await self.find(job_id)
+        if known is not None:
+            return s.Started(job=known.job, state=known.state)
+        rules = self._rules.procedure(params.profile, params.ladder)
+        limits = self._limits_of(params)
+        self.require_free()
+        self._instrument.require_connected()
+        self._check_dose(self._rules.dose_limit(params.dose_limit_e_nm2))
+        if params.meta.dry_run:
+            return s.Started(job=job_id, dry_run=True)
+        running = self._begin(params, job_id, rules, limits)
+        await running.recorded.wait()
+        if running.error is not None:
+            raise running.error
+        return s.Started(job=job_id, state=s.JobState.RUNNING)
+
+    async def find(self, job_id: str) -> s.Job | None:
+        """The job of that id: the one that runs, or one of the past."""
+        if self._running is not None and self._running.job.job_id == job_id:
+            return translate.under_way(self._running.now)
+        if job_id in self._ended:
+            return self._ended[job_id]
+        journal = self._bench.journal
+        record = await asyncio.to_thread(journal.find, job_id)
+        if record is None:
+            return None
+        return translate.recorded(record, await asyncio.to_thread(journal.steps, job_id))
+
+    async def wait(self, job_id: str, timeout_s: float) -> None:
+        """Return when that job does not run, or after `timeout_s`."""
+        running = self._running
+        if running is not None and running.job.job_id == job_id:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await running.ended.wait()
+
+    def abort(self, job_id: str | None) -> str | None:
+        """End that job, or the one that runs; its id. From any thread; returns at once."""
+        running = self._running
+        if running is None or job_id not in (None, running.job.job_id):
+            return None
+        self._loop.call_soon_threadsafe(running.job.abort, "aborted by a client")
+        return running.job.job_id
+
+    async def close(self) -> None:
+        """Take no more jobs, abort the one that runs, and return when the start WD is restored."""
+        self._is_closed = True
+        running = self._running
+        if running is not None:
+            running.job.abort("the daemon is stopping")
+            await running.ended.wait()
+
+    def _limits_of(self, params: s.AutofocusParams) -> Limits:
+        """The limits, narrowed by the job's own range."""
+        limits = self._rules.limits
+        if params.limits is not None:
+            session = Range(lo_um=params.limits.min_um, hi_um=params.limits.max_um)
+            limits = replace(limits, session=session)
+        if params.start_wd_um is not None:
+            MotionGuard(limits).check(params.start_wd_um)
+        return limits
+
+    def _check_dose(self, limit_e_nm2: float | None) -> None:
+        """Raise `LimitError` for a limit that cannot be kept."""
+        beam, seen = self._rules.beam, self._instrument.seen
+        magnification = seen.magnification if seen is not None else None
+        if limit_e_nm2 is None:
+            return
+        if beam is None:
+            raise LimitError(
+                f"dose_limit_e_nm2 = {limit_e_nm2:g} cannot be kept: the beam current is not known",
+                remedy="set dose.current_pa",
+            )
+        if (
+            magnification is not None
+        ):  # a fast-mode frame takes least: the dose of any other is larger
+            one = beam.dose_e_nm2(pixel_nm(magnification, SAMPLING_WIDTH_PX))
+            if one > limit_e_nm2:
+                raise LimitError(
+                    f"dose_limit_e_nm2 = {limit_e_nm2:g} is below one frame at"
+                    f" {magnification:g}x, {one:.3g}",
+                    remedy="allow more, or lower the magnification",
+                )
+
+    def _begin(
+        self,
+        params: s.AutofocusParams,
+        job_id: str,
+        rules: PaperProfile | FastProfile,
+        limits: Limits,
+    ) -> Running:
+        bench = replace(self._bench, guard=MotionGuard(limits))
+        if params.region is not None:
+            part = Part(**params.region.model_dump())
+            bench = replace(bench, score=lambda frame: self._judge.read(frame, part))
+        job = Job(
+            job_id,
+            bench,
+            rules=rules,
+            deadlines=Deadlines(job_s=params.timeout_s or self._rules.timeout_s),
+            request=params.model_dump(mode="json"),
+            report=self._report,
+            begin_wd_um=params.start_wd_um,
+            dose_limit_e_nm2=self._rules.dose_limit(params.dose_limit_e_nm2),
+            guess_wd_um=self._last_focus_um,
+        )
+        running = Running(job, s.Progress(job=job_id, phase="prepare", profile=job.profile))
+        self._running = running
+        with job_context(job_id):
+            self._group.create_task(self._carry_out(running), name=f"job {job_id}")
+        return running
+
+    async def _carry_out(self, running: Running) -> None:
+        """Run a job to its end; whatever happens, it is answered for."""
+        job_id = running.job.job_id
+        log.info("job_started")
+        self._changed()
+        result = translate.broken(job_id, "the daemon ended while the job ran")
+        try:
+            async with self._instrument.held():
+                result = translate.ended(await running.job.run(), self._judge.networks.hashes)
+        except KNOWN_ERRORS as error:
+            running.error = error
+            result = translate.broken(job_id, str(error))
+        finally:
+            self._conclude(running, result)
+
+    def _report(self, now: Progress) -> None:
+        running = self._running
+        if running is None:
+            return
+        running.now = translate.progress(now)
+        running.recorded.set()
+        if now.wd_um is not None:
+            self._instrument.note(now.wd_um, now.magnification)
+        log.info(
+            "job_progress",
+            phase=now.phase.value,
+            reading=now.reading,
+            wd_um=now.wd_um,
+            score=now.score,
+        )
+        self._tell(now.job_id, "progress", running.now)
+
+    def _conclude(self, running: Running, result: s.Job) -> None:
+        self._ended[result.job] = result
+        if len(self._ended) > REMEMBERED_JOBS:
+            self._ended.popitem(last=False)
+        self._running = None
+        if result.converged:
+            self._last_focus_um = result.best_wd_um
+        if result.wd_um is not None:
+            self._instrument.note(result.wd_um, result.magnification)
+        running.recorded.set()
+        running.ended.set()
+        log.info(
+            "job_ended",
+            readings=len(result.trace),
+            **result.model_dump(
+                mode="json",
+                include={"state", "reason", "detail", "score", "wd_um", "restored", "seconds"},
+            ),
+        )
+        self._tell(result.job, "result", result)
+        self._changed()
+
+    def _tell(self, job_id: str, kind: str, data: s.Reply) -> None:
+        self._events.publish(f"job.{job_id}", kind, data, request_id=job_id)

@@ -1,0 +1,186 @@
+"""From the words of jobs and control to those of the API: plain translations, nothing is decided."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from afdaemon.api import schemas as s
+from afdaemon.control.limits import Limits
+from afdaemon.control.values import (
+    Moved,
+    Observed,
+    Outcome,
+    ReadingKind,
+    Reason,
+    Started,
+    TakeReading,
+    TracePoint,
+)
+from afdaemon.job.journal import JobRecord, JournalStep
+from afdaemon.job.loop import JobResult, Progress
+from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST
+from afdaemon.service.scoring import Verdict
+
+_STATES = {
+    Reason.FOCUSED: s.JobState.SUCCEEDED,
+    Reason.ABORTED: s.JobState.ABORTED,
+    Reason.NOT_CONVERGED: s.JobState.NOT_CONVERGED,
+    Reason.NOT_FOUND: s.JobState.NOT_CONVERGED,
+    Reason.NO_CONTRAST: s.JobState.NOT_CONVERGED,
+    Reason.SATURATED: s.JobState.NOT_CONVERGED,
+}
+"""Any other reason is a failure."""
+
+
+def progress(now: Progress) -> s.Progress:
+    """A running job."""
+    return s.Progress(
+        job=now.job_id,
+        profile=now.profile,
+        phase=now.phase.value,
+        kind=now.kind.value if now.kind is not None else None,
+        reading=now.reading,
+        readings_max=now.readings_max,
+        wd_um=now.wd_um,
+        magnification=now.magnification,
+        score=now.score,
+        best_wd_um=now.best_wd_um,
+        best_score=now.best_score,
+        seconds=now.elapsed_s,
+    )
+
+
+def under_way(now: s.Progress) -> s.Job:
+    """A job that runs, as far as its latest progress tells."""
+    return s.Job(
+        job=now.job,
+        profile=now.profile,
+        state=s.JobState.RUNNING,
+        wd_um=now.wd_um,
+        magnification=now.magnification,
+        best_wd_um=now.best_wd_um,
+        score=now.best_score,
+        seconds=now.seconds,
+    )
+
+
+def ended(result: JobResult, hashes: Mapping[str, str]) -> s.Job:
+    """A job that has just ended."""
+    return _concluded(
+        result.job_id, result.profile, result.outcome, result.trace, hashes, result.seconds
+    )
+
+
+def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:
+    """A job of the past, as the journal knows it."""
+    trace = tuple(_trace(steps))
+    if record.outcome is not None:
+        return _concluded(record.job_id, record.rules.name, record.outcome, trace, {}, seconds=0.0)
+    return s.Job(
+        job=record.job_id,
+        profile=record.rules.name,
+        state=s.JobState.INTERRUPTED,
+        detail="the daemon ended while the job ran; nothing was moved since",
+        start_wd_um=record.start_wd_um,
+        start_magnification=record.start_magnification,
+        trace=[_row(point) for point in trace],
+    )
+
+
+def broken(job_id: str, detail: str) -> s.Job:
+    """A job that the service itself could not bring to its end."""
+    return s.Job(job=job_id, state=s.JobState.FAILED, detail=detail)
+
+
+def score(verdict: Verdict, magnification: float, width_px: int, height_px: int) -> s.Score:
+    """The verdict on an image of so many pixels."""
+    return s.Score(
+        score=verdict.score,
+        variance=verdict.variance,
+        entropy=verdict.entropy,
+        saturated=verdict.saturated,
+        streaked=verdict.streaked,
+        magnification=magnification,
+        width_px=width_px,
+        height_px=height_px,
+    )
+
+
+def bands(powers: Sequence[float]) -> list[tuple[float, float]]:
+    """The middle of each band of spatial frequency (cycles per pixel), and the logarithm of its power."""
+    middles = (LOWEST * (HIGHEST / LOWEST) ** ((k + 0.5) / BANDS) for k in range(BANDS))
+    return list(zip(middles, powers, strict=False))
+
+
+def limits(present: Limits) -> s.Limits:
+    """What may be commanded now."""
+    allowed, site = present.allowed, present.site
+    return s.Limits(
+        min_um=allowed.lo_um,
+        max_um=allowed.hi_um,
+        hard=s.Range(min_um=present.hard.lo_um, max_um=present.hard.hi_um),
+        site=None if site is None else s.Range(min_um=site.lo_um, max_um=site.hi_um),
+    )
+
+
+def _concluded(
+    job_id: str,
+    profile: str,
+    outcome: Outcome,
+    trace: Iterable[TracePoint],
+    hashes: Mapping[str, str],
+    seconds: float,
+) -> s.Job:
+    used = outcome.readings
+    return s.Job(
+        job=job_id,
+        profile=profile,
+        state=_STATES.get(outcome.reason, s.JobState.FAILED),
+        converged=outcome.converged,
+        reason=outcome.reason.value,
+        detail=outcome.detail,
+        start_wd_um=outcome.start_wd_um,
+        wd_um=outcome.wd_um,
+        start_magnification=outcome.start_magnification,
+        magnification=outcome.magnification,
+        best_wd_um=outcome.best_wd_um,
+        score=outcome.score,
+        readings=s.ReadingCounts(search=used.search, servo=used.servo, verify=used.verify),
+        restored=outcome.restored,
+        dose_e_nm2=outcome.dose_e_nm2,
+        drift_um_per_min=outcome.drift_um_per_min,
+        drift_error_um_per_min=outcome.drift_error_um_per_min,
+        drift_noticed=outcome.drift_noticed,
+        seconds=seconds,
+        trace=[_row(point) for point in trace],
+        models=dict(hashes),
+    )
+
+
+def _row(point: TracePoint) -> s.TraceRow:
+    reading = point.reading
+    return s.TraceRow(
+        kind=point.kind.value,
+        wd_um=point.wd_um,
+        score=reading.score,
+        variance=reading.variance,
+        entropy=reading.entropy,
+        magnification=reading.magnification,
+        saturated=reading.saturated,
+        streaked=reading.streaked,
+        seconds=reading.at_s,
+    )
+
+
+def _trace(steps: Iterable[JournalStep]) -> Iterable[TracePoint]:
+    """Each usable reading, with the WD and the purpose commanded before it."""
+    kind, wd_um = ReadingKind.SEARCH, math.nan
+    for step in steps:
+        match step.event:
+            case Started() | Moved():
+                wd_um = step.event.wd_um
+            case Observed(reading=reading) if reading.is_usable:
+                yield TracePoint(kind=kind, wd_um=wd_um, reading=reading)
+            case _:
+                pass
+        if isinstance(step.command, TakeReading):
+            kind = step.command.kind

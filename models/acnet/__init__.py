@@ -1,0 +1,1 @@
+"""ACNet: which step leads to the best focus?"""

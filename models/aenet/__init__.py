@@ -1,0 +1,1 @@
+"""AENet: how good is the focus of a frame?"""

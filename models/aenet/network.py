@@ -1,0 +1,102 @@
+"""AENet: how good is the focus of this frame, 0 to 9, and how sure is that?
+
+`AENetCompact` keeps the idea of Lee et al. 2021 (image and magnification plane in, residual blocks, four halvings,
+fully convolutional, one number from a map) at about a fortieth of the work. It estimates the logarithm of the blur:
+with u = -2 ln(b / b0) the published label curve 9 / (1 + (b / b0)^2) is 9 * sigmoid(u), which never saturates exactly,
+so that two blurred frames still compare. A second map says how much each spot tells: flat ground between two particles
+says nothing of the focus, so the frame's u is the mean weighted by it, in place of the published median. A third map is
+the logarithm of the error to be expected.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from afdaemon.models.frames.preprocess import CHANNELS, RESIDUE_LIMIT
+from afdaemon.models.optics import MAGNIFICATION_SCALE, SAMPLING_WIDTH_PX, TOP_SCORE
+
+ARCHITECTURE = "AENetCompact"
+PREPROCESSING: dict[str, Any] = {
+    "channels": ["median 3 x 3, standardised", "what the median took away", "magnification"],
+    "magnification_scale": MAGNIFICATION_SCALE,
+    "residue_limit": RESIDUE_LIMIT,
+    "sampling_width_px": SAMPLING_WIDTH_PX,
+}
+
+WIDTHS = (16, 32, 64, 128, 160)
+"""Channels of stem and blocks: 1.95 GFLOP for a frame of 320 x 240."""
+LOG_ERROR_RANGE = (-4.0, 2.0)
+_SLOPE = 0.2
+_MAPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Of each frame, all float32 (N,): u = -2 ln(b / b0), and the logarithm of the mean error of its score."""
+
+    u: Tensor
+    log_error: Tensor
+
+    @property
+    def score(self) -> Tensor:
+        """0..9, (N,)."""
+        return TOP_SCORE * torch.sigmoid(self.u)
+
+
+def _conv(inside: int, outside: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, size, stride, size // 2, bias=False), nn.BatchNorm2d(outside)
+    )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut; (N, inside, H, W) -> (N, outside, H, W)."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.first = _conv(inside, outside)
+        self.second = _conv(outside, outside)
+        self.shortcut = nn.Identity() if inside == outside else _conv(inside, outside, 1)
+        self.activation = nn.LeakyReLU(_SLOPE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
+        y: Tensor = self.second(self.activation(self.first(x)))
+        out: Tensor = self.activation(y + self.shortcut(x))
+        return out
+
+
+class AENetCompact(nn.Module):
+    """(N, 3, H, W) -> maps (N, 3, H / 16, W / 16): u, the logarithm of its weight, the logarithm of its error."""
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        stem, *rest = self.widths
+        layers: list[nn.Module] = [_conv(CHANNELS, stem, 5, stride=2), nn.LeakyReLU(_SLOPE)]
+        inside = stem
+        for index, width in enumerate(rest):
+            layers.append(ResidualBlock(inside, width))
+            if index < 3:
+                layers.append(nn.MaxPool2d(2))
+            inside = width
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.Conv2d(inside, 64, 1), nn.LeakyReLU(_SLOPE), nn.Conv2d(64, _MAPS, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The three maps of a batch."""
+        out: Tensor = self.head(self.features(x))
+        return out
+
+
+def estimate(maps: Tensor) -> Estimate:
+    """What the maps (N, 3, h, w) say of each frame: means weighted by how much each spot tells."""
+    u, weight, log_error = maps.float().flatten(2).unbind(1)
+    share = torch.softmax(weight, dim=1)
+    return Estimate(
+        u=(share * u).sum(1), log_error=(share * log_error).sum(1).clamp(*LOG_ERROR_RANGE)
+    )

@@ -1,0 +1,1 @@
+"""DefocusNet: how far is the focus, and on which side?"""

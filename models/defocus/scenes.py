@@ -1,0 +1,97 @@
+"""Scenes measured at many distances from focus: what the defocus network learns from.
+
+A scene's spectrum and AENet's answer are measured in two frames at each of `DISTANCES_DOF`; between distances they are
+interpolated. Which of the two a reading is made of is a matter of chance, so it is as noisy as frames there are.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afdaemon.models.defocus.state import REACH_DOF
+from afdaemon.models.frames.spectrum import BANDS
+from afdaemon.models.training.kept_arrays import load_arrays, save_arrays
+
+Array = NDArray[np.float64]
+
+DISTANCES_DOF: Array = np.sinh(np.linspace(0.0, np.arcsinh(REACH_DOF), 20))
+"""Where scenes are measured, in true depths of focus, once on either side: blur is the same on both."""
+FRAMES = 2
+_STEP = math.asinh(REACH_DOF) / (len(DISTANCES_DOF) - 1)
+_U_NOISE, _BAND_NOISE, _MODE_NOISE = 0.03, 0.02, 0.02
+_PARTS = ("bands", "u", "log_error")
+_FEWEST_MODES = 5.0
+"""Modes in the lowest band of a fast-mode frame; each band holds about 1.57 times as many as the one below."""
+
+
+@dataclass(frozen=True, slots=True)
+class DefocusBank:
+    """Scenes at `DISTANCES_DOF`: spectra (s, 2, 20, 18), AENet's u and the logarithm of its error (s, 2, 20), float32.
+
+    The 2 are frames taken there.
+    """
+
+    bands: NDArray[np.float32]
+    u: NDArray[np.float32]
+    log_error: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of scenes."""
+        return len(self.bands)
+
+    def read(
+        self, scene: NDArray[np.int64], defocus_dof: Array, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Spectra (n, 18), u and logarithm of its error (n,) of scenes (n,) at true distances (n,), with noise."""
+        at = np.clip(np.arcsinh(np.abs(defocus_dof)) / _STEP, 0.0, len(DISTANCES_DOF) - 1 - 1e-6)
+        low = at.astype(np.int64)
+        upper = np.asarray(at - low, np.float32)
+        one, other = rng.integers(FRAMES, size=(2, len(scene)))
+
+        def between(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            share = upper.reshape(-1, *[1] * (values.ndim - 3))
+            mixed = values[scene, one, low] * (1.0 - share) + values[scene, other, low + 1] * share
+            return np.asarray(mixed, np.float32)
+
+        bands = between(self.bands) + _band_spread() * _normal(rng, (len(scene), BANDS))
+        u = between(self.u) + np.float32(_U_NOISE) * _normal(rng, (len(scene),))
+        return bands, u, between(self.log_error)
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return rng.standard_normal(shape, np.float32)
+
+
+def _band_spread() -> NDArray[np.float32]:
+    """By how much a band's logarithm differs besides, for a place that has moved a little."""
+    modes = _FEWEST_MODES * 1.57 ** np.arange(BANDS)
+    return np.asarray(np.sqrt(_BAND_NOISE**2 + _MODE_NOISE / modes), np.float32)
+
+
+def joined(banks: Sequence[DefocusBank]) -> DefocusBank:
+    """The scenes of all of them."""
+    return DefocusBank(*(np.concatenate([getattr(b, part) for b in banks]) for part in _PARTS))
+
+
+def save_banks(path: Path, banks: Mapping[str, DefocusBank], facts: Mapping[str, Any]) -> None:
+    """Write banks by name, and how they were made."""
+    arrays = {
+        f"{name}.{part}": getattr(bank, part) for name, bank in banks.items() for part in _PARTS
+    }
+    save_arrays(path, arrays, facts)
+
+
+def load_banks(path: Path, names: Sequence[str], facts: Mapping[str, Any]) -> list[DefocusBank]:
+    """What `save_banks` wrote with the same facts.
+
+    Raises:
+        TrainingError: the file can't be read, or holds scenes that were made otherwise.
+    """
+    parts = tuple(f"{name}.{part}" for name in names for part in _PARTS)
+    held = load_arrays(path, parts, facts, what="measured scenes")
+    return [DefocusBank(*(held[f"{name}.{part}"] for part in _PARTS)) for name in names]

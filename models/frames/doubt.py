@@ -1,0 +1,82 @@
+"""How sure a score is, and frames that no score can be trusted of, told from their pixels."""
+
+import math
+
+import cv2
+import numpy as np
+
+from afdaemon.models.frames.noise_floor import lacks_noise
+from afdaemon.models.frames.preprocess import Pixels, reduce
+
+BLANK = "blank"
+"""How doubts of frames that show nothing begin."""
+LEAST_GREY_LEVELS = 10
+"""With fewer the steps between them are edges, which look sharp however blurred the frame is."""
+LEAST_SPREAD = 1.0
+"""Standard deviation in steps of the grey scale: below it a frame is its own rounding."""
+LEAST_GROUPING = 1.3
+"""Variance of means over blocks of pixels, times the pixels of a block, over that of pixels: 1 for white noise."""
+MOST_SATURATED = 0.6
+FARTHEST = 1.0
+"""Distance from the training's features above which a frame is unlike all of them."""
+DOUBTFUL_CONFIDENCE = 0.2
+"""No doubted score is surer than this."""
+
+_BLOCK_PX = 4
+_SLOW_LINES, _SLOW_KERNEL = 24.0, (1, 193)
+"""Spread of the Gaussian mean over lines, and its kernel: what lines differ by within it is no picture."""
+_TAIL = 0.001
+"""Share of the darkest and of the brightest pixels that count for nothing: specks are no picture."""
+
+
+def doubt_of(pixels: Pixels, saturated: float, distance: float = 0.0) -> str:
+    """Why a score of this frame (uint8 or uint16, (H, W)) should not be trusted; "" if nothing speaks against it.
+
+    `saturated` is its share of saturated pixels, `distance` that of its features (`models.familiarity`).
+    """
+    levels = grey_levels(pixels)
+    if levels < LEAST_GREY_LEVELS:
+        return f"{BLANK}: {levels} grey level{'s' if levels > 1 else ''} in use"
+    if float(cv2.meanStdDev(pixels)[1][0, 0]) < LEAST_SPREAD:
+        return f"{BLANK}: grey values spread by less than one step"
+    if saturated > MOST_SATURATED:
+        return f"saturated: {saturated:.0%} of the pixels are black or white"
+    if grouping(pixels) < LEAST_GROUPING:
+        return f"{BLANK}: nothing but noise"
+    if lacks_noise(pixels):
+        return "too little noise for its contrast: print, a drawing or a photograph"
+    if distance > FARTHEST:
+        return "unlike every frame of the training"
+    return ""
+
+
+def grey_levels(pixels: Pixels) -> int:
+    """How many levels of the grey scale a frame uses, its darkest and brightest 0.1 % left out."""
+    counts = np.bincount(pixels.ravel())
+    up_to = counts.cumsum()
+    tail = _TAIL * pixels.size
+    middle = (up_to > tail) & (up_to - counts < pixels.size - tail)
+    return int(np.count_nonzero(counts[middle]))
+
+
+def grouping(pixels: Pixels) -> float:
+    """How much neighbouring pixels have in common: 1 where each is drawn by itself, the more the coarser the picture.
+
+    A picture with a seventh of the noise's spread reaches about 1.3. What whole lines differ by does not count: a
+    specimen that charges a little leaves it where there is nothing else to be seen.
+    """
+    whole = pixels.astype(np.float32)
+    lines = whole.mean(axis=1, keepdims=True)
+    whole -= lines - cv2.GaussianBlur(lines, _SLOW_KERNEL, sigmaX=0.0, sigmaY=_SLOW_LINES)
+    means = reduce(whole, _BLOCK_PX)
+    fine, coarse = (float(cv2.meanStdDev(image)[1][0, 0]) ** 2 for image in (whole, means))
+    return _BLOCK_PX**2 * coarse / fine if fine > 0.0 else 0.0
+
+
+def confidence_of(expected_error: float, doubt: str) -> float:
+    """Probability, 0..1, that a score lies within 1 of the truth: 1 - exp(-1 / mean error), Laplace's law.
+
+    `expected_error` is the mean error in score units. A doubted score gets at most `DOUBTFUL_CONFIDENCE`.
+    """
+    confidence = -math.expm1(-1.0 / expected_error)
+    return min(confidence, DOUBTFUL_CONFIDENCE) if doubt else confidence

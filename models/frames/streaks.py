@@ -1,0 +1,78 @@
+"""Streaks that a charging specimen leaves along the scanned lines, and frames without them.
+
+Charge comes and goes from line to line. Across the lines a streak is as sharp as the sampling, whatever the focus: a
+frame far from focus would pass for a sharp one. Only frames that show streaks beyond doubt are changed.
+"""
+
+import cv2
+import numpy as np
+
+from afdaemon.models.frames.preprocess import FloatImage
+
+STRIPED = 1.1
+"""Steps across the lines that neighbouring stretches have in common, over all steps along the lines, in power.
+
+Few specimens in focus and none far from it reach this; what lies along the lines by chance does, hence two more bounds.
+"""
+LEAST_FLATNESS = 0.6
+"""Geometric over arithmetic mean of the steps' power spectrum: streaks come at random, the bars of a grating don't."""
+MOST_KURTOSIS = 9.0
+"""Of the steps, each measured by its surroundings: 3 for streaks, far more for a few layers with sharp borders."""
+
+_STRETCH_PX = 40
+"""Length over which lines are averaged, and steps compared between neighbours: streaks are longer."""
+_AROUND = (3, 31)
+"""Stretches and lines that a step is measured by."""
+_LOWEST_MODES, _MODES_TOGETHER = 3, 4
+_ALONG_PX, _ACROSS_PX = 16.0, 6.0
+"""Spread of the Gaussian means: streaks are longer than the one and narrower than the other."""
+_ALONG, _ACROSS = (129, 1), (1, 49)
+"""Their kernels: four spreads to either side."""
+
+
+def without_streaks(image: FloatImage) -> FloatImage:
+    """A frame (H, W), float32, without its streaks; the very same if it shows none.
+
+    What differs from line to line but hardly along them is taken away.
+    """
+    if not is_streaked(image):
+        return image
+    lines = cv2.GaussianBlur(image, _ALONG, sigmaX=_ALONG_PX)
+    slow = cv2.GaussianBlur(lines, _ACROSS, sigmaX=0.0, sigmaY=_ACROSS_PX)
+    return np.asarray(image - (lines - slow), np.float32)
+
+
+def is_streaked(image: FloatImage) -> bool:
+    """Whether a frame (H, W), float32, differs from line to line as only charging makes it."""
+    if min(image.shape) < 2 * _STRETCH_PX:
+        return False
+    across = np.diff(_stretches(image), axis=0)
+    along = np.diff(_stretches(np.ascontiguousarray(image.T)), axis=0)
+    common = float((across[:, 1:] * across[:, :-1]).mean())
+    if common <= STRIPED * float(np.square(along).mean()):
+        return False
+    return _flatness(across) >= LEAST_FLATNESS and _kurtosis(across) <= MOST_KURTOSIS
+
+
+def _stretches(image: FloatImage) -> FloatImage:
+    """Means over stretches of each line, (H, W / `_STRETCH_PX`)."""
+    height, count = image.shape[0], image.shape[1] // _STRETCH_PX
+    whole = image[:, : count * _STRETCH_PX]
+    return np.asarray(whole.reshape(height, count, _STRETCH_PX).mean(axis=2))
+
+
+def _flatness(steps: FloatImage) -> float:
+    faded = steps * np.hanning(len(steps))[:, np.newaxis]
+    power = np.square(np.abs(np.fft.rfft(faded, axis=0))).mean(axis=1)[_LOWEST_MODES:]
+    whole = len(power) // _MODES_TOGETHER * _MODES_TOGETHER
+    several = power[:whole].reshape(-1, _MODES_TOGETHER).mean(axis=1)
+    return float(np.exp(np.log(several).mean()) / several.mean())
+
+
+def _kurtosis(steps: FloatImage) -> float:
+    """That of the steps in the half of the stretches where they are largest."""
+    power = np.square(steps)
+    own = power / np.maximum(cv2.blur(power, _AROUND), np.finfo(np.float32).tiny)
+    mean = power.mean(axis=0)
+    strong = own[:, mean >= np.median(mean)]
+    return float(np.square(strong).mean() / strong.mean() ** 2)

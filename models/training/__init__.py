@@ -1,0 +1,1 @@
+"""What every training shares: the loop, its state on disk, several processes, batches of labelled frames."""

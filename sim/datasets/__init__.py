@@ -1,0 +1,1 @@
+"""Frames with their truth: for training, evaluation and pictures."""

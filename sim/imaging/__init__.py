@@ -1,0 +1,1 @@
+"""From a specimen to grey values: depth, scan and detector."""

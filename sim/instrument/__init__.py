@@ -1,0 +1,1 @@
+"""The simulated instrument: column, lens, stage, faults, and the world that they share."""
