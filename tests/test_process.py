@@ -28,9 +28,10 @@ DAEMON = """
 import asyncio, sys
 from pathlib import Path
 from types import SimpleNamespace
-from afdaemon import logs, service
+from afdaemon import logs
 from afdaemon.config import load
-from afdaemon.judge import Networks
+from afdaemon.service import compose as service
+from afdaemon.service.scoring import Networks
 
 def score(pixels, magnification):
     return SimpleNamespace(

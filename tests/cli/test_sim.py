@@ -23,7 +23,7 @@ from afdaemon.drivers.wire.stream import Decoder, encode
 from afdaemon.sim.instrument.conditions import keys
 
 PROGRAM = (
-    "import sys; from afdaemon.cli import sim; from afdaemon.cli.runner import run_app;"
+    "import sys; from afdaemon.cli.sim import command as sim; from afdaemon.cli.runner import run_app;"
     "sys.exit(run_app(sim.app, program='afdaemon sim'))"
 )
 

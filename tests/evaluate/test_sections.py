@@ -14,19 +14,13 @@ from numpy.typing import NDArray
 from afdaemon.evaluate.aenet import (
     calibration,
     curves,
+    held_back_micrographs,
     invariance,
     kim,
     order,
+    out_of_distribution,
     table1,
-)
-from afdaemon.evaluate.aenet import (
-    held_back_micrographs as held_back,
-)
-from afdaemon.evaluate.aenet import (
-    out_of_distribution as strangers,
-)
-from afdaemon.evaluate.aenet import (
-    test_part as heldout,
+    test_part,
 )
 from afdaemon.evaluate.aenet.test_part import Truth
 from afdaemon.evaluate.judged import Case, Judged, drawn, judged
@@ -87,7 +81,7 @@ def holds(section: Section) -> list[bool]:
 @pytest.fixture(scope="module")
 def test_cases() -> list[Case[Truth]]:
     specimens = ("tin_balls", "butterfly_wing")
-    return list(heldout.cases(SMALL, specimens, scenes=1, workers=2))
+    return list(test_part.cases(SMALL, specimens, scenes=1, workers=2))
 
 
 @pytest.fixture(scope="module")
@@ -134,18 +128,18 @@ def test_calibration_tells_promise_from_error() -> None:
 
 
 def test_series_of_a_held_back_picture(picture: Path) -> None:
-    job = held_back.Job(picture, 0, seed=1)
-    truth = [focus_score(2.0 * abs(at)) for at in held_back.OFFSETS_DOF]
+    job = held_back_micrographs.Job(picture, 0, seed=1)
+    truth = [focus_score(2.0 * abs(at)) for at in held_back_micrographs.OFFSETS_DOF]
     judge = Scripted(truth)
-    rows = list(held_back.rows(judge, [job], workers=2))
+    rows = list(held_back_micrographs.rows(judge, [job], workers=2))
     assert rows[0].reduction is not None
-    assert all(holds(held_back.conclude(rows)))
+    assert all(holds(held_back_micrographs.conclude(rows)))
     middle = len(truth) // 2
     assert sharpness(judge.shown[middle]) > 2.0 * sharpness(judge.shown[0])
 
     rng = np.random.default_rng(2)
-    guessed = list(held_back.rows(Scripted(rng.permutation(truth).tolist()), [job], workers=2))
-    assert not any(holds(held_back.conclude(guessed)))
+    guessed = list(held_back_micrographs.rows(Scripted(rng.permutation(truth).tolist()), [job], workers=2))
+    assert not any(holds(held_back_micrographs.conclude(guessed)))
 
 
 def sharpness(shot: Shot) -> float:
@@ -154,19 +148,19 @@ def sharpness(shot: Shot) -> float:
 
 
 def test_a_soft_picture_is_named_and_not_under_the_bars() -> None:
-    job = held_back.Job(Path("folder/soft.png"), 0, seed=1)
-    truth = [focus_score(2.0 * abs(at)) for at in held_back.OFFSETS_DOF]
-    sharp = held_back.row_of(job, 4.0, held_back.OFFSETS_DOF, truth)
-    soft = held_back.row_of(job, None, held_back.OFFSETS_DOF, truth[::-1][:30] + truth[:31])
-    found = held_back.conclude([sharp, soft])
+    job = held_back_micrographs.Job(Path("folder/soft.png"), 0, seed=1)
+    truth = [focus_score(2.0 * abs(at)) for at in held_back_micrographs.OFFSETS_DOF]
+    sharp = held_back_micrographs.row_of(job, 4.0, held_back_micrographs.OFFSETS_DOF, truth)
+    soft = held_back_micrographs.row_of(job, None, held_back_micrographs.OFFSETS_DOF, truth[::-1][:30] + truth[:31])
+    found = held_back_micrographs.conclude([sharp, soft])
     assert all(holds(found))
     assert "folder/soft.png" in found.lines[-1]
-    assert not any(holds(held_back.conclude([soft])))  # nothing shown is nothing promised
+    assert not any(holds(held_back_micrographs.conclude([soft])))  # nothing shown is nothing promised
 
 
 def test_only_held_back_pictures_are_measured(picture: Path) -> None:
     other = next(p for n in range(100) if not is_held_back(p := picture.with_name(f"{n}.png")))
-    found = held_back.measure(Scripted([5.0]), [other], series=1, seed=1, workers=2)
+    found = held_back_micrographs.measure(Scripted([5.0]), [other], series=1, seed=1, workers=2)
     assert found.numbers["series"] == []
     assert not any(holds(found))
 
@@ -274,20 +268,20 @@ def test_a_data_bar_leaves_the_frame_as_it_was() -> None:
 
 
 def test_strangers_are_to_be_doubted_and_nobody_else(test_cases: list[Case[Truth]]) -> None:
-    cases = list(strangers.cases(each=2, seed=1))
+    cases = list(out_of_distribution.cases(each=2, seed=1))
     kinds = {case.facts.kind for case in cases}
     assert kinds == {"blank", "saturated", "text", "photograph", "noise"}
     assert all(case.shot.pixels.shape == (240, 320) for case in cases)
     doubted = answered(cases, lambda _: said(3.0, confidence=0.1, doubt="blank"))
     sure = answered(test_cases, lambda truth: said(truth.score))
-    assert holds(strangers.conclude(doubted, sure)) == [True, True]
+    assert holds(out_of_distribution.conclude(doubted, sure)) == [True, True]
     wrong = answered(test_cases, lambda truth: said(truth.score, confidence=0.1, doubt="blank"))
-    assert holds(strangers.conclude(answered(cases, guesses()), wrong)) == [False, False]
+    assert holds(out_of_distribution.conclude(answered(cases, guesses()), wrong)) == [False, False]
 
 
 def test_a_doubt_needs_a_reason() -> None:
-    assert not strangers.is_doubted(said(3.0, confidence=0.1))
-    assert not strangers.is_doubted(said(3.0, confidence=0.9, doubt="blank"))
+    assert not out_of_distribution.is_doubted(said(3.0, confidence=0.1))
+    assert not out_of_distribution.is_doubted(said(3.0, confidence=0.9, doubt="blank"))
 
 
 # Frames and judges

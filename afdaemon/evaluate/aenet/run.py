@@ -8,19 +8,13 @@ from pathlib import Path
 from afdaemon.evaluate.aenet import (
     calibration,
     curves,
+    held_back_micrographs,
     invariance,
     kim,
     order,
+    out_of_distribution,
     table1,
-)
-from afdaemon.evaluate.aenet import (
-    held_back_micrographs as held_back,
-)
-from afdaemon.evaluate.aenet import (
-    out_of_distribution as strangers,
-)
-from afdaemon.evaluate.aenet import (
-    test_part as heldout,
+    test_part,
 )
 from afdaemon.evaluate.aenet.test_part import Truth
 from afdaemon.evaluate.judged import Judge, Judged
@@ -114,7 +108,7 @@ class Evaluation:
 
     def held_back(self) -> Section:
         """WD series of micrographs kept for testing."""
-        return held_back.measure(
+        return held_back_micrographs.measure(
             self.judge,
             self.shown_micrographs,
             series=self.plan.series,
@@ -157,12 +151,12 @@ class Evaluation:
 
     def strangers(self) -> Section:
         """Frames unlike those of the training."""
-        return strangers.measure(
+        return out_of_distribution.measure(
             self.judge, self.test_part, each=self.plan.strangers, seed=self.seed
         )
 
     def _judged(self, specimens: Sequence[str], scenes: int) -> list[Judged[Truth]]:
-        return heldout.judge_test_part(
+        return test_part.judge_test_part(
             self.judge, self.dataset, specimens, scenes=scenes, workers=self.workers
         )
 
