@@ -17,11 +17,12 @@ from pydantic_core import to_json
 from afdaemon import __version__
 from afdaemon.api import faults, wire
 from afdaemon.api import schemas as s
-from afdaemon.api.explain import explain, nearest, quoted
+from afdaemon.api.explain import explain, quoted
 from afdaemon.api.faults import Fault, fault_of, invalid_params
 from afdaemon.api.methods import ABORT_METHODS, METHODS
 from afdaemon.api.openrpc import document
 from afdaemon.errors import VersionMismatch
+from afdaemon.spec import nearest
 
 RECENT_STARTS = 100
 """Ids of autofocus.start that are remembered here; the journal remembers them all."""

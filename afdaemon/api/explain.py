@@ -1,11 +1,12 @@
 """Say in a sentence what is wrong with a value: the field, the value, what is allowed."""
 
-import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 from pydantic import BaseModel, ValidationError
+
+from afdaemon.spec import nearest
 
 Schema = Mapping[str, object]
 
@@ -30,13 +31,6 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         case _:
             name, expected = _named(model, path)
             return f"{name} = {quoted(first['input'])} is not allowed: it must be {expected}"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean X?`, or the list of what there is."""
-    names = list(known)
-    close = difflib.get_close_matches(name[:SHOWN_CHARACTERS], names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
 
 
 def quoted(value: object) -> str:

@@ -1,6 +1,5 @@
 """Trainings by name: as the papers describe theirs, and as our own networks are trained on a CPU and on a GPU."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import TypeVar
 from afdaemon.models.errors import TrainingError
 from afdaemon.models.training.augment import Augmentation
 from afdaemon.models.training.trainer import Settings
+from afdaemon.spec import nearest
 
 P = TypeVar("P")
 
@@ -131,8 +131,7 @@ def one_called(name: str, presets: Mapping[str, P]) -> P:
     """
     if name in presets:
         return presets[name]
-    near = difflib.get_close_matches(name, presets, n=1)
-    guess = f" (did you mean {near[0]}?)" if near else ""
     raise TrainingError(
-        f"no preset is called {name!r}{guess}", remedy=f"choose one of {', '.join(presets)}"
+        f"no preset is called {name!r}{nearest(name, presets)}",
+        remedy=f"choose one of {', '.join(presets)}",
     )

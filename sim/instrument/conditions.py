@@ -14,7 +14,7 @@ from afdaemon.sim.instrument.settings import (
     StageSettings,
 )
 from afdaemon.sim.optics import depth_of_focus_um
-from afdaemon.sim.spec import Spec, Value, specs, unknown
+from afdaemon.spec import Spec, SpecError, require_known, specs
 
 CONDITION = "condition"
 GROUPS = {
@@ -39,7 +39,7 @@ class Key:
 
     name: str
     spec: Spec
-    default: Value
+    default: float | int | str | None
 
 
 def instrument(condition: Condition, **flat: Any) -> InstrumentSettings:
@@ -65,10 +65,8 @@ def settings_from(table: Mapping[str, object]) -> InstrumentSettings:
     """
     given = dict(_flattened(table))
     known = {key.name: key.spec for key in keys()}
-    for name in given:
-        if name not in known:
-            raise unknown(name, known)
-    read = {name: known[name].read(name, value) for name, value in given.items()}
+    require_known(given, known, SettingError)
+    read = {name: read_as(known[name], name, value) for name, value in given.items()}
     condition = Condition(str(read.pop(CONDITION, Condition.GOOD)))
     settings = instrument(condition, **{n: v for n, v in read.items() if "." not in n})
     for group in GROUPS:
@@ -82,10 +80,18 @@ def settings_from(table: Mapping[str, object]) -> InstrumentSettings:
     return settings
 
 
+def read_as(spec: Spec, name: str, value: object) -> Any:
+    """What `value` means to the setting of that name. Raises `SettingError`."""
+    try:
+        return spec.read(name, value)
+    except SpecError as wrong:
+        raise SettingError(str(wrong)) from None
+
+
 def keys() -> tuple[Key, ...]:
     """Every setting: for help, and for the documentation."""
     good = InstrumentSettings()
-    condition = Spec(allowed=Condition, what="what the other settings start from")
+    condition = Spec(kind=str, allowed=Condition, what="what the other settings start from")
     found = [Key(name=CONDITION, spec=condition, default=Condition.GOOD)]
     for name, spec in specs(InstrumentSettings).items():
         found.append(Key(name=name, spec=spec, default=getattr(good, name)))
@@ -101,8 +107,7 @@ def keys() -> tuple[Key, ...]:
 def _flattened(table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for name, value in table.items():
         if isinstance(value, Mapping):
-            if name not in GROUPS:
-                raise unknown(name, GROUPS)
+            require_known((name,), GROUPS, SettingError)
             yield from ((f"{name}.{inner}", held) for inner, held in value.items())
         elif name in GROUPS:
             raise SettingError(f"{name} is a table of settings, not {value!r}")

@@ -7,7 +7,6 @@ Times are seconds since the instrument was switched on.
 Each fault draws from a random stream of its own, so that one does not change when another strikes.
 """
 
-import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.sim.errors import FaultError
-from afdaemon.sim.spec import Range
+from afdaemon.spec import Range, nearest
 
 
 class Fault(StrEnum):
@@ -165,7 +164,9 @@ def fault_named(name: str) -> Fault:
     try:
         return Fault(name)
     except ValueError:
-        raise FaultError(f"there is no fault {name!r}{nearest(name, list(Fault))}") from None
+        raise FaultError(
+            f"there is no fault {name!r}{nearest(name, Fault, most_listed=len(Fault))}"
+        ) from None
 
 
 def parse_rule(text: str) -> FaultRule:
@@ -289,10 +290,3 @@ def _whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise FaultError(f"times is a whole number from 1, not {text!r}") from None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean X?`, or the list of what there is."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"

@@ -15,7 +15,7 @@ from afdaemon.sim.imaging.scan import ScanFlaws
 from afdaemon.sim.instrument.age import Ageing
 from afdaemon.sim.instrument.stage import Place
 from afdaemon.sim.optics import DEFAULT_KV, DEFAULT_SPOT, beam_current_pa
-from afdaemon.sim.spec import Range, check, number, setting
+from afdaemon.spec import Range, check, choice, number, text, within
 
 WD_UM = Range(low=5_000.0, high=50_000.0)
 """Working distances that the lens can make. ASSUMED."""
@@ -116,14 +116,14 @@ class ColumnSettings:
     )
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, SettingError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorSettings:
     """Detector and amplifier."""
 
-    kind: Electrons = setting(Electrons.SE, Electrons, "electrons that are counted")
+    kind: Electrons = choice(Electrons.SE, Electrons, "electrons that are counted")
     current_pa: float = number(
         100.0, 0.1, 100_000.0, "pA", f"beam current at spot {DEFAULT_SPOT:g}: more is less noise"
     )
@@ -137,7 +137,7 @@ class DetectorSettings:
     )
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, SettingError)
 
     def at(self, spot: float, dwell_ns: float) -> Detector:
         """The detector in a beam of that spot number that stays on each pixel for `dwell_ns`."""
@@ -174,7 +174,7 @@ class ScanSettings:
     )
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, SettingError)
 
     def flaws(self, velocity_um_per_s: Place, rotation_rad: float) -> ScanFlaws:
         """The flaws of a frame, scanned in a direction of its own while the stage moves too."""
@@ -204,7 +204,7 @@ class StageSettings:
     )
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, SettingError)
 
     @property
     def tilt(self) -> Tilt:
@@ -222,23 +222,21 @@ class InstrumentSettings:
     WD read-back, and `wd_quantum_um` the step of commands and read-backs.
     """
 
-    specimen: str = setting("tin_balls", None, "what lies under the beam")
-    magnification: int = setting(
-        2000, MAGNIFICATION, "at the start", name="the magnification", whole=True
-    )
-    seed: int = setting(0, SEED, "all that is random follows from it", name="the seed", whole=True)
-    start_wd_um: float | None = setting(
-        None, WD_UM, "WD at the start; unset: near the focus", unit="um", name="the start WD",
+    specimen: str = text("tin_balls", "what lies under the beam")
+    magnification: int = within(2000, int, MAGNIFICATION, "at the start", name="the magnification")
+    seed: int = within(0, int, SEED, "all that is random follows from it", name="the seed")
+    start_wd_um: float | None = within(
+        None, float, WD_UM, "WD at the start; unset: near the focus", unit="um", name="the start WD",
         optional=True,
     )  # fmt: skip
-    focus_wd_um: float | None = setting(
-        None, WD_UM, "WD in focus at the start; unset: drawn", unit="um", name="the focus WD",
+    focus_wd_um: float | None = within(
+        None, float, WD_UM, "WD in focus at the start; unset: drawn", unit="um", name="the focus WD",
         optional=True,
     )  # fmt: skip
-    alpha_mrad: float = setting(
-        5.0, ALPHA_MRAD, "convergence semi-angle", unit="mrad", name="the convergence angle"
+    alpha_mrad: float = within(
+        5.0, float, ALPHA_MRAD, "convergence semi-angle", unit="mrad", name="the convergence angle"
     )
-    mode: FrameMode = setting(FrameMode.FAST, FrameMode, "frame size", name="the mode")
+    mode: FrameMode = choice(FrameMode.FAST, FrameMode, "frame size", name="the mode")
     settle_s: float = number(
         0.15, 0.0, 10.0, "s", "from a command to the exposure", name="the settling time"
     )
@@ -248,7 +246,7 @@ class InstrumentSettings:
     wd_quantum_um: float = number(
         0.1, 0.001, 100.0, "um", "step of WD commands and read-backs", name="the WD step"
     )
-    ageing: Ageing = setting(
+    ageing: Ageing = choice(
         Ageing.WORK, Ageing, "what drift goes by: the instrument's work or the clock"
     )
     column: ColumnSettings = field(default_factory=ColumnSettings)
@@ -257,7 +255,7 @@ class InstrumentSettings:
     stage: StageSettings = field(default_factory=StageSettings)
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, SettingError)
 
     @property
     def alpha_rad(self) -> float:

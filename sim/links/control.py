@@ -20,13 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from afdaemon.sim.errors import ControlError, SimError
-from afdaemon.sim.instrument.conditions import keys
-from afdaemon.sim.instrument.faults import MEANINGS, Fault, fault_named, nearest, parse_rule
+from afdaemon.sim.errors import ControlError, SettingError, SimError
+from afdaemon.sim.instrument.conditions import keys, read_as
+from afdaemon.sim.instrument.faults import MEANINGS, Fault, fault_named, parse_rule
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.settings import frame_mode
 from afdaemon.sim.links.listening import TcpServer
-from afdaemon.sim.spec import unknown
+from afdaemon.spec import nearest, require_known
 
 HOST = "127.0.0.1"
 MAX_LINE_BYTES = 4096
@@ -129,18 +129,18 @@ class Control:
         world = self._instrument.world
         key, value = _text(order, "key"), order.get("value")
         group, _, name = key.rpartition(".")
-        spec = {each.name: each.spec for each in keys()}.get(key)
-        if spec is None:
-            raise unknown(key, (each.name for each in keys()))
+        specs = {each.name: each.spec for each in keys()}
+        require_known((key,), specs, SettingError)
         if group not in CHANGEABLE and key not in CHANGEABLE:
             raise ControlError(
                 f"{key} cannot be changed while it runs; {', '.join(CHANGEABLE)} can"
             )
-        changed: dict[str, Any] = {name: spec.read(key, value)}
+        changed_to = read_as(specs[key], key, value)
+        changed: dict[str, Any] = {name: changed_to}
         if group:
             changed = {group: replace(getattr(world.settings, group), **changed)}
         world.settings = replace(world.settings, **changed)
-        return {key: spec.read(key, value)}
+        return {key: changed_to}
 
 
 class ControlServer(TcpServer):

@@ -138,7 +138,9 @@ def test_series_of_a_held_back_picture(picture: Path) -> None:
     assert sharpness(judge.shown[middle]) > 2.0 * sharpness(judge.shown[0])
 
     rng = np.random.default_rng(2)
-    guessed = list(held_back_micrographs.rows(Scripted(rng.permutation(truth).tolist()), [job], workers=2))
+    guessed = list(
+        held_back_micrographs.rows(Scripted(rng.permutation(truth).tolist()), [job], workers=2)
+    )
     assert not any(holds(held_back_micrographs.conclude(guessed)))
 
 
@@ -151,11 +153,15 @@ def test_a_soft_picture_is_named_and_not_under_the_bars() -> None:
     job = held_back_micrographs.Job(Path("folder/soft.png"), 0, seed=1)
     truth = [focus_score(2.0 * abs(at)) for at in held_back_micrographs.OFFSETS_DOF]
     sharp = held_back_micrographs.row_of(job, 4.0, held_back_micrographs.OFFSETS_DOF, truth)
-    soft = held_back_micrographs.row_of(job, None, held_back_micrographs.OFFSETS_DOF, truth[::-1][:30] + truth[:31])
+    soft = held_back_micrographs.row_of(
+        job, None, held_back_micrographs.OFFSETS_DOF, truth[::-1][:30] + truth[:31]
+    )
     found = held_back_micrographs.conclude([sharp, soft])
     assert all(holds(found))
     assert "folder/soft.png" in found.lines[-1]
-    assert not any(holds(held_back_micrographs.conclude([soft])))  # nothing shown is nothing promised
+    assert not any(
+        holds(held_back_micrographs.conclude([soft]))
+    )  # nothing shown is nothing promised
 
 
 def test_only_held_back_pictures_are_measured(picture: Path) -> None:

@@ -336,7 +336,7 @@ def test_what_is_not_given_is_drawn_within_reach_and_near(
     ],
 )
 def test_an_impossible_instrument_is_refused_with_the_range(change: dict[str, Any]) -> None:
-    with pytest.raises(SettingError, match=r"must lie in .* not "):
+    with pytest.raises(SettingError, match=r"must be a .* not "):
         replace(SETTINGS, **change)
 
 

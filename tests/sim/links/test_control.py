@@ -83,7 +83,7 @@ REFUSED = {
     ("unplug", "nan"): "not nan",
     ("mode", "slow"): "fast or full",
     ("set", "detector.brightnes=1"): "did you mean detector.brightness",
-    ("set", "detector.brightness=9"): "must lie in",
+    ("set", "detector.brightness=9"): "must be a number from",
     ("set", "seed=3"): "cannot be changed while it runs",
 }
 
