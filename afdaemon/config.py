@@ -1,26 +1,35 @@
 """Settings: defaults < TOML file < environment (`AFDAEMON_SECTION__KEY`) < command-line flags.
 
-A misspelt key is refused with the nearest right one; a wrong value with the range that is allowed.
+A misspelt key is refused with the nearest right one, a wrong value with what is allowed; a key under the name that it
+had in an earlier version is taken, and told of.
 """
 
-import difflib
 import os
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import cast
+from types import MappingProxyType
+from typing import Any
 
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
-
+from afdaemon import settings as kinds
+from afdaemon.control.fast.profile import FastProfile
+from afdaemon.control.published.profile import PublishedProfile
+from afdaemon.drivers.em30.settings import LinkSettings
+from afdaemon.drivers.errors import DriverError
+from afdaemon.drivers.registry import link_names, settings_of
 from afdaemon.errors import ConfigError
-from afdaemon.settings import Section, Settings
+from afdaemon.settings import MicroscopeSettings, Settings
+from afdaemon.spec import Spec, SpecError, defaults, nearest, specs
 
 ENV_PREFIX = "AFDAEMON_"
 ENV_DELIMITER = "__"
 NOT_SETTINGS = ("AFDAEMON_MICROGRAPHS",)
 """Variables of ours that tell a single command something."""
+_MICROSCOPE = "microscope"
+_OF_BOTH = ("alpha_mrad", "calibrated")
+"""Facts about the instrument that both procedures need; they stand in [fast] alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +42,104 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, and for every key that was given, by whom."""
+    """Settings; for every key that was given, by whom; and the old names that were used, with the new ones."""
 
     settings: Settings
     given: Mapping[str, Given]
+    renamed: Mapping[str, str]
 
 
-def sections() -> dict[str, type[Section]]:
-    """The sections by name, in the order they are shown."""
-    return {
-        name: cast("type[Section]", field.annotation)
-        for name, field in Settings.model_fields.items()
-    }
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A setting: what it may be, its default, and the parts of `Settings` that take it."""
+
+    spec: Spec
+    default: Any
+    parts: tuple[str, ...]
 
 
-def fields() -> dict[str, FieldInfo]:
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section: what it is about, and its keys by name."""
+
+    about: str
+    keys: Mapping[str, Key]
+
+
+def sections(link: str | None = None) -> dict[str, Section]:
+    """The sections by name, in the order they are shown; those of one link, or of all (None)."""
+    return {_MICROSCOPE: _microscope(link), **_other_sections()}
+
+
+def fields(link: str | None = None) -> dict[str, Key]:
     """Every setting as `section.key`."""
     return {
-        f"{name}.{key}": field
-        for name, section in sections().items()
-        for key, field in section.model_fields.items()
+        f"{name}.{key}": held
+        for name, section in sections(link).items()
+        for key, held in section.keys.items()
     }
+
+
+def link_key() -> Key:
+    """The setting that names the link."""
+    what = (
+        "Link to the instrument: aisem (the vendor program's socket and drop folder), stream (the bridge on the"
+        " vendor's PC), usb (a frame grabber), or one that a package offers."
+    )
+    return Key(Spec(kind=str, allowed=link_names(), what=what), "aisem", (_MICROSCOPE,))
+
+
+def _microscope(link: str | None) -> Section:
+    """The link's own keys come first, then those that all links have."""
+    own: dict[str, Key] = {}
+    for name in link_names() if link is None else (link,):
+        kind = settings_of(name)
+        own = {**own, **({} if kind is None else _keys(kind, _MICROSCOPE)), **own}
+    shared = {name: own.pop(name) for name in _keys(LinkSettings, _MICROSCOPE) if name in own}
+    keys = {"link": link_key(), **own, **shared}
+    if link is None or settings_of(link) is None:
+        what = "Settings, as a table, of a link that a package offers."
+        keys["options"] = Key(Spec(kind=dict, what=what), {}, (_MICROSCOPE,))
+    return Section(_about(MicroscopeSettings), keys)
+
+
+@cache
+def _other_sections() -> Mapping[str, Section]:
+    published = _keys(PublishedProfile, "published")
+    fast = _keys(FastProfile, "fast")
+    for name in _OF_BOTH:
+        fast[name] = Key(fast[name].spec, fast[name].default, ("fast", "published"))
+        del published[name]
+    control = {**_keys(kinds.ControlSettings, "control"), **published}
+    about = f"{_about(kinds.ControlSettings)} The rest are the numbers of the published procedure."
+    fast_about = "The numbers of the fast procedure. Distances are in depths of focus (DoF)."
+    return MappingProxyType(
+        {
+            "limits": _section(kinds.LimitSettings, "limits"),
+            "control": Section(about, control),
+            "fast": Section(fast_about, fast),
+            "calibration": _section(kinds.CalibrationSettings, "calibration"),
+            "dose": _section(kinds.DoseSettings, "dose"),
+            "models": _section(kinds.ModelSettings, "models"),
+            "api": _section(kinds.ApiSettings, "api"),
+            "log": _section(kinds.LogSettings, "log"),
+            "journal": _section(kinds.JournalSettings, "journal"),
+        }
+    )
+
+
+def _section(kind: type[Any], part: str) -> Section:
+    return Section(_about(kind), _keys(kind, part))
+
+
+def _about(kind: type[Any]) -> str:
+    """The first paragraph of its docstring."""
+    return " ".join((kind.__doc__ or "").partition("\n\n")[0].split())
+
+
+def _keys(kind: type[Any], part: str) -> dict[str, Key]:
+    default = defaults(kind)
+    return {name: Key(spec, default[name], (part,)) for name, spec in specs(kind).items()}
 
 
 def load(
@@ -72,8 +158,9 @@ def load(
         given.update(_from_toml(path))
     given.update(_from_environment(os.environ if environ is None else environ))
     given.update({key: Given(value, "the command line") for key, value in (flags or {}).items()})
+    given, renamed = _present_names(given)
     _refuse_unknown(given)
-    return Loaded(_validate(given), given)
+    return Loaded(_built(given), given, renamed)
 
 
 def _from_toml(path: Path) -> dict[str, Given]:
@@ -91,9 +178,8 @@ def _from_toml(path: Path) -> dict[str, Given]:
 def _flatten(document: Mapping[str, object], origin: str) -> Iterator[tuple[str, Given]]:
     for name, section in document.items():
         if name not in sections():
-            raise ConfigError(
-                f"there is no section [{name}] in {origin}{_nearest(name, sections())}"
-            )
+            near = nearest(name, sections())
+            raise ConfigError(f"there is no section [{name}] in {origin}{near}")
         if not isinstance(section, dict):
             raise ConfigError(
                 f"{name} in {origin} must be a section: write [{name}] and its keys below"
@@ -104,12 +190,12 @@ def _flatten(document: Mapping[str, object], origin: str) -> Iterator[tuple[str,
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     given = {}
+    known = {**fields(), **_old_names()}
     for variable, value in environ.items():
         if variable.upper().startswith(ENV_PREFIX) and variable not in NOT_SETTINGS:
             name = variable[len(ENV_PREFIX) :].lower().replace(ENV_DELIMITER, ".", 1)
-            if name not in fields():
-                candidates = [variable_of(key) for key in fields()]
-                near = _nearest(variable.upper(), candidates)
+            if name not in known:
+                near = nearest(variable.upper(), map(variable_of, fields()))
                 raise ConfigError(f"the environment variable {variable} is no setting{near}")
             given[name] = Given(value, f"the environment variable {variable}")
     return given
@@ -120,91 +206,74 @@ def variable_of(key: str) -> str:
     return ENV_PREFIX + key.upper().replace(".", ENV_DELIMITER)
 
 
+def _old_names() -> dict[str, str]:
+    """`section.key` of an earlier version, and what it is called now."""
+    return {
+        f"{key.partition('.')[0]}.{held.spec.formerly}": key
+        for key, held in fields().items()
+        if held.spec.formerly
+    }
+
+
+def _present_names(given: Mapping[str, Given]) -> tuple[dict[str, Given], dict[str, str]]:
+    """The values under the present names, and the old ones that were used; a present name wins."""
+    now = _old_names()
+    renamed = {key: now[key] for key in given if key in now}
+    kept = {key: where for key, where in given.items() if key not in renamed}
+    return {**{now[key]: given[key] for key in renamed}, **kept}, renamed
+
+
 def _refuse_unknown(given: Mapping[str, Given]) -> None:
     for key, where in given.items():
         if key not in fields():
             section, _, name = key.partition(".")
-            known = [
-                other.partition(".")[2] for other in fields() if other.startswith(f"{section}.")
-            ]
+            known = sections()[section].keys if section in sections() else {}
             elsewhere = [other for other in fields() if other.endswith(f".{name}")]
-            near = f"; did you mean {elsewhere[0]}?" if elsewhere else _nearest(name, known)
+            near = f"; did you mean {elsewhere[0]}?" if elsewhere else nearest(name, known)
             raise ConfigError(
                 f"there is no key {name} in section [{section}] of {where.origin}{near}"
             )
 
 
-def _nearest(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return (
-        f"; did you mean {close[0]}?"
-        if close
-        else f"; there are {', '.join(known)}"
-        if len(known) < 10
-        else ""
-    )
-
-
-def _validate(given: Mapping[str, Given]) -> Settings:
-    nested: dict[str, dict[str, object]] = {}
+def _built(given: Mapping[str, Given]) -> Settings:
+    named = given.get(f"{_MICROSCOPE}.link")
+    link = link_key().default if named is None else _read(f"{_MICROSCOPE}.link", link_key(), named)
+    known = fields(link)
+    parts: dict[str, dict[str, Any]] = {}
     for key, where in given.items():
-        section, _, name = key.partition(".")
-        nested.setdefault(section, {})[name] = where.value
+        if key not in known:
+            raise ConfigError(f"section [{_MICROSCOPE}] of {where.origin}: {_foreign(link, key)}")
+        for part in known[key].parts:
+            parts.setdefault(part, {})[key.partition(".")[2]] = _read(key, known[key], where)
+    microscope = parts.pop(_MICROSCOPE, {})
+    microscope.pop("link", None)
+    kind = settings_of(link)
+    driver = microscope.get("options", {}) if kind is None else kind(**microscope)
+    built = {part: _part(part, values, given) for part, values in parts.items()}
+    return Settings(microscope=MicroscopeSettings(link=link, driver=driver), **built)
+
+
+def _read(key: str, held: Key, where: Given) -> Any:
     try:
-        return Settings.model_validate(nested)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, given)) from error
+        return held.spec.read(key, where.value)
+    except SpecError:
+        raise ConfigError(
+            f"{key} = {where.value!r} in {where.origin} is not allowed: it must be {held.spec.words}"
+        ) from None
 
 
-def _explain(error: ValidationError, given: Mapping[str, Given]) -> str:
-    """The first thing that is wrong, as a sentence."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"][:2])
-    if key not in fields():
-        origins = sorted(
-            {where.origin for name, where in given.items() if name.startswith(f"{key}.")}
-        )
-        problem = first["msg"].removeprefix("Value error, ")
-        return f"section [{key}] of {' and '.join(origins)}: {problem}"
-    where = given[key]
-    return f"{key} = {where.value!r} in {where.origin} is not allowed: it must be {allowed(key)}"
+def _foreign(link: str, key: str) -> str:
+    own = [name for name in sections(link)[_MICROSCOPE].keys if name != "link"]
+    name = key.partition(".")[2]
+    return f"the link {link} has no {name}; besides link, it has {', '.join(own)}"
 
 
-def allowed(key: str) -> str:
-    """In words, what the setting `section.key` may be."""
-    match _schema(key):
-        case {"enum": [*choices]}:
-            return "one of " + ", ".join(f'"{choice}"' for choice in choices)
-        case {"const": choice}:
-            return f'"{choice}"'
-        case {"type": "integer", **bounds}:
-            return f"a whole number{_between(bounds)}"
-        case {"type": "number", **bounds}:
-            return f"a number{_between(bounds)}"
-        case {"type": "boolean"}:
-            return "true or false"
-        case {"format": "path"}:
-            return "a path"
-        case {"type": "object"}:
-            return "a table"
-        case _:
-            return "a text that is not empty"
-
-
-def _schema(key: str) -> dict[str, object]:
-    """The JSON schema of one setting, without the null that stands for absent."""
-    section, _, name = key.partition(".")
-    schema = sections()[section].model_json_schema()["properties"][name]
-    return dict(
-        next(option for option in schema.get("anyOf", [schema]) if option.get("type") != "null")
-    )
-
-
-def _between(bounds: Mapping[str, object]) -> str:
-    words = (
-        ("minimum", "from"),
-        ("exclusiveMinimum", "above"),
-        ("maximum", "up to"),
-        ("exclusiveMaximum", "below"),
-    )
-    return "".join(f" {word} {bounds[name]:g}" for name, word in words if name in bounds)
+def _part(part: str, values: Mapping[str, Any], given: Mapping[str, Given]) -> Any:
+    """A part of the settings; what its values forbid together is told with the places that gave them."""
+    kind = type(getattr(Settings(), part))
+    try:
+        return kind(**values)
+    except (ConfigError, DriverError) as error:
+        section = "control" if part == "published" else part
+        origins = sorted({w.origin for key, w in given.items() if key.startswith(f"{section}.")})
+        raise ConfigError(f"section [{section}] of {' and '.join(origins)}: {error}") from error

@@ -4,19 +4,20 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, TextIO
+from typing import TextIO
 
 import structlog
 from structlog.typing import Processor
 
-Level = Literal["debug", "info", "warning", "error"]
-Format = Literal["auto", "console", "json"]
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("auto", "console", "json")
 
 
-def configure(
-    level: Level = "info", log_format: Format = "auto", stream: TextIO = sys.stderr
-) -> None:
-    """Send our own log lines and those of the standard library to `stream`, in one form."""
+def configure(level: str = "info", log_format: str = "auto", stream: TextIO = sys.stderr) -> None:
+    """Send our own log lines and those of the standard library to `stream`, in one form.
+
+    `level` is one of `LEVELS`, `log_format` one of `FORMATS`.
+    """
     console = stream.isatty() if log_format == "auto" else log_format == "console"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

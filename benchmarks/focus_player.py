@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 import torch
 from focus_runs import Run, Task, play_traced
 
+from afdaemon.control.fast.law import defocus_law
 from afdaemon.control.fast.profile import FAST
-from afdaemon.control.published.profile import PAPER
-from afdaemon.control.published.servo import acnet_law, defocus_law
+from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.published.profile import PUBLISHED
+from afdaemon.control.published.servo import acnet_law
 from afdaemon.control.values import TracePoint
 from afdaemon.models.acnet.policy import StepPolicy, load_policy
-from afdaemon.models.defocus.network import Believer, load_believer
+from afdaemon.models.defocus.network import DefocusEstimator, load_estimator
 from afdaemon.models.scorers.focus_scorer import FocusScorer, load_scorer
 
 if TYPE_CHECKING:
-    from afdaemon.control.state import Profile
+    from afdaemon.control.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Player:
 
     scorer: FocusScorer
     policy: StepPolicy
-    believer: Believer
+    estimator: DefocusEstimator
 
     def play(self, task: Task, procedure: str, *, calibrated: bool) -> Run:
         """One job by the procedure "fast", "fast with ladder" or "paper"."""
@@ -41,13 +43,15 @@ class Player:
             calibrated=calibrated,
             ladder=procedure == "fast with ladder",
         )
-        rules: Profile = PAPER if procedure == "paper" else fast
-        law = acnet_law(self.policy.propose)
-        return play_traced(task, self.scorer, rules, law, defocus_law(self.believer.believe, fast))
+        rules: Profile = PUBLISHED if procedure == PUBLISHED.name else fast
+        laws = Laws(
+            step=acnet_law(self.policy.propose), focus=defocus_law(self.estimator.infer, fast)
+        )
+        return play_traced(task, self.scorer, procedure_of(rules, laws))
 
 
 @cache
 def player() -> Player:
     """That of this process: one thread each, for there are as many processes as cores."""
     torch.set_num_threads(1)
-    return Player(load_scorer(), load_policy(), load_believer())
+    return Player(load_scorer(), load_policy(), load_estimator())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,10 @@ from peers.ways import Look, Window
 
 from afdaemon.clock import ManualClock
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.published.servo import FocusLaw, StepLaw
-from afdaemon.control.state import Profile, State
+from afdaemon.control.state import Procedure, new_job
 from afdaemon.control.values import Outcome, Reading, ReadingCount, Reason, Started, TracePoint
 from afdaemon.evaluate.conversation import Live, converse
-from afdaemon.models.frames.spectrum import frame_bands
 from afdaemon.models.scorers.focus_scorer import FocusScorer
-from afdaemon.service.scoring import reading_of
 from afdaemon.sim.datasets.scenes import log_uniform
 from afdaemon.sim.instrument.conditions import Condition, instrument
 from afdaemon.sim.instrument.settings import (
@@ -175,11 +173,11 @@ def _instrument(
 
 
 def play_traced(
-    task: Task, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: FocusLaw
+    task: Task, scorer: FocusScorer, procedure: Procedure[Any]
 ) -> tuple[Run, tuple[TracePoint, ...]]:
     """One job to its end, and its readings."""
     world = World(task.settings, clock=ManualClock())
-    trace, outcome = asyncio.run(_converse(world, scorer, rules, law, belief))
+    trace, outcome = asyncio.run(_converse(world, scorer, procedure))
     return _run_of(task, world.truth(), outcome), trace
 
 
@@ -240,7 +238,7 @@ def sweep(task: Task, scorer: FocusScorer, places_dof: NDArray[np.float64]) -> N
             scores.append(math.nan)
             continue
         world.command(wd_um, world.magnification)
-        scores.append(_reading(scorer, asyncio.run(_seen(world))).score)
+        scores.append(_reading(scorer, asyncio.run(_seen(world))).frame.score)
     return np.array(scores)
 
 
@@ -264,9 +262,9 @@ def _run_of(task: Task, truth: Truth, outcome: Outcome) -> Run:
 
 
 async def _converse(
-    world: World, scorer: FocusScorer, rules: Profile, law: StepLaw, belief: FocusLaw
+    world: World, scorer: FocusScorer, procedure: Procedure[Any]
 ) -> tuple[tuple[TracePoint, ...], Outcome]:
-    state = State(limits=_LIMITS, law=law, rules=rules, belief=belief)
+    state = new_job(procedure, _LIMITS)
     start = Started(wd_um=world.truth().start_wd_um, magnification=float(world.magnification))
     played = await converse(Live(world, partial(_reading, scorer)), state, start)
     await world.settle()  # the way home counts when it is done
@@ -275,5 +273,5 @@ async def _converse(
 
 def _reading(scorer: FocusScorer, shot: Shot) -> Reading:
     magnification = float(shot.magnification)
-    said = scorer.score(shot.pixels, magnification)
-    return reading_of(shot.wd_um, magnification, said, frame_bands(shot.pixels))
+    measures = scorer.score(shot.pixels, magnification)
+    return Reading(wd_um=shot.wd_um, magnification=magnification, frame=measures)

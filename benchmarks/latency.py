@@ -27,12 +27,12 @@ from afdaemon.api.client import Client
 from afdaemon.clock import ManualClock
 from afdaemon.control.fast.profile import FAST
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.values import Observed, ReadingKind, TakeReading
+from afdaemon.control.values import Observed, Reading, ReadingKind, TakeReading
 from afdaemon.drivers.wire.image import decode_grey
 from afdaemon.evaluate.section import Bar
 from afdaemon.job.journal import Journal, JournalStep
 from afdaemon.models.devices import native_precision
-from afdaemon.service.scoring import Networks, load_networks, reading_of
+from afdaemon.service.scoring import Networks, load_networks
 from afdaemon.settings import ModelSettings
 from afdaemon.sim.instrument.world import World
 
@@ -88,17 +88,16 @@ def _parts(
     journal: Journal,
 ) -> Mapping[str, Callable[[int], object]]:
     """What the daemon does with a frame, in order."""
-    said, bands = networks.score(pixels, magnification), networks.spectrum(pixels)
-    reading = reading_of(12_000.0, magnification, said, bands)
+    measures = networks.score(pixels, magnification)
+    reading = Reading(wd_um=12_000.0, magnification=magnification, frame=measures)
     readings = [replace(reading, wd_um=12_000.0 + 50.0 * k) for k in range(4)]
     entry = JournalStep(
         event=Observed(reading=reading), command=TakeReading(kind=ReadingKind.SERVO)
     )
     return {
         "decode JPEG": lambda _: decode_grey(jpeg),
-        "score and doubt": lambda _: networks.score(pixels, magnification),
-        "spectrum": lambda _: networks.spectrum(pixels),
-        "belief and decision": lambda _: networks.belief(readings),
+        "score, doubt and spectrum": lambda _: networks.score(pixels, magnification),
+        "posterior and decision": lambda _: networks.laws.focus(readings),
         "journal, to the disk": lambda n: journal.append("j", 10 + n, entry),
     }
 

@@ -7,18 +7,17 @@ over.
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from importlib.metadata import entry_points
 from typing import Any
 
 from afdaemon.drivers.base import Clock, Microscope
-from afdaemon.drivers.em30.settings import AisemSettings, StreamSettings, UsbSettings
+from afdaemon.drivers.em30.settings import AisemSettings, LinkSettings, StreamSettings, UsbSettings
 from afdaemon.drivers.errors import SettingsError
 
 GROUP = "afdaemon.drivers"
 DriverFactory = Callable[[Mapping[str, Any], Clock], Microscope]
 
-_BUILT_IN = {
+_BUILT_IN: Mapping[str, tuple[str, str, type[LinkSettings]]] = {
     "aisem": ("afdaemon.drivers.em30.aisem", "open_aisem", AisemSettings),
     "stream": ("afdaemon.drivers.em30.stream", "open_stream", StreamSettings),
     "usb": ("afdaemon.drivers.em30.usb", "open_usb", UsbSettings),
@@ -30,11 +29,9 @@ def link_names() -> tuple[str, ...]:
     return tuple(sorted({*_BUILT_IN, *entry_points(group=GROUP).names}))
 
 
-def setting_names(link: str) -> tuple[str, ...] | None:
-    """The settings of a built-in `link`; None where a package keeps them to itself."""
-    if link not in _BUILT_IN:
-        return None
-    return tuple(field.name for field in fields(_BUILT_IN[link][2]))
+def settings_of(link: str) -> type[LinkSettings] | None:
+    """The settings class of a built-in `link`; None where a package keeps its settings to itself."""
+    return _BUILT_IN[link][2] if link in _BUILT_IN else None
 
 
 def open_microscope(link: str, settings: Mapping[str, Any], *, clock: Clock) -> Microscope:

@@ -19,6 +19,7 @@ from afdaemon.calibration import (
     settled,
     with_another,
 )
+from afdaemon.control.published.profile import PublishedProfile
 from afdaemon.models.optics import dof_um
 from afdaemon.service.compose import calibration_of, rules_of, with_angle
 from afdaemon.settings import CalibrationSettings, Settings
@@ -115,15 +116,17 @@ def test_the_service_takes_the_angle_from_the_file(tmp_path: Path) -> None:
     known = calibration_of(settings)
     assert known is not None
     rules = rules_of(with_angle(settings, known))
-    assert rules.fast.calibrated
-    assert rules.fast.alpha_mrad == pytest.approx(1e3 * dof_um(2_000.0, 1.0) / 50.0)
-    assert rules.paper.calibrated
-    assert rules.paper.most_step_um(4_000.0) == pytest.approx(rules.paper.most_step_dof * 25.0)
+    for profile in rules.profiles.values():
+        assert profile.calibrated
+        assert profile.alpha_mrad == pytest.approx(1e3 * dof_um(2_000.0, 1.0) / 50.0)
+    published = rules.profiles["paper"]
+    assert isinstance(published, PublishedProfile)
+    assert published.most_step_um(4_000.0) == pytest.approx(published.most_step_dof * 25.0)
 
 
 def test_without_a_file_the_published_limit_holds() -> None:
     assert calibration_of(Settings()) is None
-    assert rules_of(Settings()).paper.most_step_um(500.0) == pytest.approx(1_200.0, abs=0.1)
+    assert Settings().published.most_step_um(500.0) == pytest.approx(1_200.0, abs=0.1)
 
 
 def test_one_of_another_instrument_or_too_old_is_refused(tmp_path: Path) -> None:

@@ -27,22 +27,21 @@ ENDS_S = 20.0
 DAEMON = """
 import asyncio, sys
 from pathlib import Path
-from types import SimpleNamespace
 from afdaemon import logs
 from afdaemon.config import load
+from afdaemon.control.procedures import Laws
+from afdaemon.models.frames.measures import Measures
 from afdaemon.service import compose as service
 from afdaemon.service.scoring import Networks
 
 def score(pixels, magnification):
-    return SimpleNamespace(
-        score=1.0, variance=0.3, entropy=5.0, saturated=0.0, expected_error=0.5, doubt="",
-        streaked=False,
-    )
+    return Measures(score=1.0, contrast=0.3, entropy=5.0, expected_error=0.5)
 
 async def main():
     settings = load(Path(sys.argv[1]), environ={}).settings
     logs.configure("info", "json")
-    networks = Networks(score=score, law=lambda readings: 0.0, hashes={})
+    laws = Laws(step=lambda readings: 0.0)
+    networks = Networks(score=score, laws=laws, hashes={})
     stop = asyncio.Event()
     with service.stopped_by_signals(stop):
         await service.serve(settings, stop, load=lambda _: networks)

@@ -131,6 +131,7 @@ class FakeBackend:
         self.images.append(image)
         return s.Score(
             score=7.5,
+            contrast=0.25,
             variance=0.25,
             entropy=6.5,
             magnification=magnification or MAGNIFICATION,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-PROTOCOL = "1.0"
+PROTOCOL = "1.1"
 """Version of this contract. Another major number is refused; a new minor number only adds."""
 
 MAX_WAIT_S = 86_400.0

@@ -141,22 +141,30 @@ class ReadingCounts(Reply):
     verify: int = 0
 
 
-class TraceRow(Reply):
+class Measured(Reply):
+    """What a frame told."""
+
+    score: float
+    """0 (out of focus) .. 9."""
+    contrast: float
+    """Standard deviation over mean of the grey values."""
+    variance: float
+    """The same under its old name; deprecated."""
+    entropy: float
+    """Bits."""
+    saturated: float = 0.0
+    """Fraction of pixels at either end of the grey scale."""
+    streaked: bool = False
+    """Charging left streaks; judged without them."""
+
+
+class TraceRow(Measured):
     """One reading of a job, in the order taken."""
 
     kind: str
     """search, servo or verify."""
     wd_um: float
-    score: float
-    variance: float
-    """std / mean."""
-    entropy: float
-    """Bits."""
     magnification: float | None = None
-    saturated: float = 0.0
-    """Fraction of pixels at either end of the grey scale."""
-    streaked: bool = False
-    """Charging left streaks; judged without them."""
     seconds: float = 0.0
     """When its frame had come, since the job began."""
 
@@ -235,21 +243,12 @@ class Limits(Range):
     """What is allowed here."""
 
 
-class Score(Reply):
-    """The verdict on one image."""
+class Score(Measured):
+    """What one image told."""
 
-    score: float
-    variance: float
-    """std / mean."""
-    entropy: float
-    """Bits."""
     magnification: float
     width_px: int
     height_px: int
-    saturated: float = 0.0
-    """Fraction of pixels at either end of the grey scale."""
-    streaked: bool = False
-    """Charging left streaks; judged without them."""
     wd_um: float | None = None
     """Of a frame taken now."""
     bands: list[tuple[float, float]] = []

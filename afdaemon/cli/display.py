@@ -10,6 +10,7 @@ from rich.progress import Progress as LiveProgress
 from afdaemon.api.client import OnEvent
 from afdaemon.api.schemas import Event, Job, Progress
 from afdaemon.models.optics import TOP_SCORE
+from afdaemon.words import ending
 
 
 @contextmanager
@@ -52,24 +53,25 @@ def line_of(now: Progress) -> str:
 def outcome_of(job: Job) -> str:
     """How a job ended, as a sentence."""
     readings = job.readings.search + job.readings.servo + job.readings.verify
-    effort = f"{readings} readings in {job.seconds:.1f} s"
+    effort = f"{readings} reading{'' if readings == 1 else 's'} in {job.seconds:.1f} s"
     if job.converged:
         at = "" if job.best_wd_um is None else f" at WD {job.best_wd_um:.1f} um"
         score = "" if job.score is None else f", score {job.score:.2f}"
-        return f"focused{at}{score}, {effort}{_drift_of(job)}"
-    why = ": ".join(part for part in (job.reason or job.state.value, job.detail) if part)
-    left = " (the start WD is restored)" if job.restored else ""
-    if not job.restored and job.wd_um is not None:
-        scale = f", {job.magnification:g}x" if job.magnification != job.start_magnification else ""
-        left = f" (left at WD {job.wd_um:.1f} um{scale})"
-    return f"not focused, {why}{left}, {effort}"
+        why = f" ({job.detail})" if job.detail else ""
+        return f"focused{at}{score}{why}, {effort}"
+    how = ending(job.reason or job.state.value, job.detail)
+    if readings == 0 and job.restored:
+        return f"not focused, {how}. Nothing moved."
+    return f"not focused, {how}{_left_at(job)}, {effort}"
 
 
-def _drift_of(job: Job) -> str:
-    """That the focus moves: of a failure the detail says so."""
-    if not job.drift_noticed:
+def _left_at(job: Job) -> str:
+    if job.restored:
+        return " (the start WD is restored)"
+    if job.wd_um is None:
         return ""
-    return f"; the focus moves by {job.drift_um_per_min:+.4g} +- {job.drift_error_um_per_min:.4g} um/min"
+    scale = f", {job.magnification:g}x" if job.magnification != job.start_magnification else ""
+    return f" (left at WD {job.wd_um:.1f} um{scale})"
 
 
 def _print_line(console: Console, event: Event) -> None:

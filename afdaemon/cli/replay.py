@@ -1,4 +1,4 @@
-"""`afdaemon replay [JOB]`: a job out of the journal, step by step, every command reckoned again."""
+"""`afdaemon replay [JOB]`: a job out of the journal, step by step, every command computed again."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afdaemon.errors import JobNotFound, UsageError
+from afdaemon.words import ending, probability
 
 if TYPE_CHECKING:
-    from afdaemon.control.published.servo import Proposal
-    from afdaemon.control.values import Command, Event
+    from afdaemon.control.values import Command, Event, Proposal
     from afdaemon.job.journal import JobRecord, JournalStep
 
 _LISTED = 20
@@ -55,14 +55,27 @@ def told(record: "JobRecord", steps: Sequence["JournalStep"]) -> Iterator[str]:
     """A job in lines."""
     yield _listed(record)
     yield f"limits {record.limits}"
-    for step in steps:
-        yield f"  {event_in_words(step.event):<62} {_answer(step.proposal)}{command_in_words(step.command)}"
-    yield f"all {len(steps)} commands follow again from what happened"
+    verified = _verifying(steps)
+    for number, step in enumerate(steps):
+        done = "read (verify)" if number == verified else command_in_words(step.command)
+        yield f"  {event_in_words(step.event):<62} {_answer(step.proposal)}{done}"
+    yield f"Replay check passed: {len(steps)} commands reproduced."
+
+
+def _verifying(steps: Sequence["JournalStep"]) -> int | None:
+    """Which step commanded the reading that a success rests on: the last one."""
+    from afdaemon.control.values import Conclude, TakeReading
+
+    match steps[-1].command if steps else None:
+        case Conclude(outcome=end) if end.converged:
+            readings = [n for n, one in enumerate(steps) if isinstance(one.command, TakeReading)]
+            return readings[-1]
+        case _:
+            return None
 
 
 def event_in_words(event: "Event") -> str:
     """What happened."""
-    from afdaemon.cli.score.rows import remarks
     from afdaemon.control.values import Failed, Moved, Observed, Refused, Started
 
     match event:
@@ -73,8 +86,9 @@ def event_in_words(event: "Event") -> str:
         case Refused():
             return f"refused: {event.detail}"
         case Observed(reading=seen):
-            score = f"score {seen.score:.2f} +- {seen.expected_error:.2f}"
-            said = ", ".join([score, *remarks(seen.doubt, streaked=seen.streaked)])
+            frame = seen.frame
+            score = f"score {frame.score:.2f} +- {frame.expected_error:.2f}"
+            said = ", ".join([score, *frame.remarks])
             return f"read {seen.wd_um:.1f} um: {said}"
         case Failed():
             return f"failed: {event.reason.value} {event.detail}".rstrip()
@@ -91,7 +105,7 @@ def command_in_words(command: "Command") -> str:
             return f"read ({command.kind.value})"
         case Conclude(outcome=end):
             left = "unknown" if end.wd_um is None else f"{end.wd_um:.1f} um"
-            return f"end at {left}, {end.reason.value}: {end.detail}"
+            return f"end at {left}: {ending(end.reason.value, end.detail)}"
 
 
 def _at(magnification: float | None) -> str:
@@ -101,7 +115,8 @@ def _at(magnification: float | None) -> str:
 def _answer(proposal: "Proposal | None") -> str:
     if proposal is None:
         return ""
-    return f"law: {proposal.step_um:+.1f} um, in focus {proposal.at_focus:.2f}, far {proposal.far:.2f}; "
+    chance = probability(proposal.confidence)
+    return f"law: {proposal.step_um:+.1f} um, in focus with {chance}; "
 
 
 def _listed(record: "JobRecord") -> str:

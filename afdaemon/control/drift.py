@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.control.profile import Profile
 from afdaemon.control.values import TracePoint
-from afdaemon.models.optics import HALF_SCORE_DOF, TOP_SCORE, dof_um
+from afdaemon.models.optics import HALF_SCORE_DOF, TOP_SCORE
+from afdaemon.words import rate
 
 Array = NDArray[np.float64]
 
@@ -66,11 +68,11 @@ class Drift:
     def __str__(self) -> str:
         return (
             f"the focus moved by {self.moved_dof:+.1f} depths of focus while the job was near it"
-            f" ({self.um_per_min:+.4g} +- {self.error_um_per_min:.4g} um/min)"
+            f" ({rate(self.um_per_min, self.error_um_per_min)})"
         )
 
 
-def drift(trace: Sequence[TracePoint], alpha_mrad: float) -> Drift | None:
+def drift(trace: Sequence[TracePoint], profile: Profile) -> Drift | None:
     """How the focus moved during a job, or None if its readings cannot tell.
 
     That needs seven readings near focus, all at the last one's magnification, and time between them.
@@ -78,7 +80,7 @@ def drift(trace: Sequence[TracePoint], alpha_mrad: float) -> Drift | None:
     near = _near(trace)
     if len(near) < FEWEST_READINGS:
         return None
-    unit_um = dof_um(near[-1].reading.magnification, 1e-3 * alpha_mrad)
+    unit_um = profile.dof_um(near[-1].reading.magnification)
     times_s = np.array([p.reading.at_s for p in near])
     span_s = float(np.ptp(times_s))
     if span_s <= 0.0:
@@ -104,7 +106,7 @@ def _near(trace: Sequence[TracePoint]) -> list[TracePoint]:
     return [
         p
         for p in trace
-        if p.score >= LEAST_SCORE and p.reading.magnification == shown and not p.reading.doubt
+        if p.score >= LEAST_SCORE and p.reading.magnification == shown and not p.frame.doubt
     ]
 
 
@@ -130,7 +132,7 @@ def _parabola_values(near: Sequence[TracePoint]) -> tuple[Array, Array]:
     """9 / s - 1 of each reading, and its standard deviation, (n,)."""
     score = np.minimum([p.score for p in near], _NEVER_QUITE)
     value = TOP_SCORE / score - 1.0
-    error = TOP_SCORE / score**2 * np.array([p.reading.expected_error for p in near])
+    error = TOP_SCORE / score**2 * np.array([p.frame.expected_error for p in near])
     return value, np.sqrt(error**2 + (_SHAPE * value) ** 2 + _LEAST_ERROR**2)
 
 

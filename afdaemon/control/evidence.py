@@ -1,63 +1,23 @@
-"""When to stop, which working distance was best, and what a failure is to be called."""
+"""What a job's readings are evidence of: which may be in focus, which place was best, why a job failed. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import Protocol
+from dataclasses import replace
 
-from afdaemon.control.published.profile import PaperProfile
+from afdaemon.control.profile import Profile
 from afdaemon.control.values import ReadingCount, ReadingKind, Reason, TracePoint
-from afdaemon.models.frames.doubt import BLANK
 
 Trace = Sequence[TracePoint]
 
-MOST_HIDDEN = 0.75
-"""Share of black or white pixels above which no score counts. Half a grid's frame may be holes, and black."""
-
+_MOST_HIDDEN = 0.75
+"""Share of black or white pixels above which no score counts. Half of a grid's frame may be holes, and black."""
 _LEAST_CONTRAST = 0.8
-"""Share of the highest std / mean; in focus it is hardly ever lower by more than a tenth."""
-_SURE_ERRORS = 4.0
-"""A score of fewer expected errors may be one of noise."""
+"""Share of the highest contrast; in focus it is hardly ever lower by more than a tenth.
 
-
-class Emptiness(Protocol):
-    """From when on a frame shows nothing."""
-
-    @property
-    def flat_variance(self) -> float:
-        """Least std / mean."""
-
-    @property
-    def saturated_fraction(self) -> float:
-        """Largest share of saturated pixels."""
-
-
-class Stop(StrEnum):
-    """What ended a servo, in words for the job's reply."""
-
-    TOP_SCORE = "a score that cannot be bettered"
-    NO_NEW_BEST = "no new best score"
-    READINGS_USED = "all readings used"
-
-
-def servo_stop(opening: Trace, servo: Trace, rules: PaperProfile) -> Stop | None:
-    """Why the servo should stop, or None.
-
-    `opening` is what the memory held when the servo began, `servo` what was read since.
-    """
-    everything = [*opening, *servo]
-    best = 0
-    for index, point in enumerate(everything):
-        if point.score > everything[best].score + rules.new_best_margin:
-            best = index
-    if everything[-1].score >= rules.stop_score:
-        return Stop.TOP_SCORE
-    since_best = len(everything) - 1 - max(best, len(opening) - 1)
-    if since_best >= rules.patience:
-        return Stop.NO_NEW_BEST
-    if len(servo) >= rules.max_servo_readings:
-        return Stop.READINGS_USED
-    return None
+Of 15 519 right successes the lowest had .68, one in a thousand less than .88.
+"""
+_ERRORS_OF_NOISE = 4.0
+"""A score of fewer expected errors may be one of noise: a woven fabric 40 DoF off scored 3.1 +- .9."""
 
 
 def latest_at(trace: Trace, wd_um: float) -> TracePoint | None:
@@ -75,68 +35,77 @@ def best_seen(trace: Trace) -> TracePoint:
     return max(newest.values(), key=lambda point: point.score)
 
 
-def best_telling(trace: Trace, rules: Emptiness) -> TracePoint:
+def best_informative(trace: Trace, profile: Profile) -> TracePoint:
     """The best of the readings that may be in focus; of all if there are none."""
-    return best_seen(may_be_in_focus(trace, rules) or trace)
+    return best_seen(may_be_in_focus(trace, profile) or trace)
 
 
-def may_be_in_focus(trace: Trace, rules: Emptiness) -> list[TracePoint]:
+def may_be_in_focus(trace: Trace, profile: Profile) -> list[TracePoint]:
     """The readings of one magnification that a success may rest on.
 
     One with far less contrast than another is not in focus, whatever it scored.
     """
-    telling = [point for point in trace if is_telling(point, rules)]
-    most = max((point.reading.variance for point in telling), default=0.0)
-    return [point for point in telling if point.reading.variance >= _LEAST_CONTRAST * most]
+    informative = [point for point in trace if is_informative(point, profile)]
+    most = max((point.frame.contrast for point in informative), default=0.0)
+    return [point for point in informative if point.frame.contrast >= _LEAST_CONTRAST * most]
 
 
-def is_flat(trace: Trace, rules: Emptiness) -> bool:
-    """Whether no frame of the job showed any contrast, or anything but noise."""
-    return all(_is_flat(point, rules) for point in trace)
-
-
-def is_saturated(trace: Trace, rules: Emptiness) -> bool:
-    """Whether every frame of the job was mostly saturated."""
-    return all(_is_saturated(point, rules) for point in trace)
-
-
-def is_telling(point: TracePoint, rules: Emptiness) -> bool:
+def is_informative(point: TracePoint, profile: Profile) -> bool:
     """Whether a success may rest on this reading: its frame shows something, and enough of it."""
-    return not _is_flat(point, rules) and point.reading.saturated <= MOST_HIDDEN
+    return not _is_flat(point, profile) and point.frame.saturated <= _MOST_HIDDEN
+
+
+def is_flat(trace: Trace, profile: Profile) -> bool:
+    """Whether no frame of the job showed any contrast, or anything but noise."""
+    return all(_is_flat(point, profile) for point in trace)
+
+
+def is_saturated(trace: Trace, profile: Profile) -> bool:
+    """Whether every frame of the job was mostly saturated."""
+    return all(_is_saturated(point, profile) for point in trace)
 
 
 def may_be_noise(point: TracePoint) -> bool:
     """Whether noise may have made its score."""
-    return point.score < _SURE_ERRORS * point.reading.expected_error
+    return point.score < _ERRORS_OF_NOISE * point.frame.expected_error
 
 
-def flaws(trace: Trace, rules: Emptiness) -> str:
+def flaws(trace: Trace, profile: Profile) -> str:
     """What was wrong with frames of a failed job, as the end of a sentence; "" if nothing was."""
-    saturated = sum(_is_saturated(point, rules) for point in trace)
-    streaked = sum(point.reading.streaked for point in trace)
-    told = (
+    saturated = sum(_is_saturated(point, profile) for point in trace)
+    streaked = sum(point.frame.streaked for point in trace)
+    found = (
         (saturated, "mostly black or white: change brightness and contrast"),
         (streaked, "streaked: the specimen charges"),
     )
-    return "".join(f"; {count} of {len(trace)} frames are {what}" for count, what in told if count)
+    return "".join(f"; {count} of {len(trace)} frames are {what}" for count, what in found if count)
 
 
-def _is_flat(point: TracePoint, rules: Emptiness) -> bool:
-    reading = point.reading
-    return reading.variance < rules.flat_variance or reading.doubt.startswith(BLANK)
+def _is_flat(point: TracePoint, profile: Profile) -> bool:
+    return point.frame.contrast < profile.flat_contrast or point.frame.is_blank
 
 
-def _is_saturated(point: TracePoint, rules: Emptiness) -> bool:
-    return point.reading.saturated > rules.saturated_fraction
+def _is_saturated(point: TracePoint, profile: Profile) -> bool:
+    return point.frame.saturated > profile.saturated_fraction
 
 
-def diagnose(trace: Trace, rules: Emptiness, otherwise: Reason) -> Reason:
-    """The most telling reason for a failure; a frame that is all white is flat too."""
-    if is_saturated(trace, rules):
+def diagnose(trace: Trace, profile: Profile, otherwise: Reason) -> Reason:
+    """The most specific reason for a failure; a frame that is all white is flat too."""
+    if is_saturated(trace, profile):
         return Reason.SATURATED
-    if is_flat(trace, rules):
+    if is_flat(trace, profile):
         return Reason.NO_CONTRAST
     return otherwise
+
+
+def as_shown(trace: Trace, *, converged: bool) -> tuple[TracePoint, ...]:
+    """The readings as people are shown them: the one that a success rests on, the last, verified it.
+
+    What it was taken for was said before it was known to confirm the focus.
+    """
+    if not (converged and trace):
+        return tuple(trace)
+    return (*trace[:-1], replace(trace[-1], kind=ReadingKind.VERIFY))
 
 
 def count(trace: Trace) -> ReadingCount:

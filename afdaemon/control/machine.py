@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 A job is a conversation. The loop tells what happened (an event), the machine answers what to do
 next (a command), and never is more than one command under way. `step` is a pure function: no time,
-no input or output, so a journal of the events replays to the very same commands. Which procedure a
-job follows is said by the type of its rules.
+no input or output, so a journal of the events replays to the very same commands. What is the same in
+every job is decided here; the rest is asked of the job's `Procedure` (afdaemon.control.state).
 
     PREPARE   Started: the instrument stands at the start WD. Take a reading there, or at the WD
               that the job was told to begin at.
@@ -51,11 +51,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from afdaemon.control.fast import procedure as fast
-from afdaemon.control.fast.profile import FastProfile
-from afdaemon.control.published import procedure as paper
-from afdaemon.control.published.profile import PaperProfile
-from afdaemon.control.state import KIND_OF_PHASE, Answer, State, fail, give_up, read, succeed
+from afdaemon.control.answers import fail, give_up, read, succeed
+from afdaemon.control.state import KIND_OF_PHASE, Answer, Own, State
 from afdaemon.control.values import (
     Command,
     Event,
@@ -103,7 +100,7 @@ class IllegalEventError(RuntimeError):
     """An event that cannot happen in this phase, or that answers no command under way."""
 
 
-def step(state: State, event: Event) -> tuple[State, tuple[Command, ...]]:
+def step(state: State[Own], event: Event) -> tuple[State[Own], tuple[Command, ...]]:
     """The state after `event`, and the commands to carry out, in order (here always one).
 
     Raises IllegalEventError if the event is not in `LEADS_TO` or does not answer the command under
@@ -129,21 +126,21 @@ def _answers(event: Event, pending: Command | None) -> bool:
             return True
 
 
-def _react(state: State, event: Event) -> Answer:
+def _react(state: State[Own], event: Event) -> Answer[Own]:
     match event:
         case Started():
             return _start(state, event)
         case Moved():
             return _arrive(state, event)
         case Refused():
-            return _refused(state, event)
+            return state.procedure.refused(state, event)
         case Observed():
             return _observe(state, event.reading)
         case Failed():
             return fail(state, event)
 
 
-def _start(state: State, started: Started) -> Answer:
+def _start(state: State[Own], started: Started) -> Answer[Own]:
     state = replace(state, start=started, wd_um=started.wd_um, magnification=started.magnification)
     if not state.limits.within(started.wd_um):
         detail = f"the present WD, {started.wd_um:g} um, is outside the limits ({state.limits})"
@@ -155,22 +152,10 @@ def _start(state: State, started: Started) -> Answer:
     if not state.limits.within(begin_um):
         detail = f"the search would begin at {begin_um:g} um, outside the limits ({state.limits})"
         return give_up(state, Failed(reason=Reason.OUT_OF_RANGE, detail=detail), restored=True)
-    match state.rules:
-        case PaperProfile() as rules:
-            return paper.begin(state, rules, started.magnification, begin_um)
-        case FastProfile():
-            return fast.begin(state, begin_um)
+    return state.procedure.begin(state, begin_um)
 
 
-def _refused(state: State, event: Refused) -> Answer:
-    match state.rules:
-        case FastProfile() as rules:
-            return fast.refused(state, rules, event)
-        case PaperProfile():
-            return fail(state, Failed(reason=Reason.DEVICE, detail=event.detail))
-
-
-def _arrive(state: State, moved: Moved) -> Answer:
+def _arrive(state: State[Own], moved: Moved) -> Answer[Own]:
     state = replace(state, wd_um=moved.wd_um)
     if moved.magnification is not None:
         state = replace(state, magnification=moved.magnification, rung_from=len(state.trace))
@@ -181,15 +166,9 @@ def _arrive(state: State, moved: Moved) -> Answer:
     return read(state)
 
 
-def _observe(state: State, reading: Reading) -> Answer:
-    kind = KIND_OF_PHASE[state.phase]
+def _observe(state: State[Own], reading: Reading) -> Answer[Own]:
     if not reading.is_usable:
         detail = f"a reading is not made of usable numbers: {reading}"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
-    point = TracePoint(kind=kind, wd_um=state.wd_um, reading=reading)
-    state = replace(state, trace=(*state.trace, point))
-    match state.rules:
-        case PaperProfile() as rules:
-            return paper.observe(state, rules, kind)
-        case FastProfile() as rules:
-            return fast.observe(state, rules)
+    point = TracePoint(kind=KIND_OF_PHASE[state.phase], wd_um=state.wd_um, reading=reading)
+    return state.procedure.observe(replace(state, trace=(*state.trace, point)))

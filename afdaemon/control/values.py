@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from afdaemon.models.frames.measures import Measures
+
 
 class Phase(StrEnum):
     """Where a job stands."""
@@ -46,45 +48,28 @@ class ReadingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one usable frame told.
+    """One usable frame: where it was taken, and what it told.
 
-    `variance` is std / mean of the 0..1 image; `entropy` is in bits over 256 bins of the
-    standardised image; `saturated` is the fraction of pixels at either end of the grey scale;
-    `expected_error` is how far off the score may be; `bands` are the logarithms of the power in 18
-    bands of spatial frequency (`afdaemon.models.frames.spectrum`); `doubt` says why the score may mean
-    nothing (`afdaemon.models.frames.doubt`); `streaked` says that charging left streaks, without which it
-    was judged; `dose_e_nm2` is what the specimen took for it, 0 if that is
-    not counted; `at_s` is when its frame had come, in s since the job began.
+    Attributes:
+        wd_um: where the instrument stood, as it was read back.
+        magnification: at which it was taken.
+        frame: what it told.
+        dose_e_nm2: what the specimen took for it, electrons per square nanometre; 0 if that is not counted.
+        at_s: when the frame had come, in s since the job began.
     """
 
     wd_um: float
     magnification: float
-    score: float
-    variance: float
-    entropy: float
-    saturated: float = 0.0
-    expected_error: float = 1.0
-    bands: tuple[float, ...] = ()
-    doubt: str = ""
-    streaked: bool = False
+    frame: Measures
     dose_e_nm2: float = 0.0
     at_s: float = 0.0
 
     @property
     def is_usable(self) -> bool:
-        """Whether all of it are numbers that can be reckoned with."""
-        numbers = (
-            self.wd_um,
-            self.score,
-            self.variance,
-            self.entropy,
-            self.saturated,
-            self.dose_e_nm2,
-            self.at_s,
-            *self.bands,
-        )
-        positive = (self.magnification, self.expected_error)
-        return all(map(math.isfinite, numbers)) and all(0.0 < x < math.inf for x in positive)
+        """Whether all of it are numbers that can be computed with."""
+        own = (self.wd_um, self.dose_e_nm2, self.at_s)
+        is_own = all(map(math.isfinite, own)) and 0.0 < self.magnification < math.inf
+        return is_own and self.frame.is_usable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +87,12 @@ class TracePoint:
     @property
     def score(self) -> float:
         """The reading's score, 0 .. 9."""
-        return self.reading.score
+        return self.reading.frame.score
+
+    @property
+    def frame(self) -> Measures:
+        """What its frame told."""
+        return self.reading.frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +107,29 @@ class ReadingCount:
     def total(self) -> int:
         """All of them."""
         return self.search + self.servo + self.verify
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What a law says of the readings so far: a step in um. That of the fast procedure says more.
+
+    Attributes:
+        step_um: the step, positive to lengthen the WD.
+        confidence: probability that it ends within 1 depth of focus of the best WD.
+        out_of_capture: probability that the focus is so far away that a frame shows hardly anything of it.
+        dof_scale: what a true depth of focus measures in those of the assumed convergence angle.
+    """
+
+    step_um: float
+    confidence: float = 0.0
+    out_of_capture: float = 0.0
+    dof_scale: float = 1.0
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of it are numbers that can be acted on."""
+        numbers = (self.step_um, self.confidence, self.out_of_capture, self.dof_scale)
+        return all(map(math.isfinite, numbers))
 
 
 # Events: what happened.

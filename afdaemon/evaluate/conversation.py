@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from afdaemon.control.machine import step
-from afdaemon.control.state import State
+from afdaemon.control.state import AnyState
 from afdaemon.control.values import (
     Conclude,
     Event,
@@ -50,7 +50,7 @@ class Live:
 
 
 async def converse(
-    instrument: Movable, state: State, start: Started
+    instrument: Movable, state: AnyState, start: Started
 ) -> tuple[tuple[TracePoint, ...], Outcome]:
     """Play a job by its rules: its readings, and how it ended; the instrument stays where it was sent last."""
     event: Event = start

@@ -6,8 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.shot import Shot
-from afdaemon.models.scorers.focus_scorer import FocusScorer, Score
+from afdaemon.models.scorers.focus_scorer import FocusScorer
 
 F = TypeVar("F")
 J = TypeVar("J")
@@ -20,7 +21,7 @@ _AHEAD = 2
 class Judge(Protocol):
     """Says of each frame how good its focus is and how sure that is."""
 
-    def judge(self, shots: Sequence[Shot]) -> list[Score]:
+    def judge(self, shots: Sequence[Shot]) -> list[Measures]:
         """One score a frame, in their order."""
         ...
 
@@ -38,7 +39,7 @@ class Judged(Generic[F]):
     """The facts about a frame and what was said of it."""
 
     facts: F
-    said: Score
+    said: Measures
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class AenetJudge:
 
     scorer: FocusScorer
 
-    def judge(self, shots: Sequence[Shot]) -> list[Score]:
+    def judge(self, shots: Sequence[Shot]) -> list[Measures]:
         """One score a frame."""
         return [self.scorer.score(shot.pixels, shot.magnification) for shot in shots]
 

@@ -15,6 +15,6 @@ def scored(scorer: FocusScorer, imaged: ImagedSeries) -> FocusSeries:
         dof_um=imaged.dof_um,
         offset_um=imaged.offset_um,
         score=np.array([one.score for one in told]),
-        variance=np.array([one.variance for one in told]),
+        variance=np.array([one.contrast for one in told]),
         entropy=np.array([one.entropy for one in told]),
     )

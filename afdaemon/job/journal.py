@@ -17,17 +17,19 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from afdaemon.control.limits import Limits
 from afdaemon.control.machine import IllegalEventError, step
-from afdaemon.control.published.servo import Proposal
-from afdaemon.control.state import Profile, State
-from afdaemon.control.values import Command, Conclude, Event, Outcome, Started
+from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.profile import Profile
+from afdaemon.control.state import new_job
+from afdaemon.control.values import Command, Conclude, Event, Outcome, Proposal, Started
 from afdaemon.errors import ConfigError, JournalError, LimitError
 from afdaemon.job import records
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 1 is read too: see `afdaemon.job.records`."""
 _ANSWER = [field.name for field in fields(Proposal)]
 BUSY_TIMEOUT_S = 1.0
 """How long to wait for another process that holds the file, e.g. a backup."""
@@ -195,7 +197,7 @@ class Journal:
 
     def _prepare(self) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, SCHEMA_VERSION):
+        if version > SCHEMA_VERSION:
             raise JournalError(
                 f"{self._path} was written by another version (schema {version}, "
                 f"known is {SCHEMA_VERSION})",
@@ -266,33 +268,32 @@ def _proposal(kept: float | list[float | None]) -> Proposal:
 
 
 def _replay(record: JobRecord, steps: list[JournalStep]) -> list[JournalStep]:
-    state = State(limits=record.limits, rules=record.rules, law=_no_law, belief=_no_belief)
+    silent = procedure_of(record.rules, Laws(step=_no_answer, focus=_no_answer))
+    state = new_job(silent, record.limits)
     again: list[JournalStep] = []
     for number, entry in enumerate(steps):
         if entry.proposal is not None:
-            state = _answering(state, entry.proposal)
+            state = replace(state, procedure=silent.answering(entry.proposal))
         try:
             state, (command,) = step(state, entry.event)
         except IllegalEventError as error:
             raise JournalError(f"job {record.job_id}, step {number}: {error}") from error
-        if records.encode(command) != records.encode(entry.command):
+        if _compared(command) != _compared(entry.command):
             raise JournalError(
                 f"job {record.job_id}, step {number} replays to {command}, "
                 f"but the journal says {entry.command}"
             )
-        state = replace(state, law=_no_law, belief=_no_belief)
+        state = replace(state, procedure=silent)
         again.append(replace(entry, command=command))
     return again
 
 
-def _no_law(_readings: object) -> float:
-    raise IllegalEventError("the journal holds no answer of the step law here")
+def _compared(command: Command) -> str:
+    """What a replay has to repeat to the last bit: all but the words for people, which a new version may mend."""
+    if isinstance(command, Conclude):
+        command = Conclude(outcome=replace(command.outcome, detail=""))
+    return records.encode(command)
 
 
-def _no_belief(_readings: object) -> Proposal:
-    raise IllegalEventError("the journal holds no answer of the fast law here")
-
-
-def _answering(state: State, proposal: Proposal) -> State:
-    """The state with laws that answer so."""
-    return replace(state, law=lambda _readings: proposal.step_um, belief=lambda _readings: proposal)
+def _no_answer(_readings: object) -> NoReturn:
+    raise IllegalEventError("the journal holds no answer of the law here")

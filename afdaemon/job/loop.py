@@ -17,13 +17,13 @@ from typing import assert_never
 
 from afdaemon.clock import Clock
 from afdaemon.control.dose import Beam
-from afdaemon.control.evidence import best_telling
-from afdaemon.control.fast.profile import FastProfile
+from afdaemon.control.evidence import best_informative
 from afdaemon.control.limits import MotionGuard
 from afdaemon.control.machine import step
-from afdaemon.control.published.profile import PAPER, PaperProfile
-from afdaemon.control.published.servo import FocusLaw, StepLaw, no_belief
-from afdaemon.control.state import Profile, State
+from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.profile import Profile
+from afdaemon.control.published.profile import PUBLISHED
+from afdaemon.control.state import AnyState, new_job
 from afdaemon.control.values import (
     Command,
     Conclude,
@@ -70,18 +70,16 @@ DEADLINES = Deadlines()
 class Bench:
     """What a job works with: shared by all jobs, used by one at a time.
 
-    `law` proposes the steps of the published procedure, `belief` those of the fast one. Without a
-    `beam` no dose is counted. With an `approach_um`, moves to shorter WDs go so much too far first:
-    each then ends upwards, and the lens's hysteresis is the same at every reading.
+    `laws` are what the networks propose. Without a `beam` no dose is counted. With an `approach_um`, moves to shorter
+    WDs go so much too far first: each then ends upwards, and the lens's hysteresis is the same at every reading.
     """
 
     microscope: Microscope
     score: Score
-    law: StepLaw
+    laws: Laws
     guard: MotionGuard
     journal: Journal
     clock: Clock
-    belief: FocusLaw = no_belief
     beam: Beam | None = None
     approach_um: float = 0.0
 
@@ -128,7 +126,7 @@ class Job:
         job_id: str,
         bench: Bench,
         *,
-        rules: Profile = PAPER,
+        rules: Profile = PUBLISHED,
         deadlines: Deadlines = DEADLINES,
         request: Mapping[str, object] | None = None,
         report: Callable[[Progress], None] | None = None,
@@ -145,9 +143,8 @@ class Job:
         self._deadlines = deadlines
         self._request = request or {}
         self._report = report
-        self._state = State(
-            limits=bench.guard.limits, law=bench.law, rules=rules, belief=bench.belief
-        )
+        procedure = procedure_of(rules, bench.laws)
+        self._state: AnyState = new_job(procedure, bench.guard.limits)
         self._began_s = bench.clock.now_s()
         self._steps = 0
         self._is_journaled = True
@@ -185,7 +182,7 @@ class Job:
             self.job_id,
             request=self._request,
             limits=self._state.limits,
-            rules=self._state.rules,
+            rules=self._state.profile,
         )
         self._began_s = self._bench.clock.now_s()
         try:
@@ -297,9 +294,8 @@ class Job:
 
     def _magnifications(self) -> tuple[float, float]:
         """Between which a job may go: none is higher than the one that it began at."""
-        home, rules = self._state.home_magnification, self._state.rules
-        lowest = rules.lowest_magnification if isinstance(rules, FastProfile) else home
-        return min(lowest, home), home
+        home = self._state.home_magnification
+        return self._state.procedure.lowest_magnification(home), home
 
     async def _move_home(self, move: MoveWd) -> Event:
         """Move back, over a link that may have to come up again first."""
@@ -360,7 +356,7 @@ class Job:
         if self._report is None:
             return
         state = self._state
-        best = best_telling(state.rung, state.rules) if state.rung else None
+        best = best_informative(state.rung, state.profile) if state.rung else None
         self._report(
             Progress(
                 job_id=self.job_id,
@@ -368,7 +364,7 @@ class Job:
                 phase=state.phase,
                 kind=last.kind if last is not None else None,
                 reading=len(state.trace),
-                readings_max=_readings_max(state),
+                readings_max=state.procedure.most_readings(state),
                 wd_um=state.wd_um if state.start is not None else None,
                 score=last.score if last is not None else None,
                 best_wd_um=best.wd_um if best is not None else None,
@@ -377,19 +373,3 @@ class Job:
                 magnification=state.magnification if state.start is not None else None,
             )
         )
-
-
-def _readings_max(state: State) -> int:
-    """How many readings there can be at most when the present phase ends."""
-    match state.phase:
-        case Phase.SEARCH:
-            return 1 + len(state.plan)
-        case Phase.SERVO:
-            rules = state.rules
-            if isinstance(rules, PaperProfile):
-                return state.servo_from + rules.max_servo_readings
-            return state.rung_from + rules.most_readings
-        case Phase.FINISH:
-            return len(state.trace) + 1
-        case _:
-            return len(state.trace)

@@ -1,17 +1,18 @@
 """Events, commands, limits and profiles as JSON text, and back without losing a bit.
 
-For our own journal alone: what comes back in was written by this module, so NaN (a reading may be
-one) is allowed, and anything unknown is an error. Floats survive exactly, which replay relies on.
+For our own journal alone: what comes back in was written by this module, or by that of an earlier version, so NaN (a
+reading may be one) is allowed, and anything unknown is an error. Floats survive exactly, which replay relies on.
 """
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from typing import Any
 
-from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.published.profile import PaperProfile
-from afdaemon.control.state import Profile
+from afdaemon.control.procedures import PROFILES
+from afdaemon.control.profile import Profile
+from afdaemon.control.published.profile import PublishedProfile
 from afdaemon.control.values import (
     Command,
     Conclude,
@@ -29,6 +30,12 @@ from afdaemon.control.values import (
     Started,
     TakeReading,
 )
+from afdaemon.models.frames.measures import Measures
+from afdaemon.spec import renamed
+
+_FRAME = frozenset(field.name for field in fields(Measures))
+_OLD_FRAME = {"variance": "contrast"}
+"""Until version 1 of the journal, a reading held its frame's measures itself, and contrast was called variance."""
 
 
 def encode(value: Event | Command) -> str:
@@ -54,8 +61,13 @@ def decode_event(text: str) -> Event:
             raise ValueError(f"no event is called {other!r}")
 
 
-def _reading(body: dict[str, Any]) -> Reading:
-    return Reading(bands=tuple(body.pop("bands", ())), **body)
+def _reading(body: Mapping[str, Any]) -> Reading:
+    if "frame" not in body:
+        named = {_OLD_FRAME.get(key, key): value for key, value in body.items()}
+        frame = {key: value for key, value in named.items() if key in _FRAME}
+        body = {"frame": frame, **{k: v for k, v in named.items() if k not in _FRAME}}
+    measures = {**body["frame"], "bands": tuple(body["frame"].get("bands", ()))}
+    return Reading(**{**body, "frame": Measures(**measures)})
 
 
 def decode_command(text: str) -> Command:
@@ -83,9 +95,8 @@ def encode_limits(value: Limits) -> str:
 
 
 def encode_profile(value: Profile) -> str:
-    """A profile as JSON; that of the fast procedure says so."""
-    tag = {"procedure": "fast"} if isinstance(value, FastProfile) else {}
-    return json.dumps({**tag, **asdict(value)})
+    """A profile as JSON; the name of its procedure tells which."""
+    return json.dumps({"procedure": value.name, **asdict(value)})
 
 
 def decode_limits(text: str) -> Limits:
@@ -96,7 +107,7 @@ def decode_limits(text: str) -> Limits:
 
 
 def decode_profile(text: str) -> Profile:
-    """The profile in `text`."""
+    """The profile in `text`; without a name it is that of the published procedure."""
     body: dict[str, Any] = json.loads(text)
-    is_fast = body.pop("procedure", "paper") == "fast"
-    return FastProfile(**body) if is_fast else PaperProfile(**body)
+    kind = PROFILES[body.pop("procedure", PublishedProfile.name)]
+    return kind(**renamed(kind, body))

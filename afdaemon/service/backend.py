@@ -15,8 +15,8 @@ from afdaemon.errors import JobNotFound
 from afdaemon.job.loop import Bench
 from afdaemon.service import translate
 from afdaemon.service.instrument import Instrument, Seen
-from afdaemon.service.jobs import JobDesk, Rules
-from afdaemon.service.scoring import Judge
+from afdaemon.service.jobs import Jobs, Rules
+from afdaemon.service.scoring import ScoringThread
 
 WATCH_S = 0.2
 """How often the link is looked at, to tell subscribers when it comes and goes."""
@@ -32,23 +32,23 @@ class FocusBackend:
         *,
         rules: Rules,
         bench: Bench,
-        judge: Judge,
+        scoring: ScoringThread,
         events: Publisher,
         instance: str,
         group: asyncio.TaskGroup,
     ) -> None:
         self._rules = rules
-        self._judge = judge
+        self._scoring = scoring
         self._events = events
         self._clock = bench.clock
         self._instance = instance
         self._began_s = bench.clock.now_s()
         self._instrument = Instrument(bench.microscope, bench.guard)
-        self._desk = JobDesk(
+        self._jobs = Jobs(
             rules=rules,
             bench=bench,
             instrument=self._instrument,
-            judge=judge,
+            scoring=scoring,
             events=events,
             group=group,
             changed=self._tell_state,
@@ -61,28 +61,28 @@ class FocusBackend:
         return self._status()
 
     async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
-        """Take a job on; returns when it is recorded. Refusals as those of `JobDesk.start`."""
-        return await self._desk.start(params, request_id)
+        """Take a job on; returns when it is recorded. Refusals as those of `Jobs.start`."""
+        return await self._jobs.start(params, request_id)
 
     async def job(self, job_id: str) -> s.Job:
         """A job, running or past."""
-        job = await self._desk.find(job_id)
+        job = await self._jobs.find(job_id)
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
         return job
 
     async def wait(self, job_id: str, timeout_s: float) -> s.Job:
         """A job when it has ended, or as it stands after `timeout_s`."""
-        await self._desk.wait(job_id, timeout_s)
+        await self._jobs.wait(job_id, timeout_s)
         return await self.job(job_id)
 
     def abort(self, job_id: str | None) -> s.Aborted:
         """End that job, or the one that runs. From any thread; returns at once."""
-        return s.Aborted(job=self._desk.abort(job_id))
+        return s.Aborted(job=self._jobs.abort(job_id))
 
     async def focus(self) -> s.Focus:
         """Where the instrument stands; during a job, where that has seen it last."""
-        if self._desk.now is None:
+        if self._jobs.now is None:
             return _focus(await self._instrument.look())
         if self._instrument.seen is None:
             raise NotConnected("the instrument has not said yet where it stands")
@@ -91,11 +91,11 @@ class FocusBackend:
     async def set_focus(self, params: s.FocusSetParams) -> s.Focus:
         """Command an absolute WD through the motion guard; not during a job."""
         self._instrument.check(params.wd_um)
-        self._desk.require_free()
+        self._jobs.require_free()
         self._instrument.require_connected()
         if params.meta.dry_run:
             return s.Focus(wd_um=params.wd_um, dry_run=True)
-        async with self._desk.reserved() as microscope:
+        async with self._jobs.reserved() as microscope:
             await self._instrument.move(microscope, params.wd_um)
             # A frame is exposed when the lens has settled: it tells the WD that was reached.
             frame = await microscope.grab()
@@ -111,8 +111,8 @@ class FocusBackend:
         """Score an encoded image at its magnification, or a frame taken now."""
         if image is None or magnification is None:
             return await self._score_now()
-        judged = await self._judge.score_file(image, magnification)
-        return translate.score(judged.verdict, magnification, judged.width_px, judged.height_px)
+        scored = await self._scoring.score_file(image, magnification)
+        return translate.score(scored.measures, magnification, scored.width_px, scored.height_px)
 
     # What the service asks
 
@@ -128,14 +128,14 @@ class FocusBackend:
 
     async def stop(self) -> None:
         """Take no more jobs, abort the one that runs, and return when the start WD is restored."""
-        await self._desk.close()
+        await self._jobs.close()
         self._tell_state()
 
     # Inside
 
     async def _note_link(self, connected: bool) -> None:
         log.info("connected" if connected else "disconnected", microscope=self._instrument.name)
-        if connected and self._desk.now is None:
+        if connected and self._jobs.now is None:
             try:
                 await self._instrument.look()
             except DriverError as error:
@@ -144,13 +144,12 @@ class FocusBackend:
 
     async def _score_now(self) -> s.Score:
         self._instrument.require_connected()
-        async with self._desk.reserved() as microscope:
+        async with self._jobs.reserved() as microscope:
             frame = await microscope.grab()
-        reading = await self._judge.read(frame)
-        score = translate.score(reading, frame.magnification, frame.width_px, frame.height_px)
-        return score.model_copy(
-            update={"wd_um": frame.wd_um, "bands": translate.bands(reading.bands)}
-        )
+        reading = await self._scoring.read(frame)
+        told = reading.frame
+        score = translate.score(told, frame.magnification, frame.width_px, frame.height_px)
+        return score.model_copy(update={"wd_um": frame.wd_um, "bands": translate.bands(told.bands)})
 
     def _status(self) -> s.Status:
         seen = self._instrument.seen
@@ -165,15 +164,15 @@ class FocusBackend:
                 wd_um=seen.wd_um if seen is not None else None,
                 magnification=seen.magnification if seen is not None else None,
             ),
-            job=self._desk.now,
-            last_job=self._desk.last_job,
-            models=dict(self._judge.networks.hashes),
+            job=self._jobs.now,
+            last_job=self._jobs.last_job,
+            models=dict(self._scoring.networks.hashes),
         )
 
     def _state(self) -> str:
-        if self._desk.is_closed:
+        if self._jobs.is_closed:
             return "stopping"
-        if self._desk.now is not None:
+        if self._jobs.now is not None:
             return "busy"
         return "ready" if self._instrument.connected else "no_microscope"
 

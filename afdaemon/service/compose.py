@@ -8,6 +8,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from uuid import uuid4
 
 import structlog
@@ -17,9 +18,7 @@ from afdaemon.api.server import Doors, open_doors
 from afdaemon.calibration import Calibration
 from afdaemon.clock import Clock, SystemClock
 from afdaemon.control.dose import Beam
-from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
-from afdaemon.control.published.profile import PaperProfile
 from afdaemon.drivers.base import Microscope
 from afdaemon.drivers.registry import open_microscope
 from afdaemon.errors import KNOWN_ERRORS
@@ -28,7 +27,7 @@ from afdaemon.job.loop import Bench
 from afdaemon.models.optics import dof_um
 from afdaemon.service.backend import FocusBackend
 from afdaemon.service.jobs import Rules
-from afdaemon.service.scoring import Judge, Networks, load_networks
+from afdaemon.service.scoring import Networks, ScoringThread, load_networks
 from afdaemon.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -41,13 +40,9 @@ def rules_of(settings: Settings) -> Rules:
     """What jobs must keep to, in control's words."""
     low_um, high_um = settings.limits.site_um
     hard = Range(lo_um=settings.limits.hard_min_um, hi_um=settings.limits.hard_max_um)
-    numbers = settings.control.model_dump(exclude={"profile", "timeout_s", "approach_um"})
     return Rules(
         limits=Limits(hard=hard, site=Range(lo_um=low_um, hi_um=high_um)),
-        paper=PaperProfile(
-            **numbers, alpha_mrad=settings.fast.alpha_mrad, calibrated=settings.fast.calibrated
-        ),
-        fast=fast_of(settings),
+        profiles={one.name: one for one in (settings.published, settings.fast)},
         profile=settings.control.profile,
         timeout_s=settings.control.timeout_s,
         beam=beam_of(settings),
@@ -63,11 +58,6 @@ def beam_of(settings: Settings) -> Beam | None:
     return Beam(current_pa=known.current_pa, dwell_ns=known.dwell_ns)
 
 
-def fast_of(settings: Settings) -> FastProfile:
-    """The numbers of the fast procedure, in control's words."""
-    return FastProfile(**settings.fast.model_dump())
-
-
 def calibration_of(settings: Settings) -> Calibration | None:
     """What was measured of the instrument, if the settings name a file. Raises `CalibrationError`."""
     file = settings.calibration.file
@@ -79,19 +69,22 @@ def with_angle(settings: Settings, known: Calibration | None) -> Settings:
     if known is None:
         return settings
     alpha_mrad = 1e3 * known.alpha_rad(lambda magnification: dof_um(magnification, 1.0))
-    angle = {"alpha_mrad": alpha_mrad, "calibrated": True}
-    return settings.model_copy(update={"fast": settings.fast.model_copy(update=angle)})
+    return replace(
+        settings,
+        published=replace(settings.published, alpha_mrad=alpha_mrad, calibrated=True),
+        fast=replace(settings.fast, alpha_mrad=alpha_mrad, calibrated=True),
+    )
 
 
 def microscope_of(settings: Settings, clock: Clock) -> Microscope:
     """The driver that the settings name, not connected yet."""
     microscope = settings.microscope
-    return open_microscope(microscope.link, microscope.of_driver(), clock=clock)
+    return open_microscope(microscope.link, microscope.of_driver, clock=clock)
 
 
 def networks_of(settings: Settings) -> Networks:
     """The networks that the settings name."""
-    return load_networks(settings.models, fast_of(settings))
+    return load_networks(settings.models, settings.fast)
 
 
 async def serve(
@@ -121,38 +114,42 @@ async def serve(
     with (
         open_doors(places, instance=instance, clock=clock, insecure=insecure) as doors,
         closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
-        closing(Judge(lambda: load(settings))) as judge,
+        closing(ScoringThread(lambda: load(settings))) as scoring,
     ):
         _report_interrupted(journal)
-        networks = await judge.open()
+        networks = await scoring.open()
         async with _linked(connect(settings, clock)) as microscope:
             if known is not None:
                 most_days = settings.calibration.most_days
                 known.check(instrument=microscope.name, now=clock.utc(), most_days=most_days)
             bench = Bench(
                 microscope=microscope,
-                score=judge.read,
-                law=networks.law,
-                belief=networks.belief,
+                score=scoring.read,
+                laws=networks.laws,
                 guard=MotionGuard(rules.limits),
                 journal=journal,
                 clock=clock,
                 beam=rules.beam,
                 approach_um=settings.control.approach_um,
             )
-            await _run(rules, bench, judge, doors, instance, stop)
+            await _run(rules, bench, scoring, doors, instance, stop)
     log.info("stopped")
 
 
 async def _run(
-    rules: Rules, bench: Bench, judge: Judge, doors: Doors, instance: str, stop: asyncio.Event
+    rules: Rules,
+    bench: Bench,
+    scoring: ScoringThread,
+    doors: Doors,
+    instance: str,
+    stop: asyncio.Event,
 ) -> None:
     """Everything that goes on at once, until `stop`; then the running job is wound up first."""
     async with _unwrapped() as group:
         backend = FocusBackend(
             rules=rules,
             bench=bench,
-            judge=judge,
+            scoring=scoring,
             events=doors.events,
             instance=instance,
             group=group,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -11,18 +11,17 @@ import structlog
 from afdaemon.api import schemas as s
 from afdaemon.api.events import Publisher
 from afdaemon.control.dose import Beam
-from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
-from afdaemon.control.published.profile import PaperProfile
+from afdaemon.control.profile import Profile
 from afdaemon.drivers.base import Microscope
-from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError, UsageError
+from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError
 from afdaemon.job.loop import Bench, Deadlines, Job, Progress
 from afdaemon.logs import job_context
-from afdaemon.models.frames.region import Part
+from afdaemon.models.frames.region import Region
 from afdaemon.models.optics import SAMPLING_WIDTH_PX, pixel_nm
 from afdaemon.service import translate
 from afdaemon.service.instrument import Instrument
-from afdaemon.service.scoring import Judge
+from afdaemon.service.scoring import ScoringThread
 
 REMEMBERED_JOBS = 100
 """Ended jobs that are answered from memory; older ones come from the journal."""
@@ -32,34 +31,24 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What a job must keep to: limits, the numbers of each procedure, and its longest time (s).
+    """What a job must keep to: limits, the numbers of each procedure by its name, and its longest time (s).
 
     `profile` is the procedure of a job that asks for none. `dose_limit_e_nm2` needs a `beam`.
     """
 
     limits: Limits
-    paper: PaperProfile
-    fast: FastProfile
+    profiles: Mapping[str, Profile]
     profile: str
     timeout_s: float
     beam: Beam | None = None
     dose_limit_e_nm2: float | None = None
 
-    def procedure(
-        self, wanted: str | None, ladder: bool | None = None
-    ) -> PaperProfile | FastProfile:
+    def profile_of(self, wanted: str | None, ladder: bool | None = None) -> Profile:
         """The numbers of the procedure called `wanted`, with or without its ladder if the job says so.
 
         Raises UsageError for a ladder with a procedure that has none.
         """
-        if (wanted or self.profile) == self.fast.name:
-            return self.fast if ladder is None else replace(self.fast, ladder=ladder)
-        if ladder:
-            raise UsageError(
-                f"ladder = true goes with the fast procedure, not with {self.paper.name}",
-                remedy="ask for profile = fast, or leave ladder out",
-            )
-        return self.paper
+        return self.profiles[wanted or self.profile].with_ladder(ladder)
 
     def dose_limit(self, wanted_e_nm2: float | None) -> float | None:
         """What a job may take that asks for that limit, electrons per square nanometre."""
@@ -77,7 +66,7 @@ class Running:
     error: Exception | None = None
 
 
-class JobDesk:
+class Jobs:
     """Runs jobs as tasks of `group`, on a `bench` whose microscope is that of `instrument`.
 
     `changed` is called when a job begins and when it has ended. Everything runs in the event loop's
@@ -90,7 +79,7 @@ class JobDesk:
         rules: Rules,
         bench: Bench,
         instrument: Instrument,
-        judge: Judge,
+        scoring: ScoringThread,
         events: Publisher,
         group: asyncio.TaskGroup,
         changed: Callable[[], None],
@@ -98,7 +87,7 @@ class JobDesk:
         self._rules = rules
         self._bench = bench
         self._instrument = instrument
-        self._judge = judge
+        self._scoring = scoring
         self._events = events
         self._group = group
         self._changed = changed
@@ -124,7 +113,7 @@ class JobDesk:
         return next(reversed(self._ended), None)
 
     def require_free(self) -> None:
-        """Raise `BusyError` while a job runs, or when the desk is closed."""
+        """Raise `BusyError` while a job runs, or when no more jobs are taken."""
         if self._is_closed:
             raise BusyError("the daemon is stopping", remedy="start it again")
         if self._running is not None:
@@ -142,7 +131,7 @@ class JobDesk:
         """Take a job on; returns when it is in the journal.
 
         Raises:
-            BusyError: a job runs, or the desk is closed.
+            BusyError: a job runs, or no more jobs are taken.
             UsageError: it asks for a ladder that its procedure does not have.
             LimitError: the job's own range and the limits have nothing in common, it would begin
                 outside them, or its dose cannot be kept.
@@ -152,14 +141,14 @@ class JobDesk:
         known = await self.find(job_id)
         if known is not None:
             return s.Started(job=known.job, state=known.state)
-        rules = self._rules.procedure(params.profile, params.ladder)
+        profile = self._rules.profile_of(params.profile, params.ladder)
         limits = self._limits_of(params)
         self.require_free()
         self._instrument.require_connected()
         self._check_dose(self._rules.dose_limit(params.dose_limit_e_nm2))
         if params.meta.dry_run:
             return s.Started(job=job_id, dry_run=True)
-        running = self._begin(params, job_id, rules, limits)
+        running = self._begin(params, job_id, profile, limits)
         await running.recorded.wait()
         if running.error is not None:
             raise running.error
@@ -237,17 +226,17 @@ class JobDesk:
         self,
         params: s.AutofocusParams,
         job_id: str,
-        rules: PaperProfile | FastProfile,
+        profile: Profile,
         limits: Limits,
     ) -> Running:
         bench = replace(self._bench, guard=MotionGuard(limits))
         if params.region is not None:
-            part = Part(**params.region.model_dump())
-            bench = replace(bench, score=lambda frame: self._judge.read(frame, part))
+            region = Region(**params.region.model_dump())
+            bench = replace(bench, score=lambda frame: self._scoring.read(frame, region))
         job = Job(
             job_id,
             bench,
-            rules=rules,
+            rules=profile,
             deadlines=Deadlines(job_s=params.timeout_s or self._rules.timeout_s),
             request=params.model_dump(mode="json"),
             report=self._report,
@@ -269,7 +258,7 @@ class JobDesk:
         result = translate.broken(job_id, "the daemon ended while the job ran")
         try:
             async with self._instrument.held():
-                result = translate.ended(await running.job.run(), self._judge.networks.hashes)
+                result = translate.ended(await running.job.run(), self._scoring.networks.hashes)
         except KNOWN_ERRORS as error:
             running.error = error
             result = translate.broken(job_id, str(error))

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from afdaemon.api import schemas as s
+from afdaemon.control.evidence import as_shown, count
 from afdaemon.control.limits import Limits
 from afdaemon.control.values import (
     Moved,
@@ -17,8 +19,8 @@ from afdaemon.control.values import (
 )
 from afdaemon.job.journal import JobRecord, JournalStep
 from afdaemon.job.loop import JobResult, Progress
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST
-from afdaemon.service.scoring import Verdict
 
 _STATES = {
     Reason.FOCUSED: s.JobState.SUCCEEDED,
@@ -91,18 +93,23 @@ def broken(job_id: str, detail: str) -> s.Job:
     return s.Job(job=job_id, state=s.JobState.FAILED, detail=detail)
 
 
-def score(verdict: Verdict, magnification: float, width_px: int, height_px: int) -> s.Score:
-    """The verdict on an image of so many pixels."""
+def score(measures: Measures, magnification: float, width_px: int, height_px: int) -> s.Score:
+    """What an image of so many pixels told."""
     return s.Score(
-        score=verdict.score,
-        variance=verdict.variance,
-        entropy=verdict.entropy,
-        saturated=verdict.saturated,
-        streaked=verdict.streaked,
-        magnification=magnification,
-        width_px=width_px,
-        height_px=height_px,
+        **_measured(measures), magnification=magnification, width_px=width_px, height_px=height_px
     )
+
+
+def _measured(measures: Measures) -> dict[str, Any]:
+    """What a frame told, as every reply tells it; `variance` is the old name of contrast."""
+    return {
+        "score": measures.score,
+        "contrast": measures.contrast,
+        "variance": measures.contrast,
+        "entropy": measures.entropy,
+        "saturated": measures.saturated,
+        "streaked": measures.streaked,
+    }
 
 
 def bands(powers: Sequence[float]) -> list[tuple[float, float]]:
@@ -130,7 +137,8 @@ def _concluded(
     hashes: Mapping[str, str],
     seconds: float,
 ) -> s.Job:
-    used = outcome.readings
+    shown = as_shown(tuple(trace), converged=outcome.converged)
+    used = count(shown)
     return s.Job(
         job=job_id,
         profile=profile,
@@ -151,23 +159,18 @@ def _concluded(
         drift_error_um_per_min=outcome.drift_error_um_per_min,
         drift_noticed=outcome.drift_noticed,
         seconds=seconds,
-        trace=[_row(point) for point in trace],
+        trace=[_row(point) for point in shown],
         models=dict(hashes),
     )
 
 
 def _row(point: TracePoint) -> s.TraceRow:
-    reading = point.reading
     return s.TraceRow(
+        **_measured(point.frame),
         kind=point.kind.value,
         wd_um=point.wd_um,
-        score=reading.score,
-        variance=reading.variance,
-        entropy=reading.entropy,
-        magnification=reading.magnification,
-        saturated=reading.saturated,
-        streaked=reading.streaked,
-        seconds=reading.at_s,
+        magnification=point.reading.magnification,
+        seconds=point.reading.at_s,
     )
 
 

@@ -8,7 +8,10 @@ from afdaemon.drivers.settings import seconds
 from afdaemon.drivers.wire import aisem, stream
 from afdaemon.spec import check, made, number, text, whole
 
-_HOST = "127.0.0.1"
+_HOST = "Host name or address of the other side: the vendor's software, or the bridge."
+_PORT = f"TCP port of the other side; by default {aisem.DEFAULT_PORT} for aisem and {stream.DEFAULT_PORT} for stream."
+_CAP_S, _USB_CAP_S = 3.0, 1.0
+_CAP = f"Longest pause between two attempts to connect; by default {_CAP_S:g} s, for usb {_USB_CAP_S:g} s."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class LinkSettings:
     reconnect_first_s: float = seconds(
         0.25, "Pause before the first attempt to connect again; it doubles with each."
     )
-    reconnect_cap_s: float = seconds(3.0, "Longest pause between two attempts to connect.")
+    reconnect_cap_s: float = seconds(_CAP_S, _CAP)
 
     def __post_init__(self) -> None:
         check(self, SettingsError)
@@ -43,8 +46,8 @@ class LinkSettings:
 class AisemSettings(LinkSettings):
     """Where the vendor's software listens and writes."""
 
-    host: str = text(_HOST, "Host name or address of the PC with the vendor's software.")
-    port: int = whole(aisem.DEFAULT_PORT, 1, 65535, "TCP port of the vendor's software.")
+    host: str = text("127.0.0.1", _HOST)
+    port: int = whole(aisem.DEFAULT_PORT, 1, 65535, _PORT)
     folder: Path = made(
         Path("/var/lib/aisem"), Path, "a path",
         "Drop folder of the vendor's software, as this machine sees it.",
@@ -73,8 +76,8 @@ class FramedSettings(LinkSettings):
 class StreamSettings(FramedSettings):
     """Where the bridge, or another instrument that speaks `stream`, listens."""
 
-    host: str = text(_HOST, "Host name or address of the bridge.")
-    port: int = whole(stream.DEFAULT_PORT, 1, 65535, "TCP port of the bridge.")
+    host: str = text("127.0.0.1", _HOST)
+    port: int = whole(stream.DEFAULT_PORT, 1, 65535, _PORT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +88,14 @@ class UsbSettings(FramedSettings):
     """
 
     vendor_id: int = whole(
-        stream.USB_VENDOR_ID, 0, 0xFFFF, "Vendor id of the USB device, as lsusb shows it."
+        stream.USB_VENDOR_ID,
+        0,
+        0xFFFF,
+        "Vendor id of the USB device, as lsusb shows it; 0x1209 can be written too.",
     )
     product_id: int = whole(stream.USB_PRODUCT_ID, 0, 0xFFFF, "Product id of the USB device.")
     serial: str = text(
         "", "Serial number of the USB device, where there are several; empty: the only one.",
         optional=True,
     )  # fmt: skip
-    reconnect_cap_s: float = seconds(1.0, "Longest pause between two looks for the device.")
+    reconnect_cap_s: float = seconds(_USB_CAP_S, _CAP)

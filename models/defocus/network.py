@@ -19,8 +19,8 @@ from afdaemon.models.defocus.state import (
     READINGS,
     SCALES,
     STATE_SIZE,
-    Belief,
     Histories,
+    Posterior,
     encode,
     mirror,
 )
@@ -58,14 +58,14 @@ class DefocusNet(nn.Module):
         out: Tensor = self.layers(state)
         return out
 
-    def believe(self, seen: Histories) -> Belief:
+    def infer(self, seen: Histories) -> Posterior:
         """Probability of each bin and of each scale, seen from both sides."""
         state = torch.from_numpy(encode(seen)).to(self.mirror.device)
         with torch.inference_mode():
             one, other = self(state).cpu(), self(state * self.mirror).cpu()
             place = one[:, :BINS] + other[:, :BINS].flip(1)
             scale = one[:, BINS:] + other[:, BINS:]
-            return Belief(*(torch.softmax(0.5 * part, dim=1).numpy() for part in (place, scale)))
+            return Posterior(*(torch.softmax(0.5 * part, dim=1).numpy() for part in (place, scale)))
 
 
 def load_defocus(weights: Path | None = None) -> tuple[DefocusNet, Card]:
@@ -81,14 +81,14 @@ def load_defocus(weights: Path | None = None) -> tuple[DefocusNet, Card]:
     return network.eval(), card
 
 
-class Believer:
-    """The network behind the words of control: one job's readings in, a belief out."""
+class DefocusEstimator:
+    """The network behind the words of control: one job's readings in, a posterior out."""
 
     def __init__(self, network: DefocusNet, card: Card) -> None:
         self._network = network.eval()
         self.card = card
 
-    def believe(
+    def infer(
         self,
         *,
         wd_dof: Sequence[float],
@@ -96,17 +96,17 @@ class Believer:
         u: Sequence[float],
         log_error: Sequence[float],
         calibrated: bool,
-    ) -> Belief:
-        """What is believed of one job; histories are newest first, of any length >= 1."""
+    ) -> Posterior:
+        """The posterior of one job; histories are newest first, of any length >= 1."""
         seen = history_of(
             wd_dof=wd_dof, bands=bands, u=u, log_error=log_error, calibrated=calibrated
         )
-        return self._network.believe(seen)
+        return self._network.infer(seen)
 
 
-def load_believer(weights: Path | None = None) -> Believer:
+def load_estimator(weights: Path | None = None) -> DefocusEstimator:
     """The network behind the words of control. Raises `WeightsError`."""
-    return Believer(*load_defocus(weights))
+    return DefocusEstimator(*load_defocus(weights))
 
 
 def history_of(

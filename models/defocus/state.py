@@ -42,8 +42,8 @@ _SIDES = _NEWEST + 1 + _EARLIER * np.arange(READINGS - 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
-    """What is believed of N jobs: the probability of each bin of `AXIS_DOF`, (N, 161), and of `SCALES`, (N, 9)."""
+class Posterior:
+    """The posterior of N jobs: the probability of each bin of `AXIS_DOF`, (N, 161), and of `SCALES`, (N, 9)."""
 
     mass: NDArray[np.float32]
     odds: NDArray[np.float32]

@@ -24,8 +24,8 @@ from afdaemon.models.defocus.state import (
     REACH_DOF,
     READINGS,
     STATE_SIZE,
-    Belief,
     Histories,
+    Posterior,
     encode,
     mirror,
     scale_shares,
@@ -46,12 +46,12 @@ class Moves(Protocol):
         """Steps in DoF, (n,)."""
 
     @property
-    def found(self) -> NDArray[np.bool_]:
-        """Whether the focus has been found, (n,)."""
+    def stop(self) -> NDArray[np.bool_]:
+        """Whether the posterior allows to stop, (n,)."""
 
 
-Decide = Callable[[Belief, NDArray[np.int64]], Moves]
-"""From what is believed and the number of readings so far, (n,)."""
+Decide = Callable[[Posterior, NDArray[np.int64]], Moves]
+"""From the posterior and the number of readings so far, (n,)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,11 +203,11 @@ def _play(
     replay: Replay,
     rng: np.random.Generator,
 ) -> None:
-    """Some readings of everybody; found or not, all go on, so that they learn to stay."""
+    """Some readings of everybody; in focus or not, all go on, so that they learn to stay."""
     for _ in range(config.readings):
         seen = runs.seen()
         replay.add(encode(seen), runs.defocus_dof, runs.scale)
-        step = decide(network.believe(seen), runs.count).step_dof
+        step = decide(network.infer(seen), runs.count).step_dof
         strayed = rng.standard_normal(len(step)) * np.maximum(4.0, np.abs(step))
         runs.move(np.where(rng.random(len(step)) < config.explored_share, strayed, step))
         runs.read()
@@ -242,17 +242,20 @@ def evaluate(
     *,
     most_readings: int = 12,
 ) -> dict[str, float]:
-    """Runs as the service would do them: readings used, and how far from focus they end in true DoF."""
+    """Runs that stop by the posterior alone: readings used, and how far from focus they end in true DoF.
+
+    The service stops by the same function and asks contrast and AENet's scores besides: `benchmarks/focus.py` shows it.
+    """
     rng = np.random.default_rng(config.seed + 1)
     runs = Runs(bank, config, rng)
     used = np.full(config.runs, most_readings)
-    found = np.zeros(config.runs, np.bool_)
+    stopped = np.zeros(config.runs, np.bool_)
     for count in range(1, most_readings + 1):
-        moves = decide(network.believe(runs.seen()), runs.count)
-        runs.move(np.where(found, 0.0, moves.step_dof))  # the last step of a run too
-        used[moves.found & ~found] = count
-        found |= moves.found
-        if found.all():
+        moves = decide(network.infer(runs.seen()), runs.count)
+        runs.move(np.where(stopped, 0.0, moves.step_dof))  # the last step of a run too
+        used[moves.stop & ~stopped] = count
+        stopped |= moves.stop
+        if stopped.all():
             break
         runs.read()
     away = np.abs(runs.true_dof)
@@ -260,10 +263,10 @@ def evaluate(
         "runs": float(config.runs),
         "mean_readings": round(float(used.mean()), 3),
         "median_readings": float(np.median(used)),
-        "found": round(float(found.mean()), 4),
+        "stopped": round(float(stopped.mean()), 4),
         "within_1_dof": round(float((away <= 1.0).mean()), 4),
         "within_2_dof": round(float((away <= 2.0).mean()), 4),
-        "found_over_3_dof_off": round(float((found & (away > 3.0)).mean()), 4),
+        "stopped_over_3_dof_off": round(float((stopped & (away > 3.0)).mean()), 4),
     }
 
 

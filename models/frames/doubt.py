@@ -1,6 +1,4 @@
-"""How sure a score is, and frames that no score can be trusted of, told from their pixels."""
-
-import math
+"""Frames whose scores cannot be trusted, told from their pixels."""
 
 import cv2
 import numpy as np
@@ -32,7 +30,7 @@ _TAIL = 0.001
 def doubt_of(pixels: Pixels, saturated: float, distance: float = 0.0) -> str:
     """Why a score of this frame (uint8 or uint16, (H, W)) should not be trusted; "" if nothing speaks against it.
 
-    `saturated` is its share of saturated pixels, `distance` that of its features (`models.familiarity`).
+    `saturated` is its share of saturated pixels, `distance` that of its features (`models.aenet.out_of_distribution`).
     """
     levels = grey_levels(pixels)
     if levels < LEAST_GREY_LEVELS:
@@ -71,12 +69,3 @@ def grouping(pixels: Pixels) -> float:
     means = reduce(whole, _BLOCK_PX)
     fine, coarse = (float(cv2.meanStdDev(image)[1][0, 0]) ** 2 for image in (whole, means))
     return _BLOCK_PX**2 * coarse / fine if fine > 0.0 else 0.0
-
-
-def confidence_of(expected_error: float, doubt: str) -> float:
-    """Probability, 0..1, that a score lies within 1 of the truth: 1 - exp(-1 / mean error), Laplace's law.
-
-    `expected_error` is the mean error in score units. A doubted score gets at most `DOUBTFUL_CONFIDENCE`.
-    """
-    confidence = -math.expm1(-1.0 / expected_error)
-    return min(confidence, DOUBTFUL_CONFIDENCE) if doubt else confidence

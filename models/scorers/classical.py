@@ -18,7 +18,7 @@ from afdaemon.models.scorers.linear_map import LinearMap, read_maps
 _BINS = 256
 
 
-def variance(image: FloatImage) -> float:
+def contrast(image: FloatImage) -> float:
     """Spread over mean of a 0..1 image (what Lee et al. 2021 call variance); 0 for a black one."""
     mean = float(image.mean())
     return float(image.std()) / mean if mean > 0.0 else 0.0

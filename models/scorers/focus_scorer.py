@@ -1,7 +1,6 @@
 """Frames in, scores out: AENet on the device there is, with the classical measures beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +12,22 @@ from afdaemon.models.aenet.out_of_distribution import Familiarity, load_aenet
 from afdaemon.models.aenet.runtime import Runtime
 from afdaemon.models.checkpoint import WEIGHTS_FOLDER, Card
 from afdaemon.models.devices import choose_device
-from afdaemon.models.frames.doubt import confidence_of, doubt_of
+from afdaemon.models.frames.doubt import doubt_of
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.preprocess import (
     FloatImage,
     Pixels,
     network_input,
-    reduction_factor,
     to_unit,
 )
 from afdaemon.models.frames.shot import Shot, batches_of_one_size, judged_image
+from afdaemon.models.frames.spectrum import band_powers
 from afdaemon.models.frames.streaks import without_streaks
 from afdaemon.models.scorers import classical
 
 DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "aenet_compact.safetensors"
 _AT_ONCE = {"cpu": 16, "cuda": 256}
 """Frames in a batch: a CPU gains nothing by more, and their maps take memory."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """What a frame told: AENet's score 0..9, std / mean, entropy in bits, share of saturated pixels.
-
-    `reduction` is by how much the frame was reduced before it was judged. `expected_error` is the mean error of such a
-    score in score units; `confidence` the probability, 0..1, that it lies within 1 of the truth; `doubt` says why it
-    should not be trusted, "" if nothing speaks against it. `streaked`: the specimen charges, and it was judged without
-    the streaks.
-    """
-
-    score: float
-    variance: float
-    entropy: float
-    saturated: float
-    reduction: int
-    expected_error: float
-    confidence: float
-    doubt: str
-    streaked: bool = False
 
 
 class FocusScorer:
@@ -67,7 +46,7 @@ class FocusScorer:
         self.card = card
         self.device = device
 
-    def score(self, pixels: Pixels, magnification: float) -> Score:
+    def score(self, pixels: Pixels, magnification: float) -> Measures:
         """Judge a frame, uint8 or uint16 (H, W), taken at `magnification`.
 
         Raises:
@@ -75,7 +54,9 @@ class FocusScorer:
         """
         return self.score_many([pixels], [magnification])[0]
 
-    def score_many(self, frames: Sequence[Pixels], magnifications: Sequence[float]) -> list[Score]:
+    def score_many(
+        self, frames: Sequence[Pixels], magnifications: Sequence[float]
+    ) -> list[Measures]:
         """Judge frames of any sizes, each taken at its magnification; those of one size go through together.
 
         Raises:
@@ -88,17 +69,15 @@ class FocusScorer:
         seen = [judged_image(shot) for shot in shots]
         images = [without_streaks(image) for image in seen]
         sizes = [image.shape for image in images]
-        scores: dict[int, Score] = {}
+        measures: dict[int, Measures] = {}
         for places in batches_of_one_size(sizes, _AT_ONCE[self.device.type]):
             x = np.stack([network_input(images[k], shots[k].magnification) for k in places])
             judged = self._runtime.judge(x)
             told = zip(judged.score, judged.expected_error, judged.distance, strict=True)
             for k, numbers in zip(places, told, strict=True):
                 streaked = images[k] is not seen[k]
-                scores[k] = _score(
-                    shots[k].pixels, images[k], *map(float, numbers), streaked=streaked
-                )
-        return [scores[k] for k in range(len(shots))]
+                measures[k] = _measures(shots[k].pixels, images[k], numbers, streaked=streaked)
+        return [measures[k] for k in range(len(shots))]
 
     def warm_up(self) -> None:
         """Judge a few empty frames, so that the first real one is not slow."""
@@ -114,27 +93,20 @@ class FocusScorer:
         }
 
 
-def _score(
-    pixels: Pixels,
-    image: FloatImage,
-    score: float,
-    expected_error: float,
-    distance: float,
-    *,
-    streaked: bool,
-) -> Score:
-    """All that is told of a frame; `image` is the one that was judged."""
+def _measures(
+    pixels: Pixels, image: FloatImage, told: Sequence[float], *, streaked: bool
+) -> Measures:
+    """All that a frame tells; `image` is the one that was judged, `told` score, error and distance of it."""
+    score, expected_error, distance = map(float, told)
     saturated = classical.saturated_share(to_unit(pixels))
-    doubt = doubt_of(pixels, saturated, distance)
-    return Score(
+    return Measures(
         score=score,
-        variance=classical.variance(image),
+        contrast=classical.contrast(image),
         entropy=classical.entropy(image),
         saturated=saturated,
-        reduction=reduction_factor(pixels.shape[1]),
         expected_error=expected_error,
-        confidence=confidence_of(expected_error, doubt),
-        doubt=doubt,
+        bands=tuple(map(float, band_powers(image))),
+        doubt=doubt_of(pixels, saturated, distance),
         streaked=streaked,
     )
 

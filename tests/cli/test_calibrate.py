@@ -88,6 +88,7 @@ class Instrument:
         away_um = self.lens_um() - BEST_UM
         return s.Score(
             score=9.0 * self.top / (1.0 + (away_um / self.half_um) ** 2),
+            contrast=0.2,
             variance=0.2,
             entropy=7.0,
             magnification=self.magnification,

@@ -14,19 +14,21 @@ from afdaemon.cli.runner import run_app
 from afdaemon.control.fast.profile import FAST
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import step
-from afdaemon.control.published.servo import Proposal
-from afdaemon.control.state import State
+from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.state import new_job
 from afdaemon.control.values import (
     Conclude,
     Event,
     Moved,
     MoveWd,
     Observed,
+    Proposal,
     Reading,
     Refused,
     Started,
 )
 from afdaemon.job.journal import Journal, JournalStep
+from afdaemon.models.frames.measures import Measures
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
 BEST_UM = 12_700.0
@@ -34,7 +36,7 @@ BEST_UM = 12_700.0
 
 def law(newest_first: Sequence[Reading]) -> Proposal:
     away_um = newest_first[0].wd_um - BEST_UM
-    return Proposal(step_um=-0.9 * away_um, at_focus=1.0 / (1.0 + abs(away_um) / 700.0))
+    return Proposal(step_um=-0.9 * away_um, confidence=1.0 / (1.0 + abs(away_um) / 700.0))
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def journal(tmp_path: Path) -> Path:
     path = tmp_path / "journal"
     with closing(Journal(path)) as opened:
         opened.open_job("job-1", request={}, limits=LIMITS, rules=FAST)
-        state = State(limits=LIMITS, law=lambda _: 0.0, rules=FAST, belief=law)
+        state = new_job(procedure_of(FAST, Laws(step=lambda _: 0.0, focus=law)), LIMITS)
         event: Event = Started(wd_um=12_000.0, magnification=700.0)
         for number in range(100):
             state, (command,) = step(state, event)
@@ -60,9 +62,7 @@ def journal(tmp_path: Path) -> Path:
                         reading=Reading(
                             wd_um=state.wd_um,
                             magnification=700.0,
-                            score=score,
-                            variance=0.2,
-                            entropy=7.0,
+                            frame=Measures(score=score, contrast=0.2, entropy=7.0),
                         )
                     )
     raise AssertionError("the job does not end")

@@ -15,7 +15,7 @@ from afdaemon.cli.daemon import app
 from afdaemon.cli.runner import run_app
 from afdaemon.cli.score import command as score
 from afdaemon.cli.score.files import Roi, Wanted, pictures
-from afdaemon.cli.score.scorers import frame_judge, open_judge
+from afdaemon.cli.score.scorers import frame_scorer, row_scorer
 from afdaemon.models.frames.shot import Shot
 
 RNG = np.random.default_rng(1)
@@ -39,7 +39,7 @@ class Contrast:
 def scorer(monkeypatch: pytest.MonkeyPatch) -> Contrast:
     """In place of the network, so that what is tested is the command."""
     contrast = Contrast()
-    monkeypatch.setattr(score, "_open_judge", lambda network: frame_judge(contrast))
+    monkeypatch.setattr(score, "_open_scorer", lambda network: frame_scorer(contrast))
     return contrast
 
 
@@ -172,14 +172,14 @@ def test_the_default_network_says_how_sure_it_is(
 
 
 def test_a_region_as_large_as_the_picture_scores_like_it(folder: Path) -> None:
-    judge = open_judge("AENet.compact")
+    scorer = row_scorer("AENet.compact")
     small = np.clip(128.0 + NOISE, 0, 255).astype(np.uint8)
     large = cv2.resize(small, (960, 720))
     cv2.imwrite(str(folder / "large.png"), large)
     rows = [
-        judge.row(next(pictures(folder / "large.png", Wanted(magnification=1e3, roi=roi))))
+        scorer.row(next(pictures(folder / "large.png", Wanted(magnification=1e3, roi=roi))))
         for roi in (None, Roi(0, 0, 960, 720))
     ]
-    assert rows[0].score == pytest.approx(rows[1].score, abs=0.05)
+    assert rows[0].measures.score == pytest.approx(rows[1].measures.score, abs=0.05)
     assert rows[0].reduction == rows[1].reduction == 3
     assert (rows[1].width, rows[1].height) == (960, 720)

@@ -7,8 +7,9 @@ import pytest
 
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import LEADS_TO, IllegalEventError, step
-from afdaemon.control.published.profile import PAPER, PaperProfile
-from afdaemon.control.state import State
+from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.published.profile import PUBLISHED, PublishedProfile
+from afdaemon.control.state import new_job
 from afdaemon.control.values import (
     Command,
     Conclude,
@@ -26,6 +27,7 @@ from afdaemon.control.values import (
     Started,
     TakeReading,
 )
+from afdaemon.models.frames.measures import Measures
 
 START_UM = 12_000.0
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=30_000.0))
@@ -37,7 +39,7 @@ class Bench:
 
     score: Callable[[float], float] | Sequence[float]
     law: Callable[[Sequence[Reading]], float] = lambda readings: 50.0
-    rules: PaperProfile = PAPER
+    rules: PublishedProfile = PUBLISHED
     limits: Limits = LIMITS
     magnification: float = 500.0
     variance: float = 0.3
@@ -52,7 +54,7 @@ class Bench:
     memories: list[list[float]] = field(default_factory=list)
 
     def run(self) -> Outcome:
-        self.state = State(limits=self.limits, law=self._law, rules=self.rules)
+        self.state = new_job(procedure_of(self.rules, Laws(step=self._law)), self.limits)
         event: Event = Started(
             wd_um=self.wd_um, magnification=self.magnification, begin_wd_um=self.begin_um
         )
@@ -79,11 +81,13 @@ class Bench:
         reading = Reading(
             wd_um=self.wd_um,
             magnification=self.magnification,
-            score=score,
-            variance=self.variance,
-            entropy=7.0,
-            saturated=self.saturated,
-            expected_error=self.expected_error,
+            frame=Measures(
+                score=score,
+                contrast=self.variance,
+                entropy=7.0,
+                saturated=self.saturated,
+                expected_error=self.expected_error,
+            ),
         )
         return Observed(reading=reading)
 
@@ -109,7 +113,7 @@ def climb(readings: Sequence[Reading]) -> float:
     if len(readings) < 2 or readings[0].wd_um == readings[1].wd_um:
         return 150.0
     stride = readings[0].wd_um - readings[1].wd_um
-    return stride if readings[0].score > readings[1].score else -0.5 * stride
+    return stride if readings[0].frame.score > readings[1].frame.score else -0.5 * stride
 
 
 # Search
@@ -163,7 +167,7 @@ def test_an_exhausted_search_restores_the_start() -> None:
 
 
 def test_the_search_gives_up_at_its_cap() -> None:
-    outcome = Bench(score=lambda wd_um: 0.5, rules=PaperProfile(max_search_readings=7)).run()
+    outcome = Bench(score=lambda wd_um: 0.5, rules=PublishedProfile(max_search_readings=7)).run()
     assert outcome.readings.search == 7
 
 
@@ -189,7 +193,7 @@ def test_a_search_told_to_begin_outside_the_limits_moves_nothing(begin_um: float
 
 
 def test_a_minimum_of_search_readings_is_kept() -> None:
-    bench = Bench(score=[5.0] * 4 + [9.0, 9.0], rules=PaperProfile(min_search_readings=4))
+    bench = Bench(score=[5.0] * 4 + [9.0, 9.0], rules=PublishedProfile(min_search_readings=4))
     assert bench.run().readings.search == 4
 
 
@@ -268,7 +272,7 @@ def test_below_three_the_servo_tries_once_more_from_the_best() -> None:
 
 
 def test_below_three_twice_restores_the_start() -> None:
-    rules = replace(PAPER, searches=1)
+    rules = replace(PUBLISHED, searches=1)
     bench = Bench(score=lambda wd_um: 2.5 if wd_um == START_UM else 2.6, rules=rules)
     outcome = bench.run()
     assert (outcome.reason, outcome.restored) == (Reason.NOT_CONVERGED, True)
@@ -318,7 +322,7 @@ def test_a_verifying_reading_far_below_its_promise_fails_the_attempt() -> None:
     bench = Bench(score=[*freak, 4.9, *[4.0] * 20])
     outcome = bench.run()
     assert outcome.readings.verify == 2
-    assert bench.state.attempt == 1
+    assert bench.state.own.attempt == 1
 
 
 def test_the_start_wins_if_nothing_is_better() -> None:
@@ -341,7 +345,7 @@ def test_the_start_wins_if_the_best_does_not_hold_what_it_promised() -> None:
 
 def test_the_start_wins_within_the_margin() -> None:
     assert Bench(score=[*SLIGHTLY_BETTER, 5.1]).run().wd_um == START_UM + 50.0
-    outcome = Bench(score=[*SLIGHTLY_BETTER, 5.1], rules=PaperProfile(tie_margin=0.3)).run()
+    outcome = Bench(score=[*SLIGHTLY_BETTER, 5.1], rules=PublishedProfile(tie_margin=0.3)).run()
     assert (outcome.wd_um, outcome.readings.verify) == (START_UM, 1)
 
 
@@ -362,7 +366,7 @@ def test_a_failure_before_any_move_needs_no_restoring(reason: Reason) -> None:
 
 
 def test_a_failure_before_the_start_is_known_is_concluded() -> None:
-    state = State(limits=LIMITS, law=climb)
+    state = new_job(procedure_of(PUBLISHED, Laws(step=climb)), LIMITS)
     _, (command,) = step(state, Failed(reason=Reason.DEVICE, detail="no answer"))
     assert isinstance(command, Conclude)
     assert command.outcome.start_wd_um is None
@@ -411,21 +415,35 @@ def test_every_event_outside_the_table_is_illegal() -> None:
     events: list[Event] = [
         Started(wd_um=START_UM, magnification=500.0),
         Moved(wd_um=START_UM),
-        Observed(reading=Reading(wd_um=0, magnification=1, score=0, variance=0, entropy=0)),
+        Observed(
+            reading=Reading(
+                wd_um=0, magnification=1, frame=Measures(score=0, contrast=0, entropy=0)
+            )
+        ),
         Failed(reason=Reason.DEVICE),
     ]
     for phase in Phase:
         for event in events:
             if (phase, type(event)) not in LEADS_TO:
                 with pytest.raises(IllegalEventError, match=phase.value):
-                    step(State(limits=LIMITS, law=climb, phase=phase), event)
+                    step(
+                        replace(
+                            new_job(procedure_of(PUBLISHED, Laws(step=climb)), LIMITS), phase=phase
+                        ),
+                        event,
+                    )
 
 
 def test_an_event_must_answer_the_command_under_way() -> None:
-    state, _ = step(State(limits=LIMITS, law=climb), Started(wd_um=START_UM, magnification=500.0))
+    state, _ = step(
+        new_job(procedure_of(PUBLISHED, Laws(step=climb)), LIMITS),
+        Started(wd_um=START_UM, magnification=500.0),
+    )
     with pytest.raises(IllegalEventError, match="does not answer"):
         step(state, Moved(wd_um=START_UM))
-    nothing = Reading(wd_um=START_UM, magnification=500.0, score=1.0, variance=0.3, entropy=7.0)
+    nothing = Reading(
+        wd_um=START_UM, magnification=500.0, frame=Measures(score=1.0, contrast=0.3, entropy=7.0)
+    )
     moving, (command,) = step(state, Observed(reading=nothing))
     assert isinstance(command, MoveWd)
     with pytest.raises(IllegalEventError, match="does not answer"):

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from afdaemon.control.evidence import best_seen
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import LEADS_TO, step
-from afdaemon.control.published.profile import PaperProfile
+from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.published.procedure import PublishedState
+from afdaemon.control.published.profile import PUBLISHED, PublishedProfile
 from afdaemon.control.published.search import plan
-from afdaemon.control.state import State
+from afdaemon.control.state import new_job
 from afdaemon.control.values import (
     Command,
     Conclude,
@@ -28,14 +30,15 @@ from afdaemon.control.values import (
     Started,
 )
 from afdaemon.models.acnet.state import a_max_um
+from afdaemon.models.frames.measures import Measures
 
 
 @dataclass
 class Run:
     """One whole conversation."""
 
-    state: State
-    rules: PaperProfile
+    state: PublishedState
+    rules: PublishedProfile
     events: list[Event]
     commands: list[Command]
     answers: list[float]
@@ -44,8 +47,8 @@ class Run:
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> PaperProfile:
-    return PaperProfile(
+def rules(draw: st.DrawFn) -> PublishedProfile:
+    return PublishedProfile(
         search_window_a_max=draw(st.sampled_from([0.0, 1.0, 4.0])),
         halvings=draw(st.integers(0, 2)),
         both_directions=draw(st.booleans()),
@@ -84,7 +87,7 @@ def runs(draw: st.DrawFn, *, failures: bool = True, nonsense: bool = True) -> Ru
         return answers[-1]
 
     chosen = draw(rules())
-    state = State(limits=limits, law=law, rules=chosen)
+    state = new_job(procedure_of(chosen, Laws(step=law)), limits)
     event: Event = Started(wd_um=start_um, magnification=magnification)
     events: list[Event] = []
     commands: list[Command] = []
@@ -110,14 +113,16 @@ def runs(draw: st.DrawFn, *, failures: bool = True, nonsense: bool = True) -> Ru
                 reading=Reading(
                     wd_um=wd_um,
                     magnification=magnification,
-                    score=draw(scores),
-                    variance=draw(st.sampled_from([0.001, 0.3])),
-                    entropy=7.0,
+                    frame=Measures(
+                        score=draw(scores),
+                        contrast=draw(st.sampled_from([0.001, 0.3])),
+                        entropy=7.0,
+                    ),
                 )
             )
 
 
-def most_steps(state: State, rules: PaperProfile) -> int:
+def most_steps(state: PublishedState, rules: PublishedProfile) -> int:
     """Each reading costs a move and a grab; then the start, the way home and the conclusion."""
     assert state.start is not None
     spots = plan(state.start.wd_um, state.start.magnification, state.limits, rules)
@@ -174,7 +179,7 @@ def test_servo_steps_keep_to_the_action_limit(run: Run) -> None:
     assert here is not None
     assert run.state.start is not None
     most_um = a_max_um(run.state.start.magnification) * (1 + 1e-9)
-    state = State(limits=run.state.limits, law=lambda _: answers.pop(0), rules=run.rules)
+    state = new_job(procedure_of(run.rules, Laws(step=lambda _: answers.pop(0))), run.state.limits)
     answers = list(run.answers)
     for event in run.events:
         state, (command,) = step(state, event)
@@ -187,7 +192,7 @@ def test_servo_steps_keep_to_the_action_limit(run: Run) -> None:
 @given(runs())
 def test_the_same_events_give_the_same_commands_again(run: Run) -> None:
     answers = list(run.answers)
-    state = State(limits=run.state.limits, law=lambda _: answers.pop(0), rules=run.rules)
+    state = new_job(procedure_of(run.rules, Laws(step=lambda _: answers.pop(0))), run.state.limits)
     commands: list[Command] = []
     for event in run.events:
         state, answer = step(state, event)
@@ -205,9 +210,9 @@ def test_an_oracle_as_step_law_always_converges(offset_um: float, half_width_um:
     """A law that knows the distance: what remains is the machine's own doing."""
     start_um, wd_um = 20_000.0, 20_000.0
     best_um = start_um + offset_um
-    state = State(
-        limits=Limits(hard=Range(lo_um=10_000.0, hi_um=30_000.0)),
-        law=lambda readings: best_um - readings[0].wd_um,
+    state = new_job(
+        procedure_of(PUBLISHED, Laws(step=lambda readings: best_um - readings[0].wd_um)),
+        Limits(hard=Range(lo_um=10_000.0, hi_um=30_000.0)),
     )
     event: Event = Started(wd_um=start_um, magnification=500.0)
     state, (command,) = step(state, event)
@@ -219,7 +224,9 @@ def test_an_oracle_as_step_law_always_converges(offset_um: float, half_width_um:
             score = 9.0 / (1.0 + ((wd_um - best_um) / half_width_um) ** 2)
             event = Observed(
                 reading=Reading(
-                    wd_um=wd_um, magnification=500.0, score=score, variance=0.3, entropy=7.0
+                    wd_um=wd_um,
+                    magnification=500.0,
+                    frame=Measures(score=score, contrast=0.3, entropy=7.0),
                 )
             )
         state, (command,) = step(state, event)

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.control import evidence
-from afdaemon.control.evidence import Stop, servo_stop
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.published.profile import AUTHORS_ONLINE, PAPER, PaperProfile
+from afdaemon.control.published.profile import AUTHORS_ONLINE, PUBLISHED, PublishedProfile
 from afdaemon.control.published.servo import acnet_law, target_um
+from afdaemon.control.published.stop import Stop, servo_stop
 from afdaemon.control.values import Reading, ReadingCount, ReadingKind, Reason, TracePoint
 from afdaemon.errors import ConfigError
 from afdaemon.models.acnet.state import a_max_um
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.optics import dof_um
 
 WIDE = Limits(hard=Range(lo_um=0.0, hi_um=50_000.0))
@@ -30,10 +31,7 @@ def point(
     reading = Reading(
         wd_um=wd_um,
         magnification=500.0,
-        score=score,
-        variance=variance,
-        entropy=7.0,
-        saturated=saturated,
+        frame=Measures(score=score, contrast=variance, entropy=7.0, saturated=saturated),
     )
     return TracePoint(kind=kind, wd_um=wd_um, reading=reading)
 
@@ -73,8 +71,8 @@ def test_a_step_is_clipped_to_the_limit_and_ends_inside(
 def test_the_longest_step_is_the_published_one_unless_the_instrument_is_calibrated(
     magnification: float, alpha_mrad: float
 ) -> None:
-    assert PAPER.most_step_um(magnification) == a_max_um(magnification)
-    known = replace(PAPER, alpha_mrad=alpha_mrad, calibrated=True)
+    assert PUBLISHED.most_step_um(magnification) == a_max_um(magnification)
+    known = replace(PUBLISHED, alpha_mrad=alpha_mrad, calibrated=True)
     assert known.most_step_um(magnification) == pytest.approx(
         known.most_step_dof * dof_um(magnification, 1e-3 * alpha_mrad)
     )
@@ -85,38 +83,38 @@ def test_a_step_beyond_the_limits_is_shortened() -> None:
 
 
 def test_a_score_of_nine_stops_at_once() -> None:
-    assert servo_stop(trace(3.0), trace(9.0), PAPER) is Stop.TOP_SCORE
-    assert servo_stop(trace(9.0), [], PAPER) is Stop.TOP_SCORE
-    assert servo_stop(trace(3.0), trace(8.99), PAPER) is None
+    assert servo_stop(trace(3.0), trace(9.0), PUBLISHED) is Stop.TOP_SCORE
+    assert servo_stop(trace(9.0), [], PUBLISHED) is Stop.TOP_SCORE
+    assert servo_stop(trace(3.0), trace(8.99), PUBLISHED) is None
 
 
 def test_five_readings_without_a_new_best_stop() -> None:
     best_then_worse = trace(6.0, 5.0, 5.5, 5.9, 1.0)
-    assert servo_stop(trace(3.0), best_then_worse, PAPER) is None
-    assert servo_stop(trace(3.0), [*best_then_worse, point(6.0)], PAPER) is Stop.NO_NEW_BEST
-    assert servo_stop(trace(3.0), [*best_then_worse, point(6.1)], PAPER) is None
+    assert servo_stop(trace(3.0), best_then_worse, PUBLISHED) is None
+    assert servo_stop(trace(3.0), [*best_then_worse, point(6.0)], PUBLISHED) is Stop.NO_NEW_BEST
+    assert servo_stop(trace(3.0), [*best_then_worse, point(6.1)], PUBLISHED) is None
 
 
 def test_a_difference_within_chance_is_no_new_best() -> None:
     slightly = trace(6.0, 6.04, 6.03, 6.02, 6.01)
-    assert servo_stop(trace(3.0), slightly, PAPER) is None
-    assert servo_stop(trace(3.0), [*slightly, point(6.05)], PAPER) is Stop.NO_NEW_BEST
-    assert servo_stop(trace(3.0), [*slightly, point(6.06)], PAPER) is None
-    as_published = replace(PAPER, new_best_margin=0.0)
+    assert servo_stop(trace(3.0), slightly, PUBLISHED) is None
+    assert servo_stop(trace(3.0), [*slightly, point(6.05)], PUBLISHED) is Stop.NO_NEW_BEST
+    assert servo_stop(trace(3.0), [*slightly, point(6.06)], PUBLISHED) is None
+    as_published = replace(PUBLISHED, new_best_margin=0.0)
     assert servo_stop(trace(3.0), [*slightly, point(6.01)], as_published) is None
     creeping = trace(*(6.0 + 0.03 * index for index in range(10)))
-    assert servo_stop(trace(3.0), creeping, PAPER) is None
+    assert servo_stop(trace(3.0), creeping, PUBLISHED) is None
 
 
 def test_the_best_of_the_search_counts_as_the_best_to_beat() -> None:
-    assert servo_stop(trace(2.5, 2.1), trace(*[2.4] * 4), PAPER) is None
-    assert servo_stop(trace(2.5, 2.1), trace(*[2.4] * 5), PAPER) is Stop.NO_NEW_BEST
+    assert servo_stop(trace(2.5, 2.1), trace(*[2.4] * 4), PUBLISHED) is None
+    assert servo_stop(trace(2.5, 2.1), trace(*[2.4] * 5), PUBLISHED) is Stop.NO_NEW_BEST
 
 
 def test_twenty_readings_stop_even_if_each_is_a_new_best() -> None:
     rising = [3.0 + 0.1 * index for index in range(20)]
-    assert servo_stop(trace(2.5), trace(*rising[:19]), PAPER) is None
-    assert servo_stop(trace(2.5), trace(*rising), PAPER) is Stop.READINGS_USED
+    assert servo_stop(trace(2.5), trace(*rising[:19]), PUBLISHED) is None
+    assert servo_stop(trace(2.5), trace(*rising), PUBLISHED) is Stop.READINGS_USED
 
 
 def test_the_authors_code_is_more_patient() -> None:
@@ -149,8 +147,8 @@ def test_a_failure_gets_its_most_telling_reason(
     variance: float, saturated: float, expected: Reason
 ) -> None:
     points = [point(1.0, variance=variance, saturated=saturated)] * 3
-    assert evidence.diagnose(points, PAPER, Reason.NOT_FOUND) is expected
-    assert evidence.diagnose([*points, point(1.0)], PAPER, Reason.NOT_FOUND) is Reason.NOT_FOUND
+    assert evidence.diagnose(points, PUBLISHED, Reason.NOT_FOUND) is expected
+    assert evidence.diagnose([*points, point(1.0)], PUBLISHED, Reason.NOT_FOUND) is Reason.NOT_FOUND
 
 
 def test_readings_are_counted_by_purpose() -> None:
@@ -166,4 +164,4 @@ def test_readings_are_counted_by_purpose() -> None:
 )
 def test_an_impossible_parameter_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):
-        PaperProfile(**{name: value})  # type: ignore[arg-type]  # a wrong value is the point
+        PublishedProfile(**{name: value})  # type: ignore[arg-type]  # a wrong value is the point

@@ -68,7 +68,14 @@ def a_run(**changes: object) -> Shown:
     frame = cv2.imencode(".jpg", np.zeros((24, 32), np.uint8))[1].tobytes()
     kinds = ("search", "search", "servo", "verify")
     trace = tuple(
-        TraceRow(kind=kind, wd_um=11_000.0 + 300 * i, score=2.0 * i, variance=0.2, entropy=5.0)
+        TraceRow(
+            kind=kind,
+            wd_um=11_000.0 + 300 * i,
+            score=2.0 * i,
+            contrast=0.2,
+            variance=0.2,
+            entropy=5.0,
+        )
         for i, kind in enumerate(kinds)
     )
     return Shown(run=run, trace=trace, first_frame=frame, last_frame=frame)

@@ -68,7 +68,7 @@ def jobs(best_um: float | None) -> list[Played]:
 
 def test_a_recorded_series_reads_as_it_was_and_holds_beyond_its_ends() -> None:
     instrument = Recorded(series(), 20_000.0, np.random.default_rng(1))
-    assert asyncio.run(instrument.read()).score == pytest.approx(8.8, abs=0.5)
+    assert asyncio.run(instrument.read()).frame.score == pytest.approx(8.8, abs=0.5)
     instrument.send(20_160.0)
     assert instrument.held("score") == pytest.approx(4.4, abs=0.01)
     instrument.send(30_000.0)

@@ -26,9 +26,9 @@ from afdaemon.evaluate.aenet.test_part import Truth
 from afdaemon.evaluate.judged import Case, Judged, drawn, judged
 from afdaemon.evaluate.section import Section
 from afdaemon.models.errors import WeightsError
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.shot import Shot
 from afdaemon.models.scorers.base import FrameScorer
-from afdaemon.models.scorers.focus_scorer import Score
 from afdaemon.sim.datasets.dataset1 import Dataset1
 from afdaemon.sim.datasets.frames import held_back as is_held_back
 from afdaemon.sim.specimens.catalogue import open_specimen
@@ -39,17 +39,8 @@ F = TypeVar("F")
 SMALL = Dataset1(scenes_per_specimen=40, frames_per_scene=12, width_px=320, height_px=240)
 
 
-def said(score: float, *, error: float = 0.2, confidence: float = 0.99, doubt: str = "") -> Score:
-    return Score(
-        score=score,
-        variance=0.2,
-        entropy=6.0,
-        saturated=0.0,
-        reduction=1,
-        expected_error=error,
-        confidence=confidence,
-        doubt=doubt,
-    )
+def said(score: float, *, error: float = 0.2, doubt: str = "") -> Measures:
+    return Measures(score=score, contrast=0.2, entropy=6.0, expected_error=error, doubt=doubt)
 
 
 @dataclass
@@ -59,17 +50,17 @@ class Scripted:
     scores: Sequence[float]
     shown: list[Shot] = field(default_factory=list)
 
-    def judge(self, shots: Sequence[Shot]) -> list[Score]:
+    def judge(self, shots: Sequence[Shot]) -> list[Measures]:
         first = len(self.shown)
         self.shown += shots
         return [said(self.scores[(first + i) % len(self.scores)]) for i in range(len(shots))]
 
 
-def answered(cases: Iterable[Case[F]], answer: Callable[[F], Score]) -> list[Judged[F]]:
+def answered(cases: Iterable[Case[F]], answer: Callable[[F], Measures]) -> list[Judged[F]]:
     return [Judged(case.facts, answer(case.facts)) for case in cases]
 
 
-def guesses(seed: int = 0) -> Callable[[object], Score]:
+def guesses(seed: int = 0) -> Callable[[object], Measures]:
     rng = np.random.default_rng(seed)
     return lambda _: said(float(rng.uniform(0.0, 9.0)))
 
@@ -115,8 +106,8 @@ def test_the_test_part_carries_truth_and_control_parameters(test_cases: list[Cas
 def test_calibration_tells_promise_from_error() -> None:
     """Half of the frames promise .1 and keep it, the others promise 2 and err by 3."""
     truth = Truth(specimen="tin_balls", blur_px=0.0)
-    kept = [Judged(truth, said(8.9, error=0.1, confidence=1.0))] * 50
-    broken = [Judged(truth, said(6.0, error=2.0, confidence=0.4))] * 50
+    kept = [Judged(truth, said(8.9, error=0.1))] * 50
+    broken = [Judged(truth, said(6.0, error=2.0))] * 50
     found = calibration.conclude([*kept, *broken])
     first, *_, last = found.numbers["bins"]
     assert (first["promised_error"], first["within_1"]) == (pytest.approx(0.1), 1.0)
@@ -278,16 +269,16 @@ def test_strangers_are_to_be_doubted_and_nobody_else(test_cases: list[Case[Truth
     kinds = {case.facts.kind for case in cases}
     assert kinds == {"blank", "saturated", "text", "photograph", "noise"}
     assert all(case.shot.pixels.shape == (240, 320) for case in cases)
-    doubted = answered(cases, lambda _: said(3.0, confidence=0.1, doubt="blank"))
+    doubted = answered(cases, lambda _: said(3.0, doubt="blank"))
     sure = answered(test_cases, lambda truth: said(truth.score))
     assert holds(out_of_distribution.conclude(doubted, sure)) == [True, True]
-    wrong = answered(test_cases, lambda truth: said(truth.score, confidence=0.1, doubt="blank"))
+    wrong = answered(test_cases, lambda truth: said(truth.score, doubt="blank"))
     assert holds(out_of_distribution.conclude(answered(cases, guesses()), wrong)) == [False, False]
 
 
 def test_a_doubt_needs_a_reason() -> None:
-    assert not out_of_distribution.is_doubted(said(3.0, confidence=0.1))
-    assert not out_of_distribution.is_doubted(said(3.0, confidence=0.9, doubt="blank"))
+    assert not out_of_distribution.is_doubted(said(3.0, error=10.0))
+    assert out_of_distribution.is_doubted(said(3.0, doubt="blank"))
 
 
 # Frames and judges

@@ -14,7 +14,7 @@ from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.values import ReadingKind, Reason
 from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Bench, Job, JobResult
-from afdaemon.service.scoring import Judge, Networks, load_networks
+from afdaemon.service.scoring import Networks, ScoringThread, load_networks
 from afdaemon.settings import ModelSettings
 from afdaemon.sim.instrument.inprocess import InProcessMicroscope
 from afdaemon.sim.instrument.instrument import Instrument
@@ -45,15 +45,14 @@ async def focused(
     rules: FastProfile = RULES,
 ) -> JobResult:
     microscope = InProcessMicroscope(Instrument(world, clock=clock), clock=clock)
-    with closing(Judge(lambda: networks)) as judge:
-        await judge.open()
+    with closing(ScoringThread(lambda: networks)) as scoring:
+        await scoring.open()
         running = asyncio.create_task(microscope.run())
         await microscope.wait_connected(1.0)
         bench = Bench(
             microscope=microscope,
-            score=judge.read,
-            law=networks.law,
-            belief=networks.belief,
+            score=scoring.read,
+            laws=networks.laws,
             guard=MotionGuard(LIMITS),
             journal=journal,
             clock=clock,
@@ -93,7 +92,7 @@ async def test_it_focuses_in_a_few_readings_and_replays(
     assert abs(truth.wd_um - truth.focus_wd_um) <= 1.5 * truth.dof_um
     assert result.profile == "fast"
     assert {point.kind for point in result.trace} <= {ReadingKind.SERVO, ReadingKind.VERIFY}
-    assert all(len(point.reading.bands) == 18 for point in result.trace)
+    assert all(len(point.frame.bands) == 18 for point in result.trace)
     times_s = [point.reading.at_s for point in result.trace]
     assert times_s == sorted(set(times_s))
     assert 0.0 < times_s[0] < times_s[-1] <= result.seconds

@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from afdaemon.control.fast.law import FocusLaw
 from afdaemon.control.fast.profile import FAST, FastProfile
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import step
-from afdaemon.control.published.profile import PAPER, PaperProfile
-from afdaemon.control.published.servo import FocusLaw, Proposal
-from afdaemon.control.state import State
+from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.published.profile import PUBLISHED, PublishedProfile
+from afdaemon.control.state import new_job
 from afdaemon.control.values import (
     Command,
     Conclude,
@@ -26,6 +28,7 @@ from afdaemon.control.values import (
     MoveWd,
     Observed,
     Outcome,
+    Proposal,
     Reading,
     ReadingCount,
     ReadingKind,
@@ -38,6 +41,13 @@ from afdaemon.errors import JournalError
 from afdaemon.job import journal as journal_module
 from afdaemon.job import records
 from afdaemon.job.journal import Journal, JournalStep
+from afdaemon.models.frames.measures import Measures
+
+
+def told(reading: Reading, **measures: Any) -> Reading:
+    """The reading of a frame that told otherwise."""
+    return replace(reading, frame=replace(reading.frame, **measures))
+
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=30_000.0), site=Range(lo_um=6_000.0, hi_um=2e4))
 START_UM = 12_000.1
@@ -64,8 +74,8 @@ def write_job(
     law: Callable[[object], float] = lambda _readings: 1 / 3,
 ) -> list[JournalStep]:
     """A whole conversation, or its first `until` steps, entered as the loop would."""
-    journal.open_job(job_id, request={"client": "test"}, limits=LIMITS, rules=PAPER)
-    state, wd_um = State(limits=LIMITS, law=law), START_UM
+    journal.open_job(job_id, request={"client": "test"}, limits=LIMITS, rules=PUBLISHED)
+    state, wd_um = new_job(procedure_of(PUBLISHED, Laws(step=law)), LIMITS), START_UM
     event: Event = Started(wd_um=wd_um, magnification=700.0)
     written: list[JournalStep] = []
     for number in range(until):
@@ -86,7 +96,7 @@ def write_job(
 def write_fast_job(journal: Journal, law: FocusLaw) -> list[JournalStep]:
     """The same by the fast procedure."""
     journal.open_job("job-1", request={}, limits=LIMITS, rules=FAST)
-    state = State(limits=LIMITS, law=lambda _readings: math.nan, rules=FAST, belief=law)
+    state = new_job(procedure_of(FAST, Laws(step=lambda _readings: math.nan, focus=law)), LIMITS)
     wd_um = START_UM
     event: Event = Started(wd_um=wd_um, magnification=700.0)
     written: list[JournalStep] = []
@@ -102,7 +112,7 @@ def write_fast_job(journal: Journal, law: FocusLaw) -> list[JournalStep]:
         wd_um = command.wd_um if isinstance(command, MoveWd) else wd_um
         bands = tuple(1.0 / (k + 3.0) for k in range(18))
         is_move = isinstance(command, MoveWd)
-        seen = Observed(reading=replace(reading(wd_um), bands=bands, expected_error=1 / 7))
+        seen = Observed(reading=told(reading(wd_um), bands=bands, expected_error=1 / 7))
         event = Moved(wd_um=wd_um) if is_move else seen
     return written
 
@@ -110,7 +120,7 @@ def write_fast_job(journal: Journal, law: FocusLaw) -> list[JournalStep]:
 def test_a_fast_job_replays_with_its_beliefs(journal: Journal) -> None:
     def law(newest_first: Sequence[Reading]) -> Proposal:
         step_um = 12_700.0 - newest_first[0].wd_um
-        return Proposal(step_um=step_um / 3.0, at_focus=1.0 / (1.0 + abs(step_um)))
+        return Proposal(step_um=step_um / 3.0, confidence=1.0 / (1.0 + abs(step_um)))
 
     written = write_fast_job(journal, law)
     assert sum(entry.proposal is not None for entry in written) > 3
@@ -122,7 +132,9 @@ def test_a_fast_job_replays_with_its_beliefs(journal: Journal) -> None:
 
 def reading(wd_um: float) -> Reading:
     score = 8.9 / (1 + ((wd_um - 12_700.0) / 640.0) ** 2)
-    return Reading(wd_um=wd_um, magnification=700.0, score=score, variance=0.1, entropy=7 / 3)
+    return Reading(
+        wd_um=wd_um, magnification=700.0, frame=Measures(score=score, contrast=0.1, entropy=7 / 3)
+    )
 
 
 def test_a_finished_job_is_found_with_everything(journal: Journal) -> None:
@@ -130,7 +142,7 @@ def test_a_finished_job_is_found_with_everything(journal: Journal) -> None:
     record = journal.find("job-1")
     assert record is not None
     assert record.request == {"client": "test"}
-    assert (record.limits, record.rules) == (LIMITS, PAPER)
+    assert (record.limits, record.rules) == (LIMITS, PUBLISHED)
     assert record.start_wd_um == START_UM
     assert record.opened_utc == NOW
     assert record.outcome is not None
@@ -156,7 +168,7 @@ def test_everything_is_there_after_a_crash(journal: Journal, path: Path) -> None
 def test_no_job_is_entered_twice(journal: Journal) -> None:
     write_job(journal)
     with pytest.raises(JournalError, match="job-1 is in the journal already"):
-        journal.open_job("job-1", request={}, limits=LIMITS, rules=PAPER)
+        journal.open_job("job-1", request={}, limits=LIMITS, rules=PUBLISHED)
 
 
 def test_a_job_without_outcome_is_reported_once_as_interrupted(
@@ -235,10 +247,10 @@ def test_a_locked_file_is_a_journal_error(path: Path, monkeypatch: pytest.Monkey
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(JournalError, match="locked"):
-        journal.open_job("job-1", request={}, limits=LIMITS, rules=PAPER)
+        journal.open_job("job-1", request={}, limits=LIMITS, rules=PUBLISHED)
     other.execute("ROLLBACK")
     other.close()
-    journal.open_job("job-1", request={}, limits=LIMITS, rules=PAPER)
+    journal.open_job("job-1", request={}, limits=LIMITS, rules=PUBLISHED)
     journal.close()
 
 
@@ -317,6 +329,6 @@ def test_moves_of_an_older_journal_leave_the_magnification_alone() -> None:
 
 
 def test_settings_survive() -> None:
-    for rules in (PaperProfile(patience=8, stride_fraction=0.1), FastProfile(sure=0.95)):
+    for rules in (PublishedProfile(patience=8, stride_fraction=0.1), FastProfile(confidence=0.95)):
         assert records.decode_profile(records.encode_profile(rules)) == rules
     assert records.decode_limits(records.encode_limits(LIMITS)) == LIMITS

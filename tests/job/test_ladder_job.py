@@ -1,7 +1,6 @@
 """The ladder in the job loop: whatever ends a job below, WD and magnification come back, and the journal knows."""
 
 import asyncio
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -11,15 +10,17 @@ import numpy as np
 import pytest
 
 from afdaemon.clock import ManualClock
+from afdaemon.control.fast.law import FocusLaw
 from afdaemon.control.fast.profile import FAST, FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
-from afdaemon.control.published.servo import FocusLaw, Proposal
-from afdaemon.control.values import MoveWd, Reading, Reason, Refused
+from afdaemon.control.procedures import Laws
+from afdaemon.control.values import MoveWd, Proposal, Reading, Reason, Refused
 from afdaemon.drivers.base import Frame, LinkStats, MicroscopeState
 from afdaemon.drivers.errors import CommandRefused, LinkLost, Unsupported
 from afdaemon.errors import JournalError
 from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Bench, Deadlines, Job, Progress
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.optics import dof_um
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
@@ -93,21 +94,19 @@ async def score(frame: Frame) -> Reading:
     return Reading(
         wd_um=frame.wd_um,
         magnification=frame.magnification,
-        score=9.0 / (1.0 + (0.3 * away) ** 2),
-        variance=0.3,
-        entropy=7.0,
+        frame=Measures(score=9.0 / (1.0 + (0.3 * away) ** 2), contrast=0.3, entropy=7.0),
     )
 
 
-def belief(newest_first: Sequence[Reading]) -> Proposal:
+def knowing(newest_first: Sequence[Reading]) -> Proposal:
     """Sees as far as 80 DoF, but not the side in the first reading."""
     here = newest_first[0]
     away = away_dof(here.wd_um, here.magnification)
     side = 1.0 if len(newest_first) == 1 else -1.0
     return Proposal(
         step_um=side * (here.wd_um - BEST_UM),
-        at_focus=float(abs(away) < 1.0),
-        far=float(abs(away) > 80.0),
+        confidence=float(abs(away) < 1.0),
+        out_of_capture=float(abs(away) > 80.0),
     )
 
 
@@ -119,15 +118,14 @@ class Lab:
     rules: FastProfile = RULES
     deadlines: Deadlines = QUICK
     approach_um: float = 0.0
-    belief: FocusLaw = field(default=lambda newest_first: belief(newest_first))
+    law: FocusLaw = field(default=lambda newest_first: knowing(newest_first))
     progress: list[Progress] = field(default_factory=list)
 
     def job(self, job_id: str = "job-1") -> Job:
         bench = Bench(
             microscope=self.microscope,
             score=score,
-            law=lambda _: math.nan,
-            belief=self.belief,
+            laws=Laws(focus=self.law),
             guard=MotionGuard(LIMITS),
             journal=self.journal,
             clock=self.clock,
@@ -280,10 +278,10 @@ async def test_each_move_upwards_last_has_the_new_magnification_from_the_first(l
     lab.approach_um = 50.0
 
     def beyond_it(newest_first: Sequence[Reading]) -> Proposal:
-        told = belief(newest_first)
+        told = knowing(newest_first)
         return replace(told, step_um=1.01 * told.step_um)
 
-    lab.belief = beyond_it
+    lab.law = beyond_it
     assert (await lab.job().run()).outcome.converged
     moves = lab.microscope.moves
     climb = next(

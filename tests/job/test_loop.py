@@ -11,7 +11,8 @@ import pytest
 
 from afdaemon.clock import ManualClock
 from afdaemon.control.limits import Limits, MotionGuard, Range
-from afdaemon.control.published.profile import PAPER, PaperProfile
+from afdaemon.control.procedures import Laws
+from afdaemon.control.published.profile import PUBLISHED, PublishedProfile
 from afdaemon.control.published.servo import StepLaw
 from afdaemon.control.values import MoveWd, Phase, Reading, ReadingKind, Reason
 from afdaemon.drivers.base import Frame, LinkStats, Microscope, MicroscopeState
@@ -20,6 +21,7 @@ from afdaemon.errors import JournalError
 from afdaemon.job.journal import Journal
 from afdaemon.job.loop import DEADLINES, Bench, Deadlines, Job, JobResult, Progress
 from afdaemon.models.errors import ImageError
+from afdaemon.models.frames.measures import Measures
 
 START_UM = 12_000.0
 BEST_UM = 14_500.0
@@ -108,9 +110,7 @@ async def score(frame: Frame) -> Reading:
     return Reading(
         wd_um=frame.wd_um,
         magnification=frame.magnification,
-        score=value,
-        variance=0.3,
-        entropy=7.0,
+        frame=Measures(score=value, contrast=0.3, entropy=7.0),
     )
 
 
@@ -124,7 +124,7 @@ class Lab:
     guard: MotionGuard
     law: StepLaw = lambda readings: BEST_UM - readings[0].wd_um
     score: Callable[[Frame], object] = score
-    rules: PaperProfile = PAPER
+    rules: PublishedProfile = PUBLISHED
     deadlines: Deadlines = DEADLINES
     progress: list[Progress] = field(default_factory=list)
     report: Callable[[Progress], None] | None = None
@@ -133,7 +133,7 @@ class Lab:
         bench = Bench(
             microscope=self.microscope,
             score=self.score,  # type: ignore[arg-type]  # tests break it on purpose
-            law=self.law,
+            laws=Laws(step=self.law),
             guard=self.guard,
             journal=self.journal,
             clock=self.clock,
@@ -317,7 +317,9 @@ async def test_a_frame_that_cannot_be_scored_is_a_failure_of_the_device(lab: Lab
 
 async def test_a_score_that_is_no_number_ends_at_the_start(lab: Lab) -> None:
     async def nan(frame: Frame) -> Reading:
-        return Reading(wd_um=0, magnification=500, score=math.nan, variance=0.3, entropy=7)
+        return Reading(
+            wd_um=0, magnification=500, frame=Measures(score=math.nan, contrast=0.3, entropy=7)
+        )
 
     lab.score = nan
     assert_home(lab, await lab.job().run())

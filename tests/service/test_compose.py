@@ -22,17 +22,20 @@ from afdaemon.api.client import AsyncClient
 from afdaemon.calibration import Calibration, CalibrationError, Measured
 from afdaemon.clock import SystemClock
 from afdaemon.config import load
-from afdaemon.control.published.servo import Proposal
-from afdaemon.control.values import Reading, Started
+from afdaemon.control.fast.profile import FastProfile
+from afdaemon.control.procedures import Laws
+from afdaemon.control.published.profile import PublishedProfile
+from afdaemon.control.values import Proposal, Reading, Started
 from afdaemon.drivers.base import Frame, LinkStats, MicroscopeState
 from afdaemon.drivers.errors import LinkLost, LinkTimeout, NotConnected
 from afdaemon.drivers.wire.image import GreyPixels
 from afdaemon.errors import BusyError, JournalError, RequestRefused, UsageError
 from afdaemon.job.journal import Journal
 from afdaemon.models.errors import WeightsError
+from afdaemon.models.frames.measures import Measures
 from afdaemon.service.compose import rules_of, serve
 from afdaemon.service.scoring import Networks
-from afdaemon.settings import DoseSettings, FastSettings, Settings
+from afdaemon.settings import CalibrationSettings, DoseSettings, JournalSettings, Settings
 
 GREY_PER_SCORE = 25.0
 WIDTH_UM = 500.0
@@ -119,19 +122,9 @@ class FakeMicroscope:
             raise NotConnected("the link is down")
 
 
-@dataclass(frozen=True)
-class FakeVerdict:
-    score: float
-    variance: float = 0.3
-    entropy: float = 5.0
-    saturated: float = 0.0
-    expected_error: float = 0.3
-    doubt: str = ""
-    streaked: bool = False
-
-
-def score_of_grey(pixels: GreyPixels, _magnification: float) -> FakeVerdict:
-    return FakeVerdict(score=float(np.asarray(pixels, dtype=float).mean()) / GREY_PER_SCORE)
+def score_of_grey(pixels: GreyPixels, _magnification: float) -> Measures:
+    score = float(np.asarray(pixels, dtype=float).mean()) / GREY_PER_SCORE
+    return Measures(score=score, contrast=0.3, entropy=5.0, expected_error=0.3)
 
 
 def straight_to_the_best(newest_first: Sequence[Reading]) -> float:
@@ -140,14 +133,13 @@ def straight_to_the_best(newest_first: Sequence[Reading]) -> float:
 
 def out_of_sight(_newest_first: Sequence[Reading]) -> Proposal:
     """The fast procedure's law where nothing is to be seen."""
-    return Proposal(step_um=100.0, far=1.0)
+    return Proposal(step_um=100.0, out_of_capture=1.0)
 
 
 def networks(_settings: Settings) -> Networks:
     return Networks(
         score=score_of_grey,
-        law=straight_to_the_best,
-        belief=out_of_sight,
+        laws=Laws(step=straight_to_the_best, focus=out_of_sight),
         hashes={"aenet": "a1", "acnet": "b2"},
     )
 
@@ -361,7 +353,7 @@ async def test_the_ladder_is_a_wish_of_the_job_and_of_the_fast_procedure(
     settings: Settings,
 ) -> None:
     microscope = FakeMicroscope(magnification=20_000.0)
-    few = settings.model_copy(update={"fast": FastSettings(most_search_readings=12)})
+    few = replace(settings, fast=FastProfile(most_search_readings=12))
     async with service(few, microscope) as client:
         with pytest.raises(RequestRefused, match="goes with the fast procedure, not with paper"):
             await client.start(ladder=True)
@@ -379,7 +371,7 @@ async def test_the_ladder_is_a_wish_of_the_job_and_of_the_fast_procedure(
 async def test_dose_is_counted_and_limited(settings: Settings) -> None:
     dose = DoseSettings(current_pa=100.0, dwell_ns=400.0, limit_e_nm2=1e-3)
     microscope = FakeMicroscope(side_px=320)
-    async with service(settings.model_copy(update={"dose": dose}), microscope) as client:
+    async with service(replace(settings, dose=dose), microscope) as client:
         await client.wd()  # now it knows the magnification
         with pytest.raises(RequestRefused, match=r"0\.001 is below one frame at 2000x, 0\.00634"):
             await client.start()
@@ -427,7 +419,7 @@ async def test_images_and_frames_are_scored(settings: Settings) -> None:
 async def test_a_job_that_a_crash_interrupted_is_answered_for(settings: Settings) -> None:
     journal = Journal(settings.journal.path)
     rules = rules_of(settings)
-    journal.open_job("crashed", request={}, limits=rules.limits, rules=rules.paper)
+    journal.open_job("crashed", request={}, limits=rules.limits, rules=settings.published)
     journal.close()
     microscope = FakeMicroscope()
     async with service(settings, microscope) as client:
@@ -446,8 +438,8 @@ async def test_a_second_daemon_is_refused_and_the_first_goes_on(settings: Settin
 
 async def test_without_a_journal_nothing_starts(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    journal = settings.journal.model_copy(update={"path": tmp_path / "file" / "journal"})
-    blocked = settings.model_copy(update={"journal": journal})
+    journal = JournalSettings(path=tmp_path / "file" / "journal")
+    blocked = replace(settings, journal=journal)
     with pytest.raises(JournalError, match="journal"):
         await serve(blocked, asyncio.Event(), load=networks)
 
@@ -497,8 +489,8 @@ async def test_a_calibration_is_read_once_and_used_only_for_its_own_instrument(
         return known
 
     monkeypatch.setattr("afdaemon.calibration.load", reading)
-    file = settings.calibration.model_copy(update={"file": tmp_path / "c.json"})
-    calibrated = settings.model_copy(update={"calibration": file})
+    file = CalibrationSettings(file=tmp_path / "c.json")
+    calibrated = replace(settings, calibration=file)
     if of == "another":
         with pytest.raises(CalibrationError, match="of 'another'"):
             await serve(
@@ -512,16 +504,18 @@ async def test_a_calibration_is_read_once_and_used_only_for_its_own_instrument(
 
 def test_the_settings_become_rules() -> None:
     flags = {"limits.site_min_um": 8_000.0, "control.patience": 7, "control.timeout_s": 60.0}
-    rules = rules_of(load(environ={}, flags=flags).settings)
+    settings = load(environ={}, flags=flags).settings
+    rules = rules_of(settings)
     assert (rules.limits.allowed.lo_um, rules.limits.allowed.hi_um) == (8_000.0, 50_000.0)
-    assert (rules.paper.patience, rules.timeout_s) == (7, 60.0)
+    assert rules.profiles == {"paper": PublishedProfile(patience=7), "fast": settings.fast}
+    assert rules.timeout_s == 60.0
     assert not rules.limits.within(Started(wd_um=7_999.0, magnification=1.0).wd_um)
 
 
 async def test_with_an_approach_every_move_ends_upwards(settings: Settings) -> None:
-    control = settings.control.model_copy(update={"approach_um": 30.0})
+    control = replace(settings.control, approach_um=30.0)
     microscope = FakeMicroscope(wd_um=13_400.0)
-    async with service(settings.model_copy(update={"control": control}), microscope) as client:
+    async with service(replace(settings, control=control), microscope) as client:
         job = await client.autofocus()
     assert job.converged
     stops = [13_400.0, *microscope.moves]

@@ -10,7 +10,7 @@ from afdaemon.api.schemas import JobState
 from afdaemon.cli.display import line_of, outcome_of
 from afdaemon.clock import ManualClock
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.published.profile import PAPER
+from afdaemon.control.published.profile import PUBLISHED
 from afdaemon.control.values import (
     Moved,
     MoveWd,
@@ -27,6 +27,7 @@ from afdaemon.control.values import (
 )
 from afdaemon.job.journal import JobRecord, JournalStep
 from afdaemon.job.loop import JobResult, Progress
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST
 from afdaemon.service import translate
 
@@ -104,7 +105,9 @@ def test_bands_are_named_by_their_frequency() -> None:
 
 
 def reading(wd_um: float, score: float = 5.0) -> Reading:
-    return Reading(wd_um=wd_um, magnification=2e3, score=score, variance=0.3, entropy=5.0)
+    return Reading(
+        wd_um=wd_um, magnification=2e3, frame=Measures(score=score, contrast=0.3, entropy=5.0)
+    )
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -122,7 +125,7 @@ def test_a_past_jobs_trace_has_commanded_wds_and_purposes_and_usable_readings_al
         opened_utc=ManualClock().utc(),
         request={},
         limits=LIMITS,
-        rules=PAPER,
+        rules=PUBLISHED,
         start_wd_um=12_000.0,
         outcome=None,
         interrupted=True,

@@ -20,7 +20,7 @@ from afdaemon.errors import UsageError
 if TYPE_CHECKING:
     from afdaemon.cli.score.files import Wanted
     from afdaemon.cli.score.rows import Row
-    from afdaemon.cli.score.scorers import Judge
+    from afdaemon.cli.score.scorers import RowScorer
     from afdaemon.cli.score.sheet import Sheet
 
 _FEW = 4
@@ -37,12 +37,12 @@ class Order(StrEnum):
 
 
 @dataclass(slots=True)
-class Outcome:
+class Scored:
     """What became of the files."""
 
     rows: "list[Row]" = field(default_factory=list)
     failures: list[UsageError] = field(default_factory=list)
-    judge: "Judge | None" = None
+    scorer: "RowScorer | None" = None
 
 
 def score(
@@ -85,16 +85,16 @@ def score(
     )
     paths = score_files.find(files, recursive=recursive)
     sheet = None if contact_sheet is None else Sheet()
-    outcome = _score_all(paths, wanted, network, sheet)
+    scored = _score_all(paths, wanted, network, sheet)
     if sort is Order.SCORE:
-        outcome.rows.sort(key=lambda row: row.score, reverse=True)
-    _print(outcome, as_json=as_json, csv=csv)
+        scored.rows.sort(key=lambda row: row.measures.score, reverse=True)
+    _print(scored, as_json=as_json, csv=csv)
     if sheet is not None and contact_sheet is not None and sheet.shown:
         write_all({contact_sheet: sheet.png()}, option=_SHEET)
         _say(f"{contact_sheet}: {sheet.shown} of {sheet.seen} images, best first")
-    for failure in outcome.failures:
+    for failure in scored.failures:
         complain("afdaemon", failure)
-    if outcome.failures:
+    if scored.failures:
         raise typer.Exit(1)
 
 
@@ -112,32 +112,33 @@ def _check_outputs(as_json: bool, csv: Path | None, contact_sheet: Path | None) 
 
 def _score_all(
     paths: Sequence[Path], wanted: "Wanted", network: str, sheet: "Sheet | None"
-) -> Outcome:
+) -> Scored:
     """Score file after file; one that fails is noted and left out."""
     from afdaemon.cli.score.files import pictures
 
-    outcome = Outcome()
+    scored = Scored()
     with _progress_bar(len(paths)) as advance:
         for path in paths:
             try:
                 for picture in pictures(path, wanted):
-                    judge = outcome.judge = outcome.judge or _open_judge(network)
-                    row = judge.row(picture)
-                    outcome.rows.append(row)
+                    scorer = scored.scorer = scored.scorer or _open_scorer(network)
+                    row = scorer.row(picture)
+                    scored.rows.append(row)
                     if sheet is not None:
                         name = Path(row.name).name
-                        sheet.add(name, row.score, picture.pixels, doubtful=bool(row.doubt))
+                        is_doubted = bool(row.measures.doubt)
+                        sheet.add(name, row.measures.score, picture.pixels, doubtful=is_doubted)
             except UsageError as error:
-                outcome.failures.append(error)
+                scored.failures.append(error)
             advance()
-    return outcome
+    return scored
 
 
-def _open_judge(network: str) -> "Judge":
+def _open_scorer(network: str) -> "RowScorer":
     """Not before there is a picture: loading takes seconds, and a misspelt file name should be told at once."""
-    from afdaemon.cli.score.scorers import open_judge
+    from afdaemon.cli.score.scorers import row_scorer
 
-    return open_judge(network)
+    return row_scorer(network)
 
 
 @contextmanager
@@ -151,22 +152,22 @@ def _progress_bar(files: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def _print(outcome: Outcome, *, as_json: bool, csv: Path | None) -> None:
+def _print(scored: Scored, *, as_json: bool, csv: Path | None) -> None:
     from afdaemon.cli.score import rows as score_rows
 
     if csv == _STDOUT:
-        typer.echo(score_rows.as_csv(outcome.rows), nl=False)
+        typer.echo(score_rows.as_csv(scored.rows), nl=False)
     elif csv is not None:
-        write_all({csv: score_rows.as_csv(outcome.rows).encode()}, option=_CSV)
+        write_all({csv: score_rows.as_csv(scored.rows).encode()}, option=_CSV)
     if as_json:
         told = {
-            "images": [score_rows.as_json(row) for row in outcome.rows],
-            "errors": [str(failure) for failure in outcome.failures],
-            "model": None if outcome.judge is None else outcome.judge.describe(),
+            "images": [score_rows.as_json(row) for row in scored.rows],
+            "errors": [str(failure) for failure in scored.failures],
+            "model": None if scored.scorer is None else scored.scorer.described,
         }
         typer.echo(json.dumps(told, indent=2))
-    elif csv != _STDOUT and outcome.rows:
-        score_rows.print_table(outcome.rows)
+    elif csv != _STDOUT and scored.rows:
+        score_rows.print_table(scored.rows)
 
 
 def _say(line: str) -> None:

@@ -2,51 +2,44 @@
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from afdaemon.models.frames.measures import Measures
 
 _WIDTH_WHERE_NO_TERMINAL = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One picture: its score, how sure it is, and what it was judged as.
+    """One picture: what it told, and what it was judged as.
 
-    `expected_error` is in units of the score, `confidence` 0..1; both are None for scorers that know neither. `doubt`
-    says why the score may mean nothing, or is empty. `width` and `height` are those of what was judged, in pixels,
-    before it was reduced by `reduction`. `saturated` is a share, 0..1. `streaked`: charging
-    left streaks (AENet.compact judges without them).
+    `width` and `height` are those of what was judged, in pixels, before it was reduced by `reduction`. Few scorers know
+    their own error.
     """
 
     file: str
     page: int
-    score: float
-    expected_error: float | None
-    confidence: float | None
-    doubt: str
+    measures: Measures
+    knows_its_error: bool
     width: int
     height: int
     reduction: int
     magnification: float
     magnification_from: str
-    variance: float
-    entropy: float
-    saturated: float
-    streaked: bool
 
     @property
     def name(self) -> str:
         """What people call the picture."""
         return name_of(self.file, self.page)
 
-
-def remarks(doubt: str, *, streaked: bool) -> list[str]:
-    """What to say of a frame besides its score."""
-    return [said for said in (doubt, "streaks: charging" if streaked else "") if said]
+    def if_known(self, value: float) -> float | None:
+        """`value`, which follows from the score's error, if that is known."""
+        return value if self.knows_its_error else None
 
 
 def name_of(file: str, page: int) -> str:
@@ -54,29 +47,36 @@ def name_of(file: str, page: int) -> str:
     return file if page == 1 else f"{file}#{page}"
 
 
-_DIGITS = {
-    "score": 4,
-    "expected_error": 4,
-    "confidence": 4,
-    "magnification": 1,
-    "variance": 5,
-    "entropy": 4,
-    "saturated": 5,
+_COLUMNS: Mapping[str, Callable[[Row], Any]] = {
+    "file": lambda row: row.file,
+    "page": lambda row: row.page,
+    "score": lambda row: round(row.measures.score, 4),
+    "expected_error": lambda row: row.if_known(round(row.measures.expected_error, 4)),
+    "confidence": lambda row: row.if_known(round(row.measures.confidence, 4)),
+    "doubt": lambda row: row.measures.doubt,
+    "width": lambda row: row.width,
+    "height": lambda row: row.height,
+    "reduction": lambda row: row.reduction,
+    "magnification": lambda row: round(row.magnification, 1),
+    "magnification_from": lambda row: row.magnification_from,
+    "contrast": lambda row: round(row.measures.contrast, 5),
+    "variance": lambda row: round(row.measures.contrast, 5),
+    "entropy": lambda row: round(row.measures.entropy, 4),
+    "saturated": lambda row: round(row.measures.saturated, 5),
+    "streaked": lambda row: row.measures.streaked,
 }
+"""What JSON and CSV tell of a picture; `variance` is the old name of `contrast`."""
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """The row under its fields' names, numbers rounded."""
-    return {
-        key: value if value is None or key not in _DIGITS else round(value, _DIGITS[key])
-        for key, value in asdict(row).items()
-    }
+    """The row as a flat table, numbers rounded; what the scorer does not know is None."""
+    return {name: value_of(row) for name, value_of in _COLUMNS.items()}
 
 
 def as_csv(rows: Sequence[Row]) -> str:
     """A line a picture, under a line with the names of the columns; what is not known is empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, list(_COLUMNS), lineterminator="\n")
     writer.writeheader()
     writer.writerows(as_json(row) for row in rows)
     return text.getvalue()
@@ -86,20 +86,29 @@ def print_table(rows: Sequence[Row]) -> None:
     """Print a table as wide as the terminal, or wide enough for most where there is none."""
     table = Table()
     table.add_column("file", overflow="fold")
-    for name in ("score", "error", "sure", "size", "reduced by", "magnification", "saturated"):
+    for name in (
+        "score",
+        "error",
+        "confidence",
+        "size",
+        "reduced by",
+        "magnification",
+        "saturated",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("doubt")
     for row in rows:
+        frame = row.measures
         table.add_row(
             row.name,
-            f"{row.score:.2f}",
-            "" if row.expected_error is None else f"{row.expected_error:.2f}",
-            "" if row.confidence is None else f"{row.confidence:.0%}",
+            f"{frame.score:.2f}",
+            f"{frame.expected_error:.2f}" if row.knows_its_error else "",
+            f"{frame.confidence:.0%}" if row.knows_its_error else "",
             f"{row.width} x {row.height}",
             str(row.reduction),
             f"{row.magnification:.0f} ({row.magnification_from})",
-            f"{row.saturated:.1%}",
-            "; ".join(remarks(row.doubt, streaked=row.streaked)),
+            f"{frame.saturated:.1%}",
+            "; ".join(frame.remarks),
         )
     console = Console()
     if not console.is_terminal:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from afdaemon.models.defocus.scenes import DefocusBank
-    from afdaemon.models.defocus.state import Belief
+    from afdaemon.models.defocus.state import Posterior
     from afdaemon.models.defocus.train import Moves
     from afdaemon.models.scorers.focus_scorer import FocusScorer
     from afdaemon.sim.datasets.frames import Scenery
@@ -79,12 +79,12 @@ def defocus(
     typer.echo(f"wrote {path} after {seconds / 60:.1f} min")
 
 
-def decide(belief: "Belief", count: "NDArray[np.int64]") -> "Moves":
+def decide(posterior: "Posterior", count: "NDArray[np.int64]") -> "Moves":
     """The service's own moves, as training plays them."""
     from afdaemon.control.fast.posterior import advise
     from afdaemon.control.fast.profile import FAST
 
-    return advise(belief, count, FAST)
+    return advise(posterior, count, FAST)
 
 
 def _banks(

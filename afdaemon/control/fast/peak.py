@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.control.limits import Limits
-from afdaemon.control.values import Reading, TracePoint
+from afdaemon.control.values import TracePoint
+from afdaemon.models.frames.measures import Measures
 
 Array = NDArray[np.float64]
 
@@ -34,8 +35,8 @@ _STEEPNESS: Array = np.array([0.5, 1.0, 2.0])[:, None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
-    """Something that is highest in focus: `of` a reading; in words, `named`. Distances in depths of focus (DoF).
+class FocusMeasure:
+    """Something that is highest in focus: `of` a frame; in words, `named`. Distances in depths of focus (DoF).
 
     is_trace: whether such values (n,) tell anything of a focus.
     fewest_readings: of fewer the curve, which has four numbers, and five on a floor, tells nothing.
@@ -50,7 +51,7 @@ class Measure:
     """
 
     named: str
-    of: Callable[[Reading], float]
+    of: Callable[[Measures], float]
     is_trace: Callable[[Array], bool]
     fewest_readings: int
     reach_dof: float
@@ -64,9 +65,9 @@ class Measure:
     is_on_floor: bool
 
 
-SCORE = Measure(
+SCORE = FocusMeasure(
     named="score",
-    of=lambda reading: reading.score,
+    of=lambda frame: frame.score,
     is_trace=lambda scores: bool(scores.max() >= LEAST_SCORE),
     fewest_readings=5,
     reach_dof=24.0,
@@ -79,9 +80,9 @@ SCORE = Measure(
     as_high=0.6,
     is_on_floor=False,
 )
-CONTRAST = Measure(
+CONTRAST = FocusMeasure(
     named="contrast",
-    of=lambda reading: reading.variance**2,
+    of=lambda frame: frame.contrast**2,
     is_trace=lambda powers: bool(powers.min() <= _FALLEN * powers.max()),
     fewest_readings=7,
     reach_dof=80.0,
@@ -112,18 +113,18 @@ class Peak:
     is_clear: bool = False
 
 
-def peak(rung: Sequence[TracePoint], unit_um: float, measure: Measure) -> Peak | None:
+def peak(rung: Sequence[TracePoint], unit_um: float, measure: FocusMeasure) -> Peak | None:
     """The peak near the best of readings of one magnification, or None if they show no trace of one.
 
     `unit_um` is the depth of focus there.
     """
-    told = _told(rung)
-    best = max(told, key=lambda p: measure.of(p.reading), default=None)
+    readings = _undoubted(rung)
+    best = max(readings, key=lambda p: measure.of(p.frame), default=None)
     if best is None:
         return None
-    away = np.array([(p.wd_um - best.wd_um) / unit_um for p in told])
+    away = np.array([(p.wd_um - best.wd_um) / unit_um for p in readings])
     near = np.abs(away) <= measure.reach_dof
-    away, value = away[near], np.array([measure.of(p.reading) for p in told])[near]
+    away, value = away[near], np.array([measure.of(p.frame) for p in readings])[near]
     if not measure.is_trace(value):
         return None
     if len(value) < measure.fewest_readings:
@@ -142,17 +143,17 @@ def peak(rung: Sequence[TracePoint], unit_um: float, measure: Measure) -> Peak |
     )
 
 
-def is_as_high(rung: Sequence[TracePoint], measure: Measure) -> bool:
+def is_as_high(rung: Sequence[TracePoint], measure: FocusMeasure) -> bool:
     """Whether the newest reading shows what the best promised."""
-    values = [measure.of(p.reading) for p in _told(rung)]
-    return bool(values) and measure.of(rung[-1].reading) >= measure.as_high * max(values)
+    values = [measure.of(p.frame) for p in _undoubted(rung)]
+    return bool(values) and measure.of(rung[-1].frame) >= measure.as_high * max(values)
 
 
-def _told(rung: Sequence[TracePoint]) -> list[TracePoint]:
-    return [p for p in rung if not p.reading.doubt]
+def _undoubted(rung: Sequence[TracePoint]) -> list[TracePoint]:
+    return [p for p in rung if not p.frame.doubt]
 
 
-def _fitted(away: Array, value: Array, measure: Measure) -> tuple[float, float, float]:
+def _fitted(away: Array, value: Array, measure: FocusMeasure) -> tuple[float, float, float]:
     """Place of the peak and its standard deviation (DoF), and chi square a reading of the best curve."""
     places, widths = measure.places_dof * _PLACES, np.geomspace(*measure.widths_dof, 10)
     apart = (away - places[:, None, None, None]) / widths[:, None, None]

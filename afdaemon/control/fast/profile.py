@@ -1,115 +1,112 @@
-"""The numbers of the fast procedure."""
+"""The numbers of the fast procedure. Distances are in depths of focus (DoF) of the assumed convergence angle."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
+from afdaemon.control.profile import Profile, score
 from afdaemon.errors import ConfigError
+from afdaemon.spec import flag, number, whole
+
+_DOF = "depths of focus"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FastProfile:
-    """Parameters of the fast procedure. Distances in depths of focus (DoF) of the assumed convergence angle.
-
-    Belief:
-        sure: probability of ending within 1 DoF of the focus at which the job stops;
-        sure_drop: so much less with each reading after four, for another one then tells little that is new,
-        least_sure: but not at less than this.
-        near_dof: and its last step, that no reading follows, is no longer; else the job reads there first.
-        fewest_readings: it does not stop before so many near each other: two to know, one to verify.
-        most_readings: it gives up after so many.
-        probe_dof: how far it steps aside where it cannot tell the sides.
-        most_step_dof: no step is longer.
-    Search:
-        far_dof: a focus farther away than this cannot be told where it is;
-        stride_dof: then the job looks this far from where it has looked (half of it if the angle may be off);
-        stray_readings: so too after so many readings in a row with scores that are failures;
-        most_looks_around: it gives up after so many looks where the first reading told something;
-        most_search_readings: and after so many where it did not.
-        close_dof: around a low peak of the score it looks so far to either side, and before it gives up so far
-            apart around the best place, or the start;
-        most_close_looks: so often, each.
-        ladder: before it strides, it looks at lower magnifications, which see further,
-        lowest_magnification: but at none below this.
-    Verdict:
-        fail_score: below it AENet does not agree that this is focus.
-        agreed_drop: nor if it has seen a score higher by more than this, elsewhere.
-        trusted_score: where it gives up, a higher one seen is verified all the same.
-        settle_margin: where a score was higher by more than this, the job ends there instead.
-        flat_variance: a frame with std / mean below it shows nothing.
-        saturated_fraction: frames with more saturated pixels than this show nothing either.
-    Instrument:
-        alpha_mrad: convergence semi-angle. ASSUMED, unless calibrated.
-        calibrated: whether that angle was measured; else it may be off by a factor of 2.
-    """
+class FastProfile(Profile):
+    """Parameters of the fast procedure."""
 
     name: ClassVar[str] = "fast"
 
-    sure: float = 0.94
-    sure_drop: float = 0.1
-    least_sure: float = 0.6
-    near_dof: float = 0.7
-    fewest_readings: int = 3
-    most_readings: int = 16
-    probe_dof: float = 4.0
-    most_step_dof: float = 150.0
+    # Posterior
+    confidence: float = number(
+        0.94, 0.5, 0.999, "",
+        "The job stops where the focus lies within 1 depth of focus with at least this probability.",
+        formerly="sure",
+    )  # fmt: skip
+    confidence_drop: float = number(
+        0.1, 0.0, 1.0, "",
+        "With each reading after the fourth the probability that suffices falls by this: a further one tells little.",
+        formerly="sure_drop",
+    )  # fmt: skip
+    least_confidence: float = number(
+        0.6, 0.5, 0.999, "", "The probability that suffices never falls below this.",
+        formerly="least_sure",
+    )  # fmt: skip
+    near_dof: float = number(
+        0.7, 0.05, 1.0, _DOF,
+        "The last step, which no reading follows, is no longer than this; a longer one is followed by a reading.",
+    )  # fmt: skip
+    fewest_readings: int = whole(
+        3, 1, 100,
+        "The job does not stop before this many readings near each other: two tell where, one verifies.",
+    )  # fmt: skip
+    most_readings: int = whole(
+        16, 1, 1000, "The job gives up after this many readings that the posterior led to."
+    )
+    probe_dof: float = number(
+        4.0, 1.0, 50.0, _DOF, "Step aside where the readings cannot tell on which side the focus lies."
+    )  # fmt: skip
+    most_step_dof: float = number(150.0, 1.0, 10_000.0, _DOF, "Longest step.")
 
-    far_dof: float = 90.0
-    stride_dof: float = 165.0
-    stray_readings: int = 6
-    most_looks_around: int = 4
-    most_search_readings: int = 200
-    close_dof: float = 8.0
-    most_close_looks: int = 6
-    ladder: bool = False
-    lowest_magnification: float = 500.0
+    # Search
+    capture_range_dof: float = number(
+        90.0, 10.0, 200.0, _DOF,
+        "Capture range: a frame tells hardly anything of a focus that is farther away.",
+        formerly="far_dof",
+    )  # fmt: skip
+    stride_dof: float = number(
+        165.0, 1.0, 1_000.0, _DOF,
+        "Stride of the search for a focus out of capture range; half of it where the angle is not calibrated.",
+    )  # fmt: skip
+    stray_readings: int = whole(
+        6, 2, 1_000, "The job searches after this many readings in a row with scores of no focus."
+    )
+    most_local_steps: int = whole(
+        4, 0, 10_000,
+        "Most search steps of a job whose first reading told something: its focus is not at the range's other end.",
+        formerly="most_looks_around",
+    )  # fmt: skip
+    most_search_readings: int = whole(
+        200, 0, 10_000, "Most search steps of a job whose first reading told nothing."
+    )
+    close_dof: float = number(
+        8.0, 1.0, 100.0, _DOF,
+        "Distance of the search steps around a low peak of the score, and around the best place before giving up.",
+    )  # fmt: skip
+    most_close_steps: int = whole(
+        6, 0, 1_000, "Most search steps of either kind that are so close to each other.",
+        formerly="most_close_looks",
+    )  # fmt: skip
+    ladder: bool = flag(
+        False,
+        "Whether the job first looks at lower magnifications, where a frame shows a focus that is farther away.",
+    )  # fmt: skip
+    lowest_magnification: float = number(
+        500.0, 20.0, 1e6, "", "Lowest magnification that the ladder may use."
+    )
 
-    fail_score: float = 3.0
-    agreed_drop: float = 2.0
-    trusted_score: float = 7.5
-    settle_margin: float = 0.5
-    flat_variance: float = 0.02
-    saturated_fraction: float = 0.5
+    # Verdict
+    agreed_drop: float = score(
+        2.0, "A reading verifies no focus if one elsewhere scored higher by more than this."
+    )
+    trusted_score: float = score(
+        7.5, "A job that would give up first verifies the best place it saw, if that scored higher than this."
+    )  # fmt: skip
+    settle_margin: float = score(
+        0.5, "A place that scored higher by more than this is where the job ends instead."
+    )
 
-    alpha_mrad: float = 5.0
-    calibrated: bool = False
+    def with_ladder(self, wanted: bool | None) -> Self:
+        """The same with or without its ladder, if a job says so."""
+        return self if wanted is None else replace(self, ladder=wanted)
 
     def __post_init__(self) -> None:
-        for name, (lo, hi) in _ALLOWED.items():
-            value = getattr(self, name)
-            if not lo <= value <= hi:
-                raise ConfigError(f"{name} must be between {lo:g} and {hi:g}, got {value}")
+        Profile.__post_init__(self)
         if self.most_readings < self.fewest_readings:
             raise ConfigError(
                 f"most_readings must be at least fewest_readings, {self.fewest_readings},"
                 f" got {self.most_readings}"
             )
 
-
-_ALLOWED: dict[str, tuple[float, float]] = {
-    "sure": (0.5, 0.999),
-    "sure_drop": (0.0, 1.0),
-    "least_sure": (0.5, 0.999),
-    "near_dof": (0.05, 1.0),
-    "fewest_readings": (1, 100),
-    "most_readings": (1, 1000),
-    "probe_dof": (1.0, 50.0),
-    "most_step_dof": (1.0, 10_000.0),
-    "far_dof": (10.0, 200.0),
-    "stride_dof": (1.0, 1_000.0),
-    "stray_readings": (2, 1_000),
-    "most_looks_around": (0, 10_000),
-    "most_search_readings": (0, 10_000),
-    "close_dof": (1.0, 100.0),
-    "most_close_looks": (0, 1_000),
-    "lowest_magnification": (20.0, 1e6),
-    "fail_score": (0.0, 9.0),
-    "agreed_drop": (0.0, 9.0),
-    "trusted_score": (0.0, 9.0),
-    "settle_margin": (0.0, 9.0),
-    "flat_variance": (0.0, 1.0),
-    "saturated_fraction": (0.0, 1.0),
-    "alpha_mrad": (0.1, 100.0),
-}
 
 FAST = FastProfile()
 """The fast procedure on an instrument that was not calibrated."""

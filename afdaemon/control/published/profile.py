@@ -1,116 +1,88 @@
 """The numbers of the published procedure (Lee et al. 2021), and those of its authors' code."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from afdaemon.errors import ConfigError
+from afdaemon.control.profile import Profile, score
 from afdaemon.models.acnet.state import a_max_um
-from afdaemon.models.optics import dof_um
+from afdaemon.models.optics import TOP_SCORE
+from afdaemon.spec import flag, number, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaperProfile:
+class PublishedProfile(Profile):
     """Parameters of the published procedure; the defaults are the paper's where it gives one.
 
-    Search:
-        search_score: a reading above it ends the search (score, 0 .. 9).
-        stride_fraction: search stride as a fraction of A_max(m).
-        search_window_a_max: how far the search goes to either side of the start, in A_max(m); 0 is
-            the whole allowed range, as published.
-        halvings: how often the stride is halved when the range is exhausted.
-        both_directions: search towards shorter WD too, not only towards longer.
-        min_search_readings: a search is not ended by fewer.
-        max_search_readings: a search is given up after so many; 0 is as many as the range holds.
-        searches: how often it is begun or, where a servo found no focus, goes on.
-    Servo:
-        stop_score: a score that cannot be bettered (9 is the top of the scale).
-        patience: stop after so many readings without a new best,
-        new_best_margin: one that is higher by more than this; a smaller difference is chance.
-        max_servo_readings: stop after so many in any case.
-        min_step_um: a shorter step is not sent; a reading is taken where the instrument stands.
-        most_step_dof: no step is longer, in depths of focus, where the instrument is calibrated;
-            elsewhere A_max(m) is the limit, as published.
-    Verdict:
-        fail_score: a best score below it is a failure.
-        retries: how often the servo starts again from the best WD after a failure.
-        verify_drop: the verifying score may be so much below the one it verifies.
-        tie_margin: the start WD wins if its score comes this close to the best.
-        flat_variance: a frame with std / mean below it shows nothing.
-        saturated_fraction: frames with more saturated pixels than this show nothing either.
-    Instrument:
-        alpha_mrad: convergence semi-angle. ASSUMED, unless calibrated.
-        calibrated: whether that angle was measured.
+    A_max(m) is the paper's action limit, the longest step at a magnification (equation 5).
     """
 
     name: ClassVar[str] = "paper"
 
-    search_score: float = 2.0
-    stride_fraction: float = 1.0 / 3.0
-    search_window_a_max: float = 4.0
-    halvings: int = 2
-    both_directions: bool = True
-    min_search_readings: int = 1
-    max_search_readings: int = 200
-    searches: int = 3
+    # Search
+    search_score: float = score(2.0, "A reading with a score above this ends the search.")
+    stride_fraction: float = number(
+        1.0 / 3.0, 0.01, 1.0, "", "Stride of the search, as a fraction of A_max(m)."
+    )
+    search_window_a_max: float = number(
+        4.0, 0.0, 1000.0, "A_max",
+        "How far the search goes to either side of the start; 0: the whole allowed range, as published.",
+    )  # fmt: skip
+    halvings: int = whole(
+        2, 0, 6, "How often the stride is halved when the range has been searched without success."
+    )
+    both_directions: bool = flag(
+        True, "Whether the search goes towards shorter WDs too, not only towards longer ones."
+    )
+    min_search_readings: int = whole(1, 1, 100, "A search does not end before this many readings.")
+    max_search_readings: int = whole(
+        200, 0, 100_000, "A search is given up after this many readings; 0: as many as the range holds."
+    )  # fmt: skip
+    searches: int = whole(
+        3, 1, 100, "How often the search begins, or goes on where a servo found no focus."
+    )
 
-    stop_score: float = 9.0
-    patience: int = 5
-    new_best_margin: float = 0.05
-    max_servo_readings: int = 20
-    min_step_um: float = 0.01
-    most_step_dof: float = 4.0
+    # Servo
+    stop_score: float = score(
+        TOP_SCORE, "A score that cannot be bettered: it ends the servo at once."
+    )
+    patience: int = whole(
+        5, 1, 100, "The servo ends after this many readings without a new best score."
+    )
+    new_best_margin: float = score(
+        0.05, "A best score counts as a new one if it is higher by more than this; less is chance."
+    )
+    max_servo_readings: int = whole(20, 1, 1000, "The servo ends after this many readings.")
+    min_step_um: float = number(
+        0.01, 0.0, 1000.0, "um",
+        "A shorter step is not sent; the next reading is taken where the instrument stands.",
+    )  # fmt: skip
+    most_step_dof: float = number(
+        4.0, 1.0, 1_000.0, "depths of focus",
+        "Longest step of the servo where the instrument is calibrated; elsewhere A_max(m) is the limit, as published.",
+    )  # fmt: skip
 
-    fail_score: float = 3.0
-    retries: int = 1
-    verify_drop: float = 3.0
-    tie_margin: float = 0.0
-    flat_variance: float = 0.02
-    saturated_fraction: float = 0.5
-
-    alpha_mrad: float = 5.0
-    calibrated: bool = False
-
-    def __post_init__(self) -> None:
-        for name, (lo, hi) in _ALLOWED.items():
-            value = getattr(self, name)
-            if not lo <= value <= hi:
-                raise ConfigError(f"{name} must be between {lo:g} and {hi:g}, got {value}")
+    # Verdict
+    retries: int = whole(
+        1, 0, 10, "How often the servo starts again from the best WD after a failure."
+    )
+    verify_drop: float = score(
+        3.0, "The score of the verifying reading may lie this far below the one that it verifies."
+    )
+    tie_margin: float = score(
+        0.0, "The start WD is kept if its score comes this close to the best one."
+    )
 
     def most_step_um(self, magnification: float) -> float:
         """The longest servo step (um): c * DoF(m) where the depth of focus was measured, else A_max(m)."""
         if self.calibrated:
-            return self.most_step_dof * dof_um(magnification, 1e-3 * self.alpha_mrad)
+            return self.most_step_dof * self.dof_um(magnification)
         return a_max_um(magnification)
 
 
-_ALLOWED: dict[str, tuple[float, float]] = {
-    "search_score": (0.0, 9.0),
-    "stride_fraction": (0.01, 1.0),
-    "search_window_a_max": (0.0, 1000.0),
-    "halvings": (0, 6),
-    "min_search_readings": (1, 100),
-    "max_search_readings": (0, 100_000),
-    "searches": (1, 100),
-    "stop_score": (0.0, 9.0),
-    "patience": (1, 100),
-    "new_best_margin": (0.0, 9.0),
-    "max_servo_readings": (1, 1000),
-    "min_step_um": (0.0, 1000.0),
-    "most_step_dof": (1.0, 1_000.0),
-    "fail_score": (0.0, 9.0),
-    "retries": (0, 10),
-    "verify_drop": (0.0, 9.0),
-    "tie_margin": (0.0, 9.0),
-    "flat_variance": (0.0, math.inf),
-    "saturated_fraction": (0.0, 1.0),
-    "alpha_mrad": (0.1, 100.0),
-}
-
-PAPER = PaperProfile()
+PUBLISHED = PublishedProfile()
 """The published procedure."""
 
-AUTHORS_ONLINE = PaperProfile(
+AUTHORS_ONLINE = PublishedProfile(
     search_score=1.8,
     min_search_readings=4,
     both_directions=False,

@@ -25,6 +25,7 @@ from afdaemon.evaluate.section import Bar, Section, at_least, at_most
 from afdaemon.evaluate.series import scored
 from afdaemon.models.acnet.focus_series import READ, FocusSeries, splined
 from afdaemon.models.acnet.state import a_max_um
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.optics import TOP_SCORE
 from afdaemon.models.scorers.focus_scorer import FocusScorer
 from afdaemon.sim.datasets.series import ImagedSeries, dataset2_series
@@ -87,9 +88,11 @@ class Recorded:
         return Reading(
             wd_um=self.wd_um,
             magnification=self._series.magnification,
-            score=float(np.clip(score + _SCORE_NOISE * z[0], 0.0, TOP_SCORE)),
-            variance=variance * (1.0 + _NOISE * float(z[1])),
-            entropy=entropy * (1.0 + _NOISE * float(z[2])),
+            frame=Measures(
+                score=float(np.clip(score + _SCORE_NOISE * z[0], 0.0, TOP_SCORE)),
+                contrast=variance * (1.0 + _NOISE * float(z[1])),
+                entropy=entropy * (1.0 + _NOISE * float(z[2])),
+            ),
         )
 
     def held(self, name: str) -> float:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,14 +17,16 @@ from afdaemon.evaluate.acnet.tables import Played, Row, boxes, numbers_of, rows_
 from afdaemon.evaluate.conversation import Live, converse
 from afdaemon.evaluate.section import Bar, Section, at_least
 from afdaemon.models.acnet.policy import StepPolicy
-from afdaemon.models.scorers.focus_scorer import FocusScorer, Score
-from afdaemon.service.scoring import reading_of
+from afdaemon.models.scorers.focus_scorer import FocusScorer
 from afdaemon.sim.datasets.dataset1 import PUBLISHED_MAGNIFICATIONS, UNSEEN_MAGNIFICATIONS
 from afdaemon.sim.instrument.conditions import Condition, instrument
 from afdaemon.sim.instrument.settings import InstrumentSettings
 from afdaemon.sim.instrument.world import Shot, World
 from afdaemon.sim.optics import is_in_focus
 from afdaemon.sim.specimens.catalogue import UNSEEN
+
+if TYPE_CHECKING:
+    from afdaemon.models.frames.measures import Measures
 
 PUBLISHED = {
     "tin_balls": {"score": 8.534, "steps": 10.743},
@@ -61,14 +64,14 @@ class Remembering:
 
     def __init__(self, scorer: FocusScorer) -> None:
         self._scorer = scorer
-        self._said: dict[bytes, Score] = {}
+        self._said: dict[bytes, Measures] = {}
 
     def read(self, shot: Shot) -> Reading:
         """What a frame tells."""
         key, magnification = shot.pixels.tobytes(), float(shot.magnification)
         if key not in self._said:
             self._said[key] = self._scorer.score(shot.pixels, magnification)
-        return reading_of(shot.wd_um, magnification, self._said[key], ())
+        return Reading(wd_um=shot.wd_um, magnification=magnification, frame=self._said[key])
 
 
 def tasks(
@@ -117,7 +120,7 @@ async def _play(
 def _measures(world: World, outcome: Outcome, final: Reading) -> dict[str, float]:
     truth = world.truth()
     return {
-        "score": final.score,
+        "score": final.frame.score,
         "steps": float(outcome.readings.servo),
         "searched": float(outcome.readings.search),
         "within_1": float(is_in_focus(truth.wd_um - truth.focus_wd_um, truth.dof_um)),

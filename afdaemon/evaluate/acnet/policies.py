@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from afdaemon.control.limits import Limits, Range
-from afdaemon.control.published.profile import PAPER
+from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.published.profile import PUBLISHED as PROCEDURE
 from afdaemon.control.published.servo import StepLaw, acnet_law
-from afdaemon.control.state import State
+from afdaemon.control.state import AnyState, new_job
 from afdaemon.evaluate.section import Section
 from afdaemon.models.acnet.policy import StepPolicy, load_policy
 from afdaemon.models.acnet.state import a_max_um
@@ -54,10 +55,10 @@ def law_of(policy: StepPolicy) -> StepLaw:
     return acnet_law(policy.propose)
 
 
-def job(law: StepLaw) -> State:
+def job(law: StepLaw) -> AnyState:
     """A job by the published procedure."""
     limits = Limits(hard=Range(lo_um=WD_UM.low, hi_um=WD_UM.high))
-    return State(limits=limits, law=law, rules=PAPER)
+    return new_job(procedure_of(PROCEDURE, Laws(step=law)), limits)
 
 
 def away_um(magnification: float, rng: np.random.Generator) -> float:

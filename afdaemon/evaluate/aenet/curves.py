@@ -71,7 +71,7 @@ def _curve(judge: Judge, job: Job, imaged: ImagedSeries) -> Curve:
         magnification=job.magnification,
         offset_um=imaged.offset_um.tolist(),
         score=[one.score for one in said],
-        variance=[one.variance for one in said],
+        variance=[one.contrast for one in said],
         entropy=[one.entropy for one in said],
     )
 

@@ -10,8 +10,8 @@ from afdaemon.evaluate.aenet.drawn_pictures import KINDS
 from afdaemon.evaluate.aenet.test_part import Truth
 from afdaemon.evaluate.judged import Case, Judge, Judged, judged
 from afdaemon.evaluate.section import Section, at_least, at_most
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.shot import Shot
-from afdaemon.models.scorers.focus_scorer import Score
 from afdaemon.sim.datasets.scenes import log_uniform
 
 CONFIDENCE_AT_MOST = 0.2
@@ -42,7 +42,7 @@ def cases(*, each: int, seed: int) -> Iterator[Case[Stranger]]:
             yield Case(Shot(pixels=pixels, magnification=magnification), Stranger(kind=kind))
 
 
-def is_doubted(said: Score) -> bool:
+def is_doubted(said: Measures) -> bool:
     """Whether a score is given with little confidence and a reason for that."""
     return said.confidence <= CONFIDENCE_AT_MOST and bool(said.doubt)
 
@@ -73,11 +73,11 @@ def conclude(found: Sequence[Judged[Stranger]], test_part: Sequence[Judged[Truth
     )
 
 
-def _share(several: Sequence[Score]) -> float:
+def _share(several: Sequence[Measures]) -> float:
     return float(np.mean([is_doubted(said) for said in several])) if several else 0.0
 
 
-def _line(kind: str, several: Sequence[Score]) -> str:
+def _line(kind: str, several: Sequence[Measures]) -> str:
     confidence = float(np.median([said.confidence for said in several])) if several else 0.0
     counts = Counter(said.doubt.partition(":")[0] for said in several if said.doubt)
     reasons = ", ".join(f"{reason} ({n})" for reason, n in counts.most_common(3))

@@ -3,16 +3,18 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from afdaemon.control.fast.law import FocusLaw
 from afdaemon.control.fast.profile import FAST, FastProfile
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import LEADS_TO, IllegalEventError, step
-from afdaemon.control.published.servo import FocusLaw, Proposal
-from afdaemon.control.state import State
+from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.state import new_job
 from afdaemon.control.values import (
     Command,
     Conclude,
@@ -23,12 +25,20 @@ from afdaemon.control.values import (
     Observed,
     Outcome,
     Phase,
+    Proposal,
     Reading,
     Reason,
     Refused,
     Started,
 )
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.optics import dof_um
+
+
+def told(reading: Reading, **measures: Any) -> Reading:
+    """The reading of a frame that told otherwise."""
+    return replace(reading, frame=replace(reading.frame, **measures))
+
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
 HOME = 20_000.0
@@ -53,9 +63,9 @@ def belief(best_um: float = BEST_UM, reach_dof: float = SEEN_DOF) -> FocusLaw:
         here = newest_first[0]
         away = away_dof(here, best_um)
         if abs(away) > reach_dof:
-            return Proposal(step_um=10.0 * dof_um(here.magnification, 5e-3), far=1.0)
+            return Proposal(step_um=10.0 * dof_um(here.magnification, 5e-3), out_of_capture=1.0)
         side = 1.0 if len(newest_first) == 1 else -1.0
-        return Proposal(step_um=side * (here.wd_um - best_um), at_focus=float(abs(away) < 1.0))
+        return Proposal(step_um=side * (here.wd_um - best_um), confidence=float(abs(away) < 1.0))
 
     return law
 
@@ -63,9 +73,11 @@ def belief(best_um: float = BEST_UM, reach_dof: float = SEEN_DOF) -> FocusLaw:
 def look_at(best_um: float = BEST_UM) -> Look:
     def look(wd_um: float, magnification: float) -> Reading:
         seen = Reading(
-            wd_um=wd_um, magnification=magnification, score=0.0, variance=0.3, entropy=7.0
+            wd_um=wd_um,
+            magnification=magnification,
+            frame=Measures(score=0.0, contrast=0.3, entropy=7.0),
         )
-        return replace(seen, score=9.0 / (1.0 + (0.3 * away_dof(seen, best_um)) ** 2))
+        return told(seen, score=9.0 / (1.0 + (0.3 * away_dof(seen, best_um)) ** 2))
 
     return look
 
@@ -110,7 +122,7 @@ def play(
     fails: dict[int, Reason] | None = None,
 ) -> Played:
     """`fails`: the events, by number, that are failures instead; a move that fails is carried out all the same."""
-    state = State(limits=LIMITS, law=lambda _: math.nan, rules=rules, belief=law)
+    state = new_job(procedure_of(rules, Laws(step=lambda _: math.nan, focus=law)), LIMITS)
     event: Event = Started(
         wd_um=start_um,
         magnification=home,
@@ -199,14 +211,14 @@ def blind_below(law: FocusLaw) -> FocusLaw:
 
     def blind(newest_first: Sequence[Reading]) -> Proposal:
         is_below = newest_first[0].magnification < HOME
-        return Proposal(step_um=100.0, far=1.0) if is_below else law(newest_first)
+        return Proposal(step_um=100.0, out_of_capture=1.0) if is_below else law(newest_first)
 
     return blind
 
 
 def dark_below(look: Look, changed: Callable[[Reading], Reading]) -> Look:
     return lambda wd_um, magnification: (
-        changed(replace(look(wd_um, magnification), score=0.1))
+        changed(told(look(wd_um, magnification), score=0.1))
         if magnification < HOME
         else look(wd_um, magnification)
     )
@@ -216,8 +228,8 @@ def dark_below(look: Look, changed: Callable[[Reading], Reading]) -> Look:
     "changed",
     [
         lambda reading: reading,
-        lambda reading: replace(reading, saturated=0.9),
-        lambda reading: replace(reading, variance=0.001),
+        lambda reading: told(reading, saturated=0.9),
+        lambda reading: told(reading, contrast=0.001),
     ],
     ids=["dark", "saturated", "flat"],
 )
@@ -235,7 +247,7 @@ def test_where_the_low_rungs_show_nothing_the_search_goes_on_as_without_them(
 
 
 def test_where_nothing_is_to_be_seen_anywhere_it_ends_at_home() -> None:
-    played = play(belief(reach_dof=0.0), lambda wd, m: replace(look_at()(wd, m), score=0.2))
+    played = play(belief(reach_dof=0.0), lambda wd, m: told(look_at()(wd, m), score=0.2))
     assert played.outcome.reason is Reason.NOT_FOUND
     assert played.outcome.restored
     assert played.place == (START_UM, HOME)
@@ -243,7 +255,7 @@ def test_where_nothing_is_to_be_seen_anywhere_it_ends_at_home() -> None:
 
 def test_frames_that_are_all_white_end_it_soon() -> None:
     played = play(
-        belief(reach_dof=0.0), lambda wd, m: replace(look_at()(wd, m), score=0.2, saturated=0.9)
+        belief(reach_dof=0.0), lambda wd, m: told(look_at()(wd, m), score=0.2, saturated=0.9)
     )
     assert (played.outcome.reason, played.outcome.restored) == (Reason.SATURATED, True)
     assert len(played.readings) == 3
@@ -255,9 +267,13 @@ def test_a_low_rung_that_was_wrong_is_tried_once_more_and_is_no_success() -> Non
 
     def law(newest_first: Sequence[Reading]) -> Proposal:
         is_below = newest_first[0].magnification < HOME
-        return Proposal(step_um=0.0, at_focus=1.0) if is_below else Proposal(step_um=9.0, far=1.0)
+        return (
+            Proposal(step_um=0.0, confidence=1.0)
+            if is_below
+            else Proposal(step_um=9.0, out_of_capture=1.0)
+        )
 
-    played = play(law, lambda wd, m: replace(look_at()(wd, m), score=8.0 if m < HOME else 0.1))
+    played = play(law, lambda wd, m: told(look_at()(wd, m), score=8.0 if m < HOME else 0.1))
     assert not played.outcome.converged
     assert played.outcome.score == pytest.approx(0.1), "scores of other rungs do not count"
     assert played.magnifications[:4] == [5_000.0, HOME, 5_000.0, HOME]
@@ -321,7 +337,7 @@ def test_a_way_up_that_is_refused_ends_at_home() -> None:
 
 
 def test_only_another_magnification_can_be_refused() -> None:
-    state = State(limits=LIMITS, law=lambda _: math.nan, rules=RULES, belief=belief())
+    state = new_job(procedure_of(RULES, Laws(step=lambda _: math.nan, focus=belief())), LIMITS)
     state, _ = step(state, Started(wd_um=START_UM, magnification=HOME, begin_wd_um=30_000.0))
     assert state.pending == MoveWd(wd_um=30_000.0)
     with pytest.raises(IllegalEventError):
@@ -329,7 +345,7 @@ def test_only_another_magnification_can_be_refused() -> None:
 
 
 def test_an_answer_with_another_magnification_answers_nothing() -> None:
-    state = State(limits=LIMITS, law=lambda _: math.nan, rules=RULES, belief=belief())
+    state = new_job(procedure_of(RULES, Laws(step=lambda _: math.nan, focus=belief())), LIMITS)
     state, _ = step(state, Started(wd_um=START_UM, magnification=HOME))
     state, (down,) = step(state, Observed(reading=look_at()(START_UM, HOME)))
     assert down == MoveWd(wd_um=START_UM, magnification=5_000.0)
@@ -356,14 +372,14 @@ def test_the_dose_of_the_next_frame_is_that_of_its_magnification() -> None:
 @given(
     fails=st.none() | st.integers(0, 2 * LENGTH),
     best_um=st.floats(5_000.0, 50_000.0),
-    far=st.floats(0.1, 1.0),
+    out_of_capture=st.floats(0.1, 1.0),
 )
 def test_the_same_events_give_the_same_commands_again(
     fails: int | None, best_um: float, far: float
 ) -> None:
     law = belief(best_um, reach_dof=100.0 * far)
     played = play(law, look_at(best_um), fails=None if fails is None else {fails: Reason.ABORTED})
-    state = State(limits=LIMITS, law=lambda _: math.nan, rules=RULES, belief=law)
+    state = new_job(procedure_of(RULES, Laws(step=lambda _: math.nan, focus=law)), LIMITS)
     again: list[Command] = []
     for event in played.events:
         state, answer = step(state, event)

@@ -12,7 +12,7 @@ from afdaemon.control.fast.peak import (
     CONTRAST,
     LEAST_SCORE,
     SCORE,
-    Measure,
+    FocusMeasure,
     Peak,
     is_as_high,
     next_place,
@@ -20,6 +20,7 @@ from afdaemon.control.fast.peak import (
 )
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.values import Reading, ReadingKind, TracePoint
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.optics import dof_um
 
 MAGNIFICATION, ALPHA_MRAD, BEST_UM = 5_000.0, 5.0, 12_000.0
@@ -41,10 +42,9 @@ def readings(
             reading=Reading(
                 wd_um=BEST_UM + away * UNIT_UM,
                 magnification=MAGNIFICATION,
-                score=score(away),
-                variance=contrast(away),
-                entropy=7.0,
-                doubt=doubt,
+                frame=Measures(
+                    score=score(away), contrast=contrast(away), entropy=7.0, doubt=doubt
+                ),
             ),
         )
         for away in away_dof
@@ -151,7 +151,7 @@ WIDE_DOF = (-18.0, 1.5, -3.0, 9.0, 22.0, -11.0, 37.0)
 
 
 @pytest.mark.parametrize("measure", [SCORE, CONTRAST], ids=lambda m: m.named)
-def test_contrast_places_a_focus_of_which_no_score_is_a_trace(measure: Measure) -> None:
+def test_contrast_places_a_focus_of_which_no_score_is_a_trace(measure: FocusMeasure) -> None:
     points = readings(lambda _: 0.1, WIDE_DOF, contrast=faded(0.7, 0.5))
     found = peak(points, UNIT_UM, measure)
     if measure is SCORE:

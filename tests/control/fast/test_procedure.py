@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from afdaemon.control.fast.law import FocusLaw
 from afdaemon.control.fast.profile import FAST, FastProfile
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import LEADS_TO, step
-from afdaemon.control.published.servo import FocusLaw, Proposal
-from afdaemon.control.state import State
+from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.state import new_job
 from afdaemon.control.values import (
     Conclude,
     Event,
@@ -23,15 +24,24 @@ from afdaemon.control.values import (
     Observed,
     Outcome,
     Phase,
+    Proposal,
     Reading,
     ReadingKind,
     Reason,
     Started,
 )
 from afdaemon.errors import ConfigError
+from afdaemon.models.frames.measures import Measures
 from afdaemon.models.optics import dof_um
 
 START_UM, MAGNIFICATION = 12_000.0, 2_000.0
+
+
+def told(reading: Reading, **measures: Any) -> Reading:
+    """The reading of a frame that told otherwise."""
+    return replace(reading, frame=replace(reading.frame, **measures))
+
+
 UNIT_UM = dof_um(MAGNIFICATION, 5e-3)
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))
 
@@ -46,10 +56,7 @@ def reading(
     return Reading(
         wd_um=wd_um,
         magnification=MAGNIFICATION,
-        score=score,
-        variance=variance,
-        entropy=7.0,
-        saturated=saturated,
+        frame=Measures(score=score, contrast=variance, entropy=7.0, saturated=saturated),
     )
 
 
@@ -59,8 +66,8 @@ def oracle(best_um: float) -> FocusLaw:
     def law(newest_first: Sequence[Reading]) -> Proposal:
         away_um = newest_first[0].wd_um - best_um
         if len(newest_first) == 1:
-            return Proposal(step_um=away_um or 4.0 * UNIT_UM, at_focus=0.0)
-        return Proposal(step_um=-away_um, at_focus=1.0 if abs(away_um) < UNIT_UM else 0.0)
+            return Proposal(step_um=away_um or 4.0 * UNIT_UM, confidence=0.0)
+        return Proposal(step_um=-away_um, confidence=1.0 if abs(away_um) < UNIT_UM else 0.0)
 
     return law
 
@@ -70,7 +77,7 @@ def answering(answer: Callable[[Sequence[Reading]], tuple[float, float]]) -> Foc
 
     def law(newest_first: Sequence[Reading]) -> Proposal:
         step_um, at_focus = answer(newest_first)
-        return Proposal(step_um=step_um, at_focus=at_focus)
+        return Proposal(step_um=step_um, confidence=at_focus)
 
     return law
 
@@ -92,7 +99,7 @@ def play(
     start_um: float = START_UM,
     guess_um: float | None = None,
 ) -> Played:
-    state = State(limits=limits, law=lambda _: math.nan, rules=rules, belief=law)
+    state = new_job(procedure_of(rules, Laws(step=lambda _: math.nan, focus=law)), limits)
     event: Event = Started(wd_um=start_um, magnification=MAGNIFICATION, guess_wd_um=guess_um)
     wd_um = start_um
     visited: list[float] = []
@@ -183,7 +190,7 @@ def test_the_last_step_stays_inside_the_limits() -> None:
 def test_a_last_step_that_fails_ends_at_the_start() -> None:
     law = answering(lambda r: (0.6 * UNIT_UM, float(len(r) >= 3)))
     scores = iter([7.0, 8.0, 8.0])
-    state = State(limits=LIMITS, law=lambda _: math.nan, rules=FAST, belief=law)
+    state = new_job(procedure_of(FAST, Laws(step=lambda _: math.nan, focus=law)), LIMITS)
     event: Event = Started(wd_um=START_UM, magnification=MAGNIFICATION)
     while state.phase is not Phase.ADJUST:
         state, (command,) = step(state, event)
@@ -223,7 +230,7 @@ def test_where_it_scored_clearly_higher_it_ends_and_verifies() -> None:
     [
         (lambda wd, _: reading(wd, 6.0, variance=0.001), Reason.NO_CONTRAST),
         (
-            lambda wd, _: replace(reading(wd, 6.0), doubt="blank: nothing but noise"),
+            lambda wd, _: told(reading(wd, 6.0), doubt="blank: nothing but noise"),
             Reason.NO_CONTRAST,
         ),
         (lambda wd, _: reading(wd, 6.0, saturated=0.9), Reason.SATURATED),
@@ -267,7 +274,7 @@ def test_a_failure_tells_what_was_wrong_with_its_frames() -> None:
     law = answering(lambda r: (3.0 * UNIT_UM, 0.0))
     sound = play(law, lambda wd, _: reading(wd, 6.0)).outcome.detail
     assert "frames" not in sound
-    streaked = play(law, lambda wd, n: replace(reading(wd, 6.0), streaked=n > 0)).outcome
+    streaked = play(law, lambda wd, n: told(reading(wd, 6.0), streaked=n > 0)).outcome
     used = streaked.readings.total
     assert (
         streaked.detail
@@ -280,15 +287,15 @@ def test_a_failure_tells_what_was_wrong_with_its_frames() -> None:
 @pytest.mark.parametrize("step_um", [math.nan, math.inf])
 def test_a_belief_that_is_no_number_ends_the_job(step_um: float) -> None:
     outcome = play(
-        lambda _: Proposal(step_um=step_um, at_focus=0.5), lambda wd, _: reading(wd, 5.0)
+        lambda _: Proposal(step_um=step_um, confidence=0.5), lambda wd, _: reading(wd, 5.0)
     )
     assert outcome.outcome.reason is Reason.NOT_CONVERGED
 
 
 @given(
     steps=st.lists(st.floats(-1e7, 1e7) | st.just(0.0), min_size=16, max_size=16),
-    sure=st.lists(st.floats(0.0, 1.0), min_size=16, max_size=16),
-    far=st.lists(st.floats(0.0, 1.0), min_size=16, max_size=16),
+    confidence=st.lists(st.floats(0.0, 1.0), min_size=16, max_size=16),
+    out_of_capture=st.lists(st.floats(0.0, 1.0), min_size=16, max_size=16),
     scores=st.lists(st.floats(0.0, 9.0), min_size=40, max_size=40),
     width_um=st.floats(0.0, 3_000.0),
 )
@@ -304,11 +311,11 @@ def test_whatever_the_belief_the_promises_hold(
 
     def law(newest_first: Sequence[Reading]) -> Proposal:
         n = (len(newest_first) - 1) % 16
-        return Proposal(step_um=steps[n], at_focus=sure[n], far=far[n])
+        return Proposal(step_um=steps[n], confidence=sure[n], out_of_capture=far[n])
 
     rules = replace(FAST, most_search_readings=8)
     played = play(law, lambda wd, n: reading(wd, scores[n % 40]), rules, limits)
-    most_looks = 8 + 2 * FAST.most_close_looks  # around a peak, and before it gives up
+    most_looks = 8 + 2 * FAST.most_close_steps  # around a peak, and before it gives up
     assert played.kinds.count(ReadingKind.SEARCH) <= most_looks
     assert len(played.visited) <= (most_looks + 1) * FAST.most_readings + 1
     assert played.outcome.readings.total == len(played.visited)
@@ -337,7 +344,7 @@ def test_a_step_is_cut_to_the_longest() -> None:
 
 def test_an_abort_on_the_way_leads_home() -> None:
     law = answering(lambda _: (100.0, 0.0))
-    state = State(limits=LIMITS, law=lambda _: 0.0, rules=FAST, belief=law)
+    state = new_job(procedure_of(FAST, Laws(step=lambda _: 0.0, focus=law)), LIMITS)
     state, _ = step(state, Started(wd_um=START_UM, magnification=MAGNIFICATION))
     state, (move,) = step(state, Observed(reading=reading(START_UM, 5.0)))
     assert isinstance(move, MoveWd)
@@ -365,8 +372,8 @@ def sees_within(reach_um: float, best_um: float) -> FocusLaw:
     def law(newest_first: Sequence[Reading]) -> Proposal:
         away_um = newest_first[0].wd_um - best_um
         if abs(away_um) > reach_um:
-            return Proposal(step_um=60.0 * UNIT_UM, far=1.0)
-        return Proposal(step_um=-away_um, at_focus=float(abs(away_um) < UNIT_UM))
+            return Proposal(step_um=60.0 * UNIT_UM, out_of_capture=1.0)
+        return Proposal(step_um=-away_um, confidence=float(abs(away_um) < UNIT_UM))
 
     return law
 
@@ -386,7 +393,11 @@ def test_a_focus_anywhere_is_found_in_few_looks(
     played = play(law, lambda wd, _: reading(wd, score_at(wd, best_um)), rules, start_um=start_um)
     assert played.outcome.converged
     assert abs(played.visited[-1] - best_um) <= UNIT_UM
-    near = [wd for wd in played.visited if abs(wd - best_um) <= (rules.far_dof + 1.0) * UNIT_UM]
+    near = [
+        wd
+        for wd in played.visited
+        if abs(wd - best_um) <= (rules.capture_range_dof + 1.0) * UNIT_UM
+    ]
     assert len(near) >= rules.fewest_readings
     looks = played.kinds.count(ReadingKind.SEARCH)
     assert looks <= 4.0 * abs(start_um - best_um) / stride_um + 6.0
@@ -403,7 +414,7 @@ def test_where_nothing_is_to_be_seen_the_search_ends_at_home() -> None:
 
 
 def test_the_search_ends_when_its_looks_are_used() -> None:
-    rules = replace(FAST, most_search_readings=2, most_close_looks=0)
+    rules = replace(FAST, most_search_readings=2, most_close_steps=0)
     outcome = play(sees_within(0.0, -1.0), lambda wd, _: reading(wd, 0.3), rules).outcome
     assert outcome.readings.search == 2
     assert outcome.restored
@@ -417,8 +428,8 @@ def test_before_it_gives_up_it_looks_closely_around_the_start(away_dof: float) -
     def law(newest_first: Sequence[Reading]) -> Proposal:
         away_um = newest_first[0].wd_um - best_um
         if abs(away_um) > 5.0 * UNIT_UM:
-            return Proposal(step_um=300.0 * UNIT_UM, far=1.0)
-        return Proposal(step_um=-away_um, at_focus=1.0)
+            return Proposal(step_um=300.0 * UNIT_UM, out_of_capture=1.0)
+        return Proposal(step_um=-away_um, confidence=1.0)
 
     def look(wd_um: float, _number: int) -> Reading:
         is_seen = abs(wd_um - best_um) <= 5.0 * UNIT_UM
@@ -427,8 +438,8 @@ def test_before_it_gives_up_it_looks_closely_around_the_start(away_dof: float) -
     rules = FastProfile(most_search_readings=3)
     outcome = play(law, look, rules).outcome
     assert outcome.converged
-    assert outcome.readings.search <= 3 + rules.most_close_looks
-    assert not play(law, look, replace(rules, most_close_looks=0)).outcome.converged
+    assert outcome.readings.search <= 3 + rules.most_close_steps
+    assert not play(law, look, replace(rules, most_close_steps=0)).outcome.converged
 
 
 def low_score_at(wd_um: float, best_um: float) -> float:
@@ -461,13 +472,11 @@ def test_a_clear_peak_of_the_contrast_is_the_focus_where_no_score_is_a_trace(
 
     def law(newest_first: Sequence[Reading]) -> Proposal:
         about_um = best_um + 3.0 * UNIT_UM * (-1) ** len(newest_first)
-        return Proposal(step_um=about_um - newest_first[0].wd_um, at_focus=0.7)
+        return Proposal(step_um=about_um - newest_first[0].wd_um, confidence=0.7)
 
     def look(wd_um: float, _number: int) -> Reading:
         away = (wd_um - best_um) / UNIT_UM
-        return replace(
-            reading(wd_um, 0.1), variance=0.3 * math.hypot(0.5, 30.0 / (30.0 + abs(away)))
-        )
+        return told(reading(wd_um, 0.1), contrast=0.3 * math.hypot(0.5, 30.0 / (30.0 + abs(away))))
 
     played = play(law, look)
     assert played.outcome.converged
@@ -480,7 +489,7 @@ def test_a_contrast_that_is_not_there_again_is_no_success() -> None:
     def look(wd_um: float, number: int) -> Reading:
         away = (wd_um - START_UM) / UNIT_UM
         share = 0.3 / (1.0 + (away / 30.0) ** 2)
-        return replace(reading(wd_um, 0.1), variance=share * 0.97**number)
+        return told(reading(wd_um, 0.1), contrast=share * 0.97**number)
 
     outcome = play(answering(lambda r: (START_UM - r[0].wd_um, 0.7)), look).outcome
     assert not outcome.converged
@@ -553,7 +562,8 @@ def test_around_a_peak_a_belief_leads_again_once_a_score_is_no_failure() -> None
         away_um = newest_first[0].wd_um - best_um
         is_lost = abs(away_um) >= 5.0 * UNIT_UM
         return Proposal(
-            step_um=0.0 if is_lost else -away_um, at_focus=0.0 if is_lost else float(away_um == 0.0)
+            step_um=0.0 if is_lost else -away_um,
+            confidence=0.0 if is_lost else float(away_um == 0.0),
         )
 
     outcome = play(law, look).outcome
@@ -568,12 +578,12 @@ def test_a_blank_frame_that_scores_is_no_trace_of_focus() -> None:
     def look(wd_um: float, _number: int) -> Reading:
         if abs(wd_um - best_um) < 80.0 * UNIT_UM:
             return reading(wd_um, score_at(wd_um, best_um))
-        return replace(reading(wd_um, 5.0), doubt="blank: nothing but noise")
+        return told(reading(wd_um, 5.0), doubt="blank: nothing but noise")
 
     limits = Limits(hard=Range(lo_um=START_UM - 1e5, hi_um=START_UM + 1e5))
     law = sees_within(80.0, best_um)
     for believes_far in (True, False):
-        far = law if believes_far else lambda r: replace(law(r), far=0.0)
+        far = law if believes_far else lambda r: replace(law(r), out_of_capture=0.0)
         outcome = play(far, look, limits=limits).outcome
         assert outcome.converged
         assert outcome.wd_um == pytest.approx(best_um, abs=UNIT_UM)
@@ -603,14 +613,12 @@ def test_a_blank_frame_is_left_sooner(is_blank: bool, looks: int) -> None:
     def law(newest_first: Sequence[Reading]) -> Proposal:
         here = newest_first[0]
         far = 0.6 if here.wd_um == START_UM else 0.0
-        return replace(oracle(best_um)(newest_first), far=far)
+        return replace(oracle(best_um)(newest_first), out_of_capture=far)
 
     def look(wd_um: float, _number: int) -> Reading:
         seen = reading(wd_um, score_at(wd_um, best_um))
         return (
-            replace(seen, doubt="blank: nothing but noise")
-            if is_blank and wd_um == START_UM
-            else seen
+            told(seen, doubt="blank: nothing but noise") if is_blank and wd_um == START_UM else seen
         )
 
     played = play(law, look)
@@ -623,7 +631,7 @@ def test_a_blank_frame_is_never_the_best_seen() -> None:
 
     def look(wd_um: float, _number: int) -> Reading:
         if abs(wd_um - best_um) > 30.0 * UNIT_UM:
-            return replace(reading(wd_um, 8.9), doubt="blank: nothing but noise")
+            return told(reading(wd_um, 8.9), doubt="blank: nothing but noise")
         return reading(wd_um, 0.7 * score_at(wd_um, best_um))
 
     outcome = play(oracle(best_um), look).outcome
@@ -657,7 +665,7 @@ def test_a_belief_is_not_followed_into_a_frame_of_far_less_contrast() -> None:
 
 def test_a_failure_tells_the_best_score_of_a_frame_that_shows_something() -> None:
     def look(wd_um: float, number: int) -> Reading:
-        blank = replace(reading(wd_um, 6.0), doubt="blank: nothing but noise")
+        blank = told(reading(wd_um, 6.0), doubt="blank: nothing but noise")
         return blank if number % 2 else reading(wd_um, 0.5)
 
     outcome = play(answering(lambda _: (3.0 * UNIT_UM, 0.0)), look).outcome
@@ -692,14 +700,14 @@ def test_a_first_frame_that_scored_is_not_taken_for_a_far_one() -> None:
     """AENet sees what the belief does not: the focus is near."""
 
     def law(_newest_first: Sequence[Reading]) -> Proposal:
-        return Proposal(step_um=300.0 * UNIT_UM, far=1.0)
+        return Proposal(step_um=300.0 * UNIT_UM, out_of_capture=1.0)
 
     def looks_after(first: float, error: float = 0.5) -> int:
-        begun = replace(reading(START_UM, first), expected_error=error)
+        begun = told(reading(START_UM, first), expected_error=error)
         played = play(law, lambda wd, n: begun if n == 0 else reading(wd, 0.2))
         return played.outcome.readings.search
 
-    most = FAST.most_looks_around + 2 * FAST.most_close_looks
+    most = FAST.most_local_steps + 2 * FAST.most_close_steps
     assert looks_after(2.4) <= most < looks_after(0.2)
     assert looks_after(5.0, error=1.6) > most  # so noise scores
 
@@ -715,9 +723,9 @@ def test_where_the_best_place_seen_is_blurred_by_now_the_belief_goes_on(is_held:
     def law(newest_first: Sequence[Reading]) -> Proposal:
         count, wd_um = len(newest_first), newest_first[0].wd_um
         if count < 3:
-            return Proposal(step_um=UNIT_UM, at_focus=0.0)
+            return Proposal(step_um=UNIT_UM, confidence=0.0)
         target_um = wd_um if count == 3 else moved_um
-        return Proposal(step_um=target_um - wd_um, at_focus=float(wd_um == target_um))
+        return Proposal(step_um=target_um - wd_um, confidence=float(wd_um == target_um))
 
     played = play(law, look, FastProfile(agreed_drop=9.0, settle_margin=0.5))
     assert played.visited[3] == START_UM

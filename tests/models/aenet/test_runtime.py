@@ -127,11 +127,11 @@ def test_many_frames_are_judged_as_each_alone(
         alone = scorer.score(frame, magnification)
         assert judged.score == pytest.approx(alone.score, abs=0.02)
         assert judged.expected_error == pytest.approx(alone.expected_error, rel=0.02)
-        assert (judged.variance, judged.entropy, judged.saturated, judged.reduction) == (
-            alone.variance,
+        assert (judged.contrast, judged.entropy, judged.saturated, judged.bands) == (
+            alone.contrast,
             alone.entropy,
             alone.saturated,
-            alone.reduction,
+            alone.bands,
         )
 
 
@@ -139,8 +139,8 @@ def test_more_frames_than_a_batch_holds_keep_their_order(
     scorer: FocusScorer, frames: NDArray[np.uint8]
 ) -> None:
     small = [frame[:64, :64] for frame in (*frames, *frames)][:20]
-    variances = [judged.variance for judged in scorer.score_many(small, [2e3] * 20)]
-    assert variances == [scorer.score(frame, 2e3).variance for frame in small]
+    contrasts = [judged.contrast for judged in scorer.score_many(small, [2e3] * 20)]
+    assert contrasts == [scorer.score(frame, 2e3).contrast for frame in small]
 
 
 def test_nothing_to_judge(scorer: FocusScorer) -> None:

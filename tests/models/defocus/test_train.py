@@ -11,7 +11,7 @@ from afdaemon.control.fast.profile import FastProfile
 from afdaemon.models.defocus import train as train_defocus
 from afdaemon.models.defocus.network import DefocusNet, load_defocus
 from afdaemon.models.defocus.scenes import DISTANCES_DOF, DefocusBank, load_banks, save_banks
-from afdaemon.models.defocus.state import SCALES, Belief
+from afdaemon.models.defocus.state import SCALES, Posterior
 from afdaemon.models.defocus.train import Moves, Runs, TrainConfig
 from afdaemon.models.errors import TrainingError, WeightsError
 from afdaemon.models.frames.spectrum import BANDS
@@ -38,8 +38,8 @@ def bank(scenes: int = 40, seed: int = 1) -> DefocusBank:
     )
 
 
-def decide(belief: Belief, count: np.ndarray) -> Moves:
-    return advise(belief, count, FastProfile(sure=0.8))
+def decide(posterior: Posterior, count: np.ndarray) -> Moves:
+    return advise(posterior, count, FastProfile(confidence=0.8))
 
 
 def test_a_little_training_finds_the_focus_of_unseen_scenes() -> None:
@@ -85,7 +85,7 @@ def test_weights_come_back_and_tampered_ones_do_not(tmp_path: Path) -> None:
     train_defocus.save(network, path, config=CONFIG, data={}, metrics={}, seconds=1.0)
     again, card = load_defocus(path)
     seen = Runs(bank(), CONFIG, np.random.default_rng(0)).seen()
-    one, other = again.believe(seen), network.believe(seen)
+    one, other = again.infer(seen), network.infer(seen)
     assert np.allclose(one.mass, other.mass, atol=1e-2)
     assert np.allclose(one.odds, other.odds, atol=1e-2)
     assert card.training["runs"] == CONFIG.runs
@@ -97,7 +97,7 @@ def test_weights_come_back_and_tampered_ones_do_not(tmp_path: Path) -> None:
 def test_a_belief_knows_no_side() -> None:
     network = DefocusNet(hidden=16).eval()
     seen = Runs(bank(), CONFIG, np.random.default_rng(0)).seen()
-    one = network.believe(seen).mass
+    one = network.infer(seen).mass
     assert np.allclose(one[:8], one[:8, ::-1], atol=1e-6)  # a single frame cannot tell
     assert np.allclose(one.sum(axis=1), 1.0, atol=1e-4)
 
@@ -106,9 +106,9 @@ def test_it_learns_how_far_off_the_assumed_angle_is() -> None:
     network = train_defocus.train(CONFIG, bank(), decide, lambda *_: None)
     runs = Runs(bank(seed=2), replace(CONFIG, runs=2048), np.random.default_rng(3))
     for _ in range(4):
-        runs.move(decide(network.believe(runs.seen()), runs.count).step_dof)
+        runs.move(decide(network.infer(runs.seen()), runs.count).step_dof)
         runs.read()
-    told = network.believe(runs.seen()).odds @ np.log(SCALES)
+    told = network.infer(runs.seen()).odds @ np.log(SCALES)
     truth = np.log(runs.scale)
     off = ~runs.calibrated
     assert np.corrcoef(told[off], truth[off])[0, 1] > 0.3

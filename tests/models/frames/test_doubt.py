@@ -1,16 +1,10 @@
 """How sure a score is, and which frames are doubted."""
 
-import math
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from afdaemon.models.frames.doubt import (
-    DOUBTFUL_CONFIDENCE,
-    confidence_of,
     doubt_of,
     grey_levels,
     grouping,
@@ -98,16 +92,3 @@ def test_print_is_doubted() -> None:
     y, x = np.indices(SHAPE)
     page = np.where((x // 9 + y // 14) % 2 == 0, 20 + x // 2, 250).astype(np.uint8)
     assert doubt_of(page, 0.0).startswith("too little noise for its contrast")
-
-
-@given(error=st.floats(0.01, 9.0), more=st.floats(0.01, 9.0))
-def test_confidence_is_a_probability_that_falls_with_the_error(error: float, more: float) -> None:
-    assert 0.0 < confidence_of(error + more, "") <= confidence_of(error, "") <= 1.0
-    assert confidence_of(error, "blank") <= DOUBTFUL_CONFIDENCE
-
-
-def test_confidence_is_that_of_laplace() -> None:
-    assert confidence_of(1.0, "") == pytest.approx(1.0 - 1.0 / math.e)
-    errors = np.abs(np.random.default_rng(1).laplace(scale=0.7, size=40_000))
-    assert confidence_of(0.7, "") == pytest.approx(float(np.mean(errors <= 1.0)), abs=0.01)
-    assert confidence_of(7.0, "blank") == pytest.approx(confidence_of(7.0, ""))

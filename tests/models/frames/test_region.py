@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from afdaemon.models.frames.region import WHOLE, Part, cut
+from afdaemon.models.frames.region import WHOLE, Region, cut
 from afdaemon.models.frames.spectrum import BANDS, frame_bands
 
 
@@ -17,7 +17,7 @@ def frame(width: int, dtype: type[np.uint8] | type[np.uint16]) -> np.ndarray:
 def test_the_part_is_where_it_should_be(width: int, dtype: type[np.uint8]) -> None:
     pixels = frame(width, dtype)
     assert cut(pixels, WHOLE) is pixels
-    part = cut(pixels, Part(x=0.5, y=0.25, width=0.5, height=0.5))
+    part = cut(pixels, Region(x=0.5, y=0.25, width=0.5, height=0.5))
     assert part.shape == (120, 160)
     factor = width // 320
     whole = pixels.reshape(240, factor, 320, factor).mean(axis=(1, 3)) / np.iinfo(dtype).max

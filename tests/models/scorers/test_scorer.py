@@ -85,11 +85,11 @@ def test_sixteen_bit_and_eight_bit_agree() -> None:
 def test_measures_of_known_images() -> None:
     half = np.zeros((16, 16), np.float32)
     half[:, 8:] = 1.0
-    assert classical.variance(half) == pytest.approx(1.0)
+    assert classical.contrast(half) == pytest.approx(1.0)
     assert classical.entropy(half) == pytest.approx(1.0)
     assert classical.saturated_share(half) == 1.0
     flat = np.full((16, 16), 0.4, np.float32)
-    assert classical.variance(flat) == pytest.approx(0.0, abs=1e-5)
+    assert classical.contrast(flat) == pytest.approx(0.0, abs=1e-5)
     assert classical.entropy(flat) == 0.0
     ramp = np.linspace(0.0, 1.0, 256 * 64, dtype=np.float32).reshape(128, 128)
     assert classical.entropy(ramp) == pytest.approx(8.0, abs=0.01)

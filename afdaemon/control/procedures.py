@@ -1,0 +1,50 @@
+"""The procedures by name. Which one a job follows is asked here and nowhere else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from afdaemon.control.fast.law import FocusLaw
+from afdaemon.control.fast.procedure import FastProcedure
+from afdaemon.control.fast.profile import FastProfile
+from afdaemon.control.profile import Profile
+from afdaemon.control.published.procedure import PublishedProcedure
+from afdaemon.control.published.profile import PublishedProfile
+from afdaemon.control.published.servo import StepLaw
+from afdaemon.control.state import Procedure
+from afdaemon.control.values import Proposal, Reading
+
+PROFILES: Mapping[str, type[Profile]] = MappingProxyType(
+    {kind.name: kind for kind in (PublishedProfile, FastProfile)}
+)
+"""The numbers of each procedure, by its name in settings, requests and journals."""
+
+
+def no_step_law(_newest_first: Sequence[Reading]) -> float:
+    """The law of a job without ACNet: it proposes nothing, which ends the job."""
+    return float("nan")
+
+
+def no_focus_law(_newest_first: Sequence[Reading]) -> Proposal:
+    """The law of a job without DefocusNet: it proposes nothing, which ends the job."""
+    return Proposal(step_um=float("nan"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laws:
+    """What the networks propose: a step for the published procedure, more for the fast one."""
+
+    step: StepLaw = no_step_law
+    focus: FocusLaw = no_focus_law
+
+
+def procedure_of(profile: Profile, laws: Laws) -> Procedure[Any]:
+    """The procedure with these numbers. Raises TypeError for a profile of none."""
+    match profile:
+        case PublishedProfile():
+            return PublishedProcedure(profile, laws.step)
+        case FastProfile():
+            return FastProcedure(profile, laws.focus)
+        case _:
+            raise TypeError(f"no procedure has the profile {profile}")

@@ -1,0 +1,56 @@
+"""What one frame told: the value that scorer, control, journal and API hand on to each other. Pure."""
+
+import math
+from dataclasses import dataclass
+
+from afdaemon.models.frames.doubt import BLANK, DOUBTFUL_CONFIDENCE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """What a frame told, apart from where it was taken.
+
+    Attributes:
+        score: AENet's score, 0 (out of focus) .. 9.
+        contrast: standard deviation over mean of the grey values (what Lee et al. 2021 call variance).
+        entropy: of the grey values, in bits over 256 bins of the standardised image.
+        saturated: share of pixels at either end of the grey scale, 0 .. 1.
+        expected_error: mean error of such a score, in units of the score.
+        bands: natural logarithms of the power in 18 bands of spatial frequency (`afdaemon.models.frames.spectrum`).
+        doubt: why the score may mean nothing (`afdaemon.models.frames.doubt`); "" if nothing speaks against it.
+        streaked: charging left streaks, without which the frame was judged.
+    """
+
+    score: float
+    contrast: float
+    entropy: float
+    saturated: float = 0.0
+    expected_error: float = 1.0
+    bands: tuple[float, ...] = ()
+    doubt: str = ""
+    streaked: bool = False
+
+    @property
+    def confidence(self) -> float:
+        """Probability that the score lies within 1 of the truth: 1 - exp(-1 / mean error), Laplace's law.
+
+        That of a doubted score is at most `DOUBTFUL_CONFIDENCE`.
+        """
+        confidence = -math.expm1(-1.0 / self.expected_error)
+        return min(confidence, DOUBTFUL_CONFIDENCE) if self.doubt else confidence
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether the frame is doubted because it shows nothing."""
+        return self.doubt.startswith(BLANK)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether all of it are numbers that can be computed with."""
+        numbers = (self.score, self.contrast, self.entropy, self.saturated, *self.bands)
+        return all(map(math.isfinite, numbers)) and 0.0 < self.expected_error < math.inf
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know of the frame besides its score."""
+        return [said for said in (self.doubt, "streaks: charging" if self.streaked else "") if said]
