@@ -95,9 +95,9 @@ def wait(job_id: str, timeout_s: float) -> Ask[s.Job]:
     return Ask(method="job.wait", params=params, result=s.Job, timeout_s=timeout_s + ANSWER_S)
 
 
-def abort(job_id: str | None) -> Ask[s.Aborted]:
-    """End a job."""
-    params = params_of(s.AbortParams, job=job_id)
+def abort(job_id: str | None, by: str | None) -> Ask[s.Aborted]:
+    """End a job; `by` says who or what ends it."""
+    params = params_of(s.AbortParams, job=job_id, by=by)
     return Ask(method="job.abort", params=params, result=s.Aborted)
 
 

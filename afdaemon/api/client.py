@@ -97,9 +97,9 @@ class Client:
         """A job when it has ended, or as it stands after `timeout_s`."""
         return self._ask(asks.wait(job_id, timeout_s))
 
-    def abort(self, job_id: str | None = None) -> s.Aborted:
-        """End a job, or the one that runs, over the abort socket."""
-        return self._ask(asks.abort(job_id), place=self._places.abort)
+    def abort(self, job_id: str | None = None, *, by: str | None = None) -> s.Aborted:
+        """End a job, or the one that runs, over the abort socket; `by` says who or what ends it."""
+        return self._ask(asks.abort(job_id, by), place=self._places.abort)
 
     def wd(self) -> s.Focus:
         """The instrument's WD (um) and magnification."""
@@ -255,9 +255,9 @@ class AsyncClient:
         """A job when it has ended, or as it stands after `timeout_s`."""
         return await self._ask(asks.wait(job_id, timeout_s))
 
-    async def abort(self, job_id: str | None = None) -> s.Aborted:
-        """End a job, or the one that runs, over the abort socket."""
-        return await self._ask(asks.abort(job_id), place=self._places.abort)
+    async def abort(self, job_id: str | None = None, *, by: str | None = None) -> s.Aborted:
+        """End a job, or the one that runs, over the abort socket; `by` says who or what ends it."""
+        return await self._ask(asks.abort(job_id, by), place=self._places.abort)
 
     async def wd(self) -> s.Focus:
         """The instrument's WD (um) and magnification."""

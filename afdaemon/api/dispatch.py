@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 from pydantic import ValidationError
-from pydantic_core import to_json
 
 from afdaemon import __version__
 from afdaemon.api import faults, wire
@@ -56,10 +55,10 @@ class Backend(Protocol):
         """A job when it has ended, or as it stands after `timeout_s`. Cancelling it is harmless."""
         ...
 
-    def abort(self, job_id: str | None) -> s.Aborted:
+    def abort(self, job_id: str | None, by: str | None) -> s.Aborted:
         """End that job, or the one that runs; returns at once. Called from any thread.
 
-        A job that has ended already is no error: the answer names no job.
+        `by` says who or what ends it. A job that has ended already is no error: the answer names no job.
         """
         ...
 
@@ -175,7 +174,7 @@ class Dispatcher:
         return await _in_time(self._backend.wait(started.job, s.MAX_WAIT_S), params)
 
     async def _abort(self, params: s.AbortParams, _call: Call) -> s.Aborted:
-        return self._backend.abort(params.job)
+        return self._backend.abort(params.job, params.by)
 
     async def _score(self, params: s.ScoreParams, call: Call) -> s.Score:
         if call.image is not None and params.magnification is None:
@@ -191,7 +190,9 @@ class Dispatcher:
 class AbortDispatcher:
     """Answers `ABORT_METHODS` at once, from any thread."""
 
-    def __init__(self, abort: Callable[[str | None], s.Aborted], *, instance: str) -> None:
+    def __init__(
+        self, abort: Callable[[str | None, str | None], s.Aborted], *, instance: str
+    ) -> None:
         self._abort = abort
         self._instance = instance
 
@@ -203,7 +204,7 @@ class AbortDispatcher:
             params, _call = _checked(request, frames, ABORT_METHODS)
             result: s.Reply = s.Pong(instance=self._instance)
             if isinstance(params, s.AbortParams):
-                result = self._abort(params.job)
+                result = self._abort(params.job, params.by)
             return wire.encode_result(request.id, result)
         except Exception as error:  # noqa: BLE001 - the thread that can abort must outlive any bug
             return _refusal(raw, error)
@@ -230,7 +231,7 @@ def _checked(
         )
     model = METHODS[request.method].params
     try:
-        params = model.model_validate_json(to_json(request.params))
+        params = model.of(request.params)
     except ValidationError as error:
         raise invalid_params(explain(error, model)) from None
     return params, Call(str(request.id), frames[1] if len(frames) > 1 else None)

@@ -42,6 +42,7 @@ class FakeBackend:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ended: dict[str, asyncio.Event] = {}
         self.aborted = threading.Event()
+        self.aborted_by: str | None = None
 
     async def close(self) -> None:
         """End what still runs."""
@@ -96,11 +97,12 @@ class FakeBackend:
             pass
         return self.jobs[job_id]
 
-    def abort(self, job_id: str | None) -> s.Aborted:
+    def abort(self, job_id: str | None, by: str | None) -> s.Aborted:
         """From any thread."""
         running = self._running()
         if running is None or job_id not in {None, running}:
             return s.Aborted()
+        self.aborted_by = by
         self.aborted.set()
         self._loop.call_soon_threadsafe(self._tasks[running].cancel)
         return s.Aborted(job=running)

@@ -1,8 +1,9 @@
 """What calls say: the params of every method. Strict: no unknown field, no text for a number, no NaN, no infinity."""
 
-from typing import Annotated, Literal, Self
+from functools import cache
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 PROTOCOL = "1.1"
 """Version of this contract. Another major number is refused; a new minor number only adds."""
@@ -19,6 +20,10 @@ Magnification = Annotated[float, Field(gt=0.0, le=1e7)]
 Dose = Annotated[float, Field(gt=0.0, le=1e12)]
 
 
+AS_OBJECT = Field(strict=False)
+"""A field of this kind is made of a JSON object; what is in the object is judged as strictly as everything else."""
+
+
 class Strict(BaseModel):
     """What a client sends: exactly the known fields, in exactly their types."""
 
@@ -30,6 +35,17 @@ class Strict(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    @classmethod
+    def of(cls, document: object) -> Self:
+        """What JSON says that has been parsed already. Raises `ValidationError`."""
+        read: Self = _adapter(cls).validate_python(document)
+        return read
+
+
+@cache
+def _adapter(kind: type[Strict]) -> TypeAdapter[Any]:
+    return TypeAdapter(Annotated[kind, AS_OBJECT])  # type: ignore[arg-type]  # a type made at run time
+
 
 class Request(Strict):
     """One call. The id names it for ever: a repeated id gets the first answer, moves nothing."""
@@ -37,7 +53,8 @@ class Request(Strict):
     jsonrpc: Literal["2.0"]
     id: RequestId | Annotated[int, Field(ge=0, le=2**53)]
     method: Annotated[str, Field(min_length=1, max_length=64)]
-    params: dict[str, JsonValue] = {}
+    params: dict[str, Any] = {}
+    """Judged by the method's own params."""
 
 
 class Meta(Strict):
@@ -55,7 +72,7 @@ class Meta(Strict):
 class NoParams(Strict):
     """A call without params of its own."""
 
-    meta: Meta = Meta()
+    meta: Annotated[Meta, AS_OBJECT] = Meta()
 
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -101,23 +118,23 @@ class AutofocusParams(Strict):
     """Where to begin; absent: at the present WD."""
     timeout_s: Seconds | None = None
     """End the job after this time and restore the start WD; absent: the daemon's setting."""
-    limits: WdRange | None = None
+    limits: Annotated[WdRange, AS_OBJECT] | None = None
     """This job's own range, within the daemon's limits."""
-    region: Region | None = None
+    region: Annotated[Region, AS_OBJECT] | None = None
     """Judge this part of each frame alone; absent: the whole."""
     dose_limit_e_nm2: Dose | None = None
     """End the job before the specimen takes more, in electrons per nm^2; absent: the daemon's setting."""
     ladder: bool | None = None
     """Where the focus is out of sight, look at lower magnifications, and come back to this one (fast procedure
     only); absent: the daemon's setting."""
-    meta: Meta = Meta()
+    meta: Annotated[Meta, AS_OBJECT] = Meta()
 
 
 class JobParams(Strict):
     """Which job."""
 
     job: RequestId
-    meta: Meta = Meta()
+    meta: Annotated[Meta, AS_OBJECT] = Meta()
 
 
 class WaitParams(JobParams):
@@ -127,18 +144,24 @@ class WaitParams(JobParams):
     """When it has passed, the job is answered as it then stands."""
 
 
+Who = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,80}$")]
+"""A short text without control characters."""
+
+
 class AbortParams(Strict):
     """Which job to end; absent: the one that runs."""
 
     job: RequestId | None = None
-    meta: Meta = Meta()
+    by: Who | None = None
+    """Who ends it, or how, for people: it stands in the job's detail."""
+    meta: Annotated[Meta, AS_OBJECT] = Meta()
 
 
 class FocusSetParams(Strict):
     """An absolute working distance."""
 
     wd_um: WdUm
-    meta: Meta = Meta()
+    meta: Annotated[Meta, AS_OBJECT] = Meta()
 
 
 class ScoreParams(Strict):
@@ -146,4 +169,4 @@ class ScoreParams(Strict):
 
     magnification: Magnification | None = None
     """Of the image; needed with one, refused without."""
-    meta: Meta = Meta()
+    meta: Annotated[Meta, AS_OBJECT] = Meta()

@@ -1,9 +1,9 @@
 """What the daemon answers and tells unasked. Read leniently, so that a client understands a newer daemon."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 
 class Reply(BaseModel):
@@ -148,14 +148,22 @@ class Measured(Reply):
     """0 (out of focus) .. 9."""
     contrast: float
     """Standard deviation over mean of the grey values."""
-    variance: float
-    """The same under its old name; deprecated."""
+    variance: Annotated[float | None, Field(deprecated="contrast is its name now")] = None
+    """The same under its old name."""
     entropy: float
     """Bits."""
     saturated: float = 0.0
     """Fraction of pixels at either end of the grey scale."""
     streaked: bool = False
     """Charging left streaks; judged without them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_daemon(cls, told: Any) -> Any:
+        """Until protocol 1.0 contrast was told as variance alone."""
+        if isinstance(told, dict) and "contrast" not in told and "variance" in told:
+            return {**told, "contrast": told["variance"]}
+        return told
 
 
 class TraceRow(Measured):
@@ -186,6 +194,8 @@ class Job(Reply):
     score: float | None = None
     """At `best_wd_um`, or up to a depth of focus before the last step that led there."""
     readings: ReadingCounts = ReadingCounts()
+    moves: int | None = None
+    """How many moves were commanded; null where that is not known."""
     restored: bool = False
     """Whether the instrument stands at the start WD and at the start magnification again."""
     start_magnification: float | None = None

@@ -52,7 +52,7 @@ def decode_request(raw: bytes) -> Request:
     if isinstance(document, list):
         raise _invalid("batches are not taken; send one request a message")
     try:
-        return Request.model_validate_json(raw)
+        return Request.of(document)
     except ValidationError as error:
         raise _invalid(explain(error, Request)) from None
 

@@ -142,7 +142,7 @@ def abort(
 ) -> None:
     """End a job; the start WD is restored."""
     with _asking(context, endpoint, as_json) as (client, manner):
-        ended = client.abort(job)
+        ended = client.abort(job, by="afctl abort")
         none = "no job is running" if job is None else f"no job {job} is running"
         _tell(manner, ended, none if ended.job is None else f"job {ended.job} is being ended")
 
@@ -258,11 +258,11 @@ def _focused(client: Client, manner: Manner, wish: dict[str, Any]) -> tuple[Job,
         with progress_shown(_console(manner)) as show:
             return client.autofocus(on_event=show, request_id=job_id, **wish), False
     except KeyboardInterrupt:
-        client.abort(job_id)
+        client.abort(job_id, by="Ctrl-C")
         # If the daemon was just taking the job on: it is asked again by its id, which starts none.
         if client.start(request_id=job_id, dry_run=True, **wish).dry_run:
             raise
-        client.abort(job_id)
+        client.abort(job_id, by="Ctrl-C")
         return client.follow(job_id), True
 
 

@@ -60,7 +60,7 @@ def outcome_of(job: Job) -> str:
         why = f" ({job.detail})" if job.detail else ""
         return f"focused{at}{score}{why}, {effort}"
     how = ending(job.reason or job.state.value, job.detail)
-    if readings == 0 and job.restored:
+    if job.moves == 0:
         return f"not focused, {how}. Nothing moved."
     return f"not focused, {how}{_left_at(job)}, {effort}"
 

@@ -67,8 +67,8 @@ class Drift:
 
     def __str__(self) -> str:
         return (
-            f"the focus moved by {self.moved_dof:+.1f} depths of focus while the job was near it"
-            f" ({rate(self.um_per_min, self.error_um_per_min)})"
+            f"the focus drifts by {rate(self.um_per_min, self.error_um_per_min)}, in all by"
+            f" {self.moved_dof:+.1f} depths of focus while the job was near it"
         )
 
 

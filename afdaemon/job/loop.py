@@ -109,13 +109,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """How a job ended, every reading of it in order, and how long it took."""
+    """How a job ended, every reading of it in order, how many moves were commanded, and how long it took."""
 
     job_id: str
     profile: str
     outcome: Outcome
     trace: tuple[TracePoint, ...]
     seconds: float
+    moves: int = 0
 
 
 class Job:
@@ -147,11 +148,12 @@ class Job:
         self._state: AnyState = new_job(procedure, bench.guard.limits)
         self._began_s = bench.clock.now_s()
         self._steps = 0
+        self._moves = 0
         self._is_journaled = True
         self._abort_detail: str | None = None
         self._scope: asyncio.Timeout | None = None
 
-    def abort(self, detail: str = "the job was aborted") -> None:
+    def abort(self, detail: str = "nobody said why") -> None:
         """End the job as soon as can be; it restores the start WD and `run` returns as ever."""
         if self._abort_detail is None:
             self._abort_detail = detail
@@ -196,6 +198,7 @@ class Job:
             outcome=outcome,
             trace=self._state.trace,
             seconds=self._elapsed_s(),
+            moves=self._moves,
         )
 
     async def _converse(self, event: Event) -> Outcome:
@@ -276,6 +279,7 @@ class Job:
         is_out = magnification is not None and self._state.phase is not Phase.RESTORE
         for n, wd_um in enumerate(self._way_to(move.wd_um)):
             guard.check(wd_um)
+            self._moves += 1
             try:
                 await self._bench.microscope.move_wd(wd_um, magnification)
             except CommandRefused as error:

@@ -76,9 +76,9 @@ class FocusBackend:
         await self._jobs.wait(job_id, timeout_s)
         return await self.job(job_id)
 
-    def abort(self, job_id: str | None) -> s.Aborted:
+    def abort(self, job_id: str | None, by: str | None) -> s.Aborted:
         """End that job, or the one that runs. From any thread; returns at once."""
-        return s.Aborted(job=self._jobs.abort(job_id))
+        return s.Aborted(job=self._jobs.abort(job_id, by or "by a client"))
 
     async def focus(self) -> s.Focus:
         """Where the instrument stands; during a job, where that has seen it last."""

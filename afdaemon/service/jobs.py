@@ -174,12 +174,12 @@ class Jobs:
                 async with asyncio.timeout(timeout_s):
                     await running.ended.wait()
 
-    def abort(self, job_id: str | None) -> str | None:
+    def abort(self, job_id: str | None, detail: str) -> str | None:
         """End that job, or the one that runs; its id. From any thread; returns at once."""
         running = self._running
         if running is None or job_id not in (None, running.job.job_id):
             return None
-        self._loop.call_soon_threadsafe(running.job.abort, "aborted by a client")
+        self._loop.call_soon_threadsafe(running.job.abort, detail)
         return running.job.job_id
 
     async def close(self) -> None:

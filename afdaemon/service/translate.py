@@ -9,6 +9,7 @@ from afdaemon.control.evidence import as_shown, count
 from afdaemon.control.limits import Limits
 from afdaemon.control.values import (
     Moved,
+    MoveWd,
     Observed,
     Outcome,
     ReadingKind,
@@ -67,16 +68,17 @@ def under_way(now: s.Progress) -> s.Job:
 
 def ended(result: JobResult, hashes: Mapping[str, str]) -> s.Job:
     """A job that has just ended."""
-    return _concluded(
-        result.job_id, result.profile, result.outcome, result.trace, hashes, result.seconds
-    )
+    told = _concluded(result.job_id, result.profile, result.outcome, result.trace, result.moves)
+    return told.model_copy(update={"seconds": result.seconds, "models": dict(hashes)})
 
 
 def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:
     """A job of the past, as the journal knows it."""
+    steps = tuple(steps)
     trace = tuple(_trace(steps))
     if record.outcome is not None:
-        return _concluded(record.job_id, record.rules.name, record.outcome, trace, {}, seconds=0.0)
+        moves = sum(isinstance(step.command, MoveWd) for step in steps)
+        return _concluded(record.job_id, record.rules.name, record.outcome, trace, moves)
     return s.Job(
         job=record.job_id,
         profile=record.rules.name,
@@ -130,12 +132,7 @@ def limits(present: Limits) -> s.Limits:
 
 
 def _concluded(
-    job_id: str,
-    profile: str,
-    outcome: Outcome,
-    trace: Iterable[TracePoint],
-    hashes: Mapping[str, str],
-    seconds: float,
+    job_id: str, profile: str, outcome: Outcome, trace: Iterable[TracePoint], moves: int
 ) -> s.Job:
     shown = as_shown(tuple(trace), converged=outcome.converged)
     used = count(shown)
@@ -153,14 +150,13 @@ def _concluded(
         best_wd_um=outcome.best_wd_um,
         score=outcome.score,
         readings=s.ReadingCounts(search=used.search, servo=used.servo, verify=used.verify),
+        moves=moves,
         restored=outcome.restored,
         dose_e_nm2=outcome.dose_e_nm2,
         drift_um_per_min=outcome.drift_um_per_min,
         drift_error_um_per_min=outcome.drift_error_um_per_min,
         drift_noticed=outcome.drift_noticed,
-        seconds=seconds,
         trace=[_row(point) for point in shown],
-        models=dict(hashes),
     )
 
 

@@ -297,21 +297,26 @@ async def test_another_major_version_is_refused_before_its_params_are_judged(
 
 
 def test_the_abort_door_answers_abort_and_ping_alone() -> None:
-    asked: list[str | None] = []
+    asked: list[tuple[str | None, str | None]] = []
 
-    def abort(job_id: str | None) -> Aborted:
-        asked.append(job_id)
+    def abort(job_id: str | None, by: str | None) -> Aborted:
+        asked.append((job_id, by))
         return Aborted(job=job_id)
 
     door = AbortDispatcher(abort, instance="i-1")
     for method in METHODS:
         raw = json.dumps({"jsonrpc": "2.0", "id": "a", "method": method}).encode()
         assert ("result" in json.loads(door.answer([raw]))) == (method in ABORT_METHODS)
-    assert asked == [None]
+    assert asked == [(None, None)]
+    named = {"jsonrpc": "2.0", "id": "b", "method": "job.abort", "params": {"by": "Ctrl-C"}}
+    door.answer([json.dumps(named).encode()])
+    assert asked[-1] == (None, "Ctrl-C")
+    named["params"] = {"by": "\x1b[31mred"}
+    assert json.loads(door.answer([json.dumps(named).encode()]))["error"]["code"] == -32602
 
 
 def test_the_abort_door_survives_a_bug_in_the_abort(capsys: pytest.CaptureFixture[str]) -> None:
-    def abort(_job_id: str | None) -> Aborted:
+    def abort(_job_id: str | None, _by: str | None) -> Aborted:
         raise RuntimeError("bug")
 
     door = AbortDispatcher(abort, instance="i-1")

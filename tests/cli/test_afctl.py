@@ -147,7 +147,7 @@ async def test_abort_and_watch(afctl: Afctl, backend: FakeBackend) -> None:
     while not backend.moves:
         await asyncio.sleep(0.005)
         assert not watching.done()
-    backend.abort(None)
+    backend.abort(None, None)
     assert (await watching).code == 1
 
 

@@ -79,9 +79,11 @@ def test_a_job_is_told_step_by_step(journal: Path, capsys: pytest.CaptureFixture
     assert "fast" in lines[0]
     assert "focused" in lines[0]
     assert "started at 12000.0 um, 700x" in lines[2]
-    assert "law: +630.0 um, in focus 0.50, far 0.00; go to 12630.0 um" in lines[3]
-    assert "focused" in lines[-2]
-    assert lines[-1] == f"all {len(lines) - 3} commands follow again from what happened"
+    assert "law: +630.0 um, in focus with p = 0.50; go to 12630.0 um" in lines[3]
+    assert "focused (" in lines[-2]
+    verified = [line for line in lines if line.endswith("read (verify)")]
+    assert len(verified) == 1
+    assert lines[-1] == f"Replay check passed: {len(lines) - 3} commands reproduced."
 
 
 def test_another_magnification_is_told() -> None:
@@ -98,8 +100,8 @@ def test_the_same_as_json(journal: Path, capsys: pytest.CaptureFixture[str]) -> 
     steps = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert steps[1]["proposal"] == {
         "step_um": 630.0,
-        "at_focus": 0.5,
-        "far": 0.0,
+        "confidence": 0.5,
+        "out_of_capture": 0.0,
         "dof_scale": 1.0,
     }
     assert steps[-1]["command"]["outcome"]["converged"] is True

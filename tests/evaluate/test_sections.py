@@ -112,7 +112,9 @@ def test_calibration_tells_promise_from_error() -> None:
     first, *_, last = found.numbers["bins"]
     assert (first["promised_error"], first["within_1"]) == (pytest.approx(0.1), 1.0)
     assert (last["error"], last["within_1"]) == (pytest.approx(3.0), 0.0)
-    assert found.numbers["confidence_gap"] == pytest.approx(0.5 * 0.4)
+    assert found.numbers["confidence_gap"] == pytest.approx(
+        0.5 * said(6.0, error=2.0).confidence, abs=1e-3
+    )
 
 
 # Micrographs

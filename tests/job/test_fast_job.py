@@ -140,7 +140,7 @@ async def test_a_focus_that_runs_away_is_the_reason_for_the_failure(
     assert outcome.reason is Reason.NOT_CONVERGED
     assert outcome.drift_noticed
     assert outcome.drift_um_per_min == pytest.approx(1_000.0, rel=0.15)
-    assert "probably because the focus moved by" in outcome.detail
+    assert "probably because the focus drifts by" in outcome.detail
     assert journal.replay("job-1") == journal.steps("job-1")
 
 

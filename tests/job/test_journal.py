@@ -288,9 +288,15 @@ def test_every_entry_is_synchronised_with_the_disk(journal: Journal) -> None:
 # Records
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-readings = st.builds(
-    Reading, wd_um=finite, magnification=finite, score=finite, variance=finite, entropy=finite
+frames = st.builds(
+    Measures,
+    score=finite,
+    contrast=finite,
+    entropy=finite,
+    bands=st.lists(finite, max_size=18).map(tuple),
+    doubt=st.text(),
 )
+readings = st.builds(Reading, wd_um=finite, magnification=finite, frame=frames)
 events = st.one_of(
     st.builds(Started, wd_um=finite, magnification=finite),
     st.builds(Moved, wd_um=finite, magnification=st.none() | finite),

@@ -372,7 +372,7 @@ def test_the_dose_of_the_next_frame_is_that_of_its_magnification() -> None:
 @given(
     fails=st.none() | st.integers(0, 2 * LENGTH),
     best_um=st.floats(5_000.0, 50_000.0),
-    out_of_capture=st.floats(0.1, 1.0),
+    far=st.floats(0.1, 1.0),
 )
 def test_the_same_events_give_the_same_commands_again(
     fails: int | None, best_um: float, far: float

@@ -53,17 +53,17 @@ def test_a_first_reading_near_focus_leads_aside(place: float) -> None:
 
 @given(place=distances, count=st.integers(1, 12), confidence=st.floats(0.5, 0.99))
 def test_it_stops_only_when_sure_and_after_enough_readings(
-    place: float, count: int, sure: float
+    place: float, count: int, confidence: float
 ) -> None:
     believed = posterior((place, 1.0))
-    rules = FastProfile(confidence=sure)
+    rules = FastProfile(confidence=confidence)
     told = advice(believed, count, rules)
     (step,) = told.step_dof
     within = float(believed.mass[0][np.abs(AXIS_DOF + step) <= 1.0].sum())
     if count > 1:  # the first step may lead aside
         assert told.confidence[0] == pytest.approx(within, abs=1e-5)
     near = abs(step) <= rules.near_dof
-    assert bool(told.stop[0]) == (within >= sure and near and count >= rules.fewest_readings)
+    assert bool(told.stop[0]) == (within >= confidence and near and count >= rules.fewest_readings)
 
 
 @given(places=st.lists(distances, min_size=1, max_size=5), count=st.integers(1, 9))

@@ -249,7 +249,7 @@ def test_failures_have_their_reason_and_end_at_the_start(
 
 
 @pytest.mark.parametrize(
-    "spoilt", [{"saturated": 0.9}, {"variance": 0.001}, {"doubt": "blank: nothing but noise"}]
+    "spoilt", [{"saturated": 0.9}, {"contrast": 0.001}, {"doubt": "blank: nothing but noise"}]
 )
 def test_no_success_rests_on_a_frame_that_shows_little(spoilt: dict[str, Any]) -> None:
     """Frames on the way were sound, the last one is not."""
@@ -257,7 +257,7 @@ def test_no_success_rests_on_a_frame_that_shows_little(spoilt: dict[str, Any]) -
 
     def look(wd_um: float, _number: int) -> Reading:
         sound = reading(wd_um, score_at(wd_um, best_um))
-        return replace(sound, **spoilt) if abs(wd_um - best_um) < UNIT_UM else sound
+        return told(sound, **spoilt) if abs(wd_um - best_um) < UNIT_UM else sound
 
     outcome = play(oracle(best_um), look).outcome
     assert outcome.reason in (Reason.NOT_CONVERGED, Reason.NOT_FOUND)
@@ -295,13 +295,13 @@ def test_a_belief_that_is_no_number_ends_the_job(step_um: float) -> None:
 @given(
     steps=st.lists(st.floats(-1e7, 1e7) | st.just(0.0), min_size=16, max_size=16),
     confidence=st.lists(st.floats(0.0, 1.0), min_size=16, max_size=16),
-    out_of_capture=st.lists(st.floats(0.0, 1.0), min_size=16, max_size=16),
+    far=st.lists(st.floats(0.0, 1.0), min_size=16, max_size=16),
     scores=st.lists(st.floats(0.0, 9.0), min_size=40, max_size=40),
     width_um=st.floats(0.0, 3_000.0),
 )
 def test_whatever_the_belief_the_promises_hold(
     steps: list[float],
-    sure: list[float],
+    confidence: list[float],
     far: list[float],
     scores: list[float],
     width_um: float,
@@ -311,7 +311,7 @@ def test_whatever_the_belief_the_promises_hold(
 
     def law(newest_first: Sequence[Reading]) -> Proposal:
         n = (len(newest_first) - 1) % 16
-        return Proposal(step_um=steps[n], confidence=sure[n], out_of_capture=far[n])
+        return Proposal(step_um=steps[n], confidence=confidence[n], out_of_capture=far[n])
 
     rules = replace(FAST, most_search_readings=8)
     played = play(law, lambda wd, n: reading(wd, scores[n % 40]), rules, limits)
@@ -359,7 +359,7 @@ def test_an_abort_on_the_way_leads_home() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("sure", 0.2), ("probe_dof", 0.0), ("alpha_mrad", 0.0), ("most_readings", 2)],
+    [("confidence", 0.2), ("probe_dof", 0.0), ("alpha_mrad", 0.0), ("most_readings", 2)],
 )
 def test_numbers_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):
