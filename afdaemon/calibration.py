@@ -23,10 +23,10 @@ from afdaemon.models.optics import HALF_SCORE_DOF, TOP_SCORE
 
 LEAST_SCORE = 1.0
 """Fainter frames tell nothing of the curve."""
-FEWEST_POINTS = 5
+_FEWEST_POINTS = 5
 _NEVER_QUITE = 0.999
 _GOOD_FIT = 0.8
-FEWEST_FRAMES = 4
+_FEWEST_FRAMES = 4
 _SAME_WD_UM, _SAME_SCORE = 0.5, 0.2
 _SPREADS = 3.0
 """Frames are equal that differ by no more than this, or by so many times the noise of those at rest."""
@@ -196,8 +196,8 @@ def settled(seen: Sequence[Seen], step_um: float) -> Settling:
 
     Raises `CalibrationError` where they never do, or are too few.
     """
-    if len(seen) < FEWEST_FRAMES:
-        raise CalibrationError(f"{len(seen)} frames tell no settling, {FEWEST_FRAMES} are needed")
+    if len(seen) < _FEWEST_FRAMES:
+        raise CalibrationError(f"{len(seen)} frames tell no settling, {_FEWEST_FRAMES} are needed")
     rest = seen[len(seen) // 2 :]
     in_place = _like([one.wd_um for one in rest], _SAME_WD_UM)
     as_sharp = _like([one.score for one in rest if one.score is not None], _SAME_SCORE)
@@ -249,7 +249,7 @@ def _fall_um(curve: Sequence[tuple[float, float]]) -> float | None:
     if top - min(power for _, power in curve) < _LEAST_FALL:
         return None
     beyond = (n for n, (_, power) in enumerate(curve) if power < top - _NEAR_FALL)
-    near = curve[: max(FEWEST_POINTS, next(beyond, len(curve)))]
+    near = curve[: max(_FEWEST_POINTS, next(beyond, len(curve)))]
     if near[0][0] == near[-1][0]:
         return None
     slope = linear_regression(*zip(*near, strict=True)).slope
@@ -259,10 +259,10 @@ def _fall_um(curve: Sequence[tuple[float, float]]) -> float | None:
 def curve(points: Sequence[tuple[float, float]]) -> Curve:
     """The curve through WDs (um) and scores. Raises `CalibrationError` if there is no peak between them."""
     kept = [(wd, min(s, TOP_SCORE * _NEVER_QUITE)) for wd, s in points if s >= LEAST_SCORE]
-    if len(kept) < FEWEST_POINTS:
+    if len(kept) < _FEWEST_POINTS:
         raise CalibrationError(
             f"only {len(kept)} of {len(points)} readings score {LEAST_SCORE:g} or more,"
-            f" {FEWEST_POINTS} are needed"
+            f" {_FEWEST_POINTS} are needed"
         )
     middle = sum(wd for wd, _ in kept) / len(kept)
     scale = max(abs(wd - middle) for wd, _ in kept) or 1.0

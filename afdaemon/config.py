@@ -24,8 +24,8 @@ from afdaemon.settings import MicroscopeSettings, Settings
 from afdaemon.spec import Spec, SpecError, defaults, nearest, specs
 
 ENV_PREFIX = "AFDAEMON_"
-ENV_DELIMITER = "__"
-NOT_SETTINGS = ("AFDAEMON_MICROGRAPHS",)
+_ENV_DELIMITER = "__"
+_NOT_SETTINGS = ("AFDAEMON_MICROGRAPHS",)
 """Variables of ours that tell a single command something."""
 _MICROSCOPE = "microscope"
 _OF_BOTH = ("alpha_mrad", "calibrated")
@@ -80,7 +80,7 @@ def fields(link: str | None = None) -> dict[str, Key]:
     }
 
 
-def link_key() -> Key:
+def _link_key() -> Key:
     """The setting that names the link."""
     what = (
         "Link to the instrument: aisem (the vendor program's socket and drop folder), stream (the bridge on the"
@@ -96,7 +96,7 @@ def _microscope(link: str | None) -> Section:
         kind = settings_of(name)
         own = {**own, **({} if kind is None else _keys(kind, _MICROSCOPE)), **own}
     shared = {name: own.pop(name) for name in _keys(LinkSettings, _MICROSCOPE) if name in own}
-    keys = {"link": link_key(), **own, **shared}
+    keys = {"link": _link_key(), **own, **shared}
     if link is None or settings_of(link) is None:
         what = "Settings, as a table, of a link that a package offers."
         keys["options"] = Key(Spec(kind=dict, what=what), {}, (_MICROSCOPE,))
@@ -192,8 +192,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     given = {}
     known = {**fields(), **_old_names()}
     for variable, value in environ.items():
-        if variable.upper().startswith(ENV_PREFIX) and variable not in NOT_SETTINGS:
-            name = variable[len(ENV_PREFIX) :].lower().replace(ENV_DELIMITER, ".", 1)
+        if variable.upper().startswith(ENV_PREFIX) and variable not in _NOT_SETTINGS:
+            name = variable[len(ENV_PREFIX) :].lower().replace(_ENV_DELIMITER, ".", 1)
             if name not in known:
                 near = nearest(variable.upper(), map(variable_of, fields()))
                 raise ConfigError(f"the environment variable {variable} is no setting{near}")
@@ -203,7 +203,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
 
 def variable_of(key: str) -> str:
     """The environment variable of `section.key`."""
-    return ENV_PREFIX + key.upper().replace(".", ENV_DELIMITER)
+    return ENV_PREFIX + key.upper().replace(".", _ENV_DELIMITER)
 
 
 def _old_names() -> dict[str, str]:
@@ -237,7 +237,9 @@ def _refuse_unknown(given: Mapping[str, Given]) -> None:
 
 def _built(given: Mapping[str, Given]) -> Settings:
     named = given.get(f"{_MICROSCOPE}.link")
-    link = link_key().default if named is None else _read(f"{_MICROSCOPE}.link", link_key(), named)
+    link = (
+        _link_key().default if named is None else _read(f"{_MICROSCOPE}.link", _link_key(), named)
+    )
     known = fields(link)
     parts: dict[str, dict[str, Any]] = {}
     for key, where in given.items():

@@ -26,7 +26,7 @@ _NOUNS: Mapping[type, str] = {bool: "true or false", dict: "a table"}
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 """What texts, such as those of environment variables, say for true and false."""
 SHOWN_CHARACTERS = 60
-"""A name that is too long is looked up by its beginning: it may be a peer's."""
+"""A peer's name or value is used up to here: no sentence grows with its message."""
 
 
 class SpecError(ValueError):

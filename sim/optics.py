@@ -29,19 +29,19 @@ FAST_WIDTH_PX = 320
 _FINEST_UM = 2.0
 """A depth of focus below this can't be told from the WD's own noise."""
 
-FWHM_PER_SIGMA = 2.3548
+_FWHM_PER_SIGMA = 2.3548
 
 DEFAULT_KV = 15.0
 DEFAULT_SPOT = 2.0
 
-BRIGHTNESS_PER_KV = 5e7
+_BRIGHTNESS_PER_KV = 5e7
 """Brightness of a tungsten hairpin in A / (m^2 sr) per kV: 1e9 at 20 kV (Goldstein, table 2.1)."""
-ENERGY_SPREAD_EV = 2.0
+_ENERGY_SPREAD_EV = 2.0
 """Energy spread of a tungsten hairpin: 1 to 3 eV (Reimer, table 2.1)."""
-CHROMATIC_NM = 10e6
-SPHERICAL_NM = 20e6
+_CHROMATIC_NM = 10e6
+_SPHERICAL_NM = 20e6
 """Aberration coefficients of the objective, 10 and 20 mm. ASSUMED: usual for a conical lens at 12 mm."""
-SPOT_1_PA = 2.0
+_SPOT_1_PA = 2.0
 """Beam current at spot 1; each further spot doubles it. ASSUMED."""
 FOCUS_SHIFT_UM_PER_KV = 40.0
 """ASSUMED: what is left of a shift of about WD / kV = 800 um per kV when the lens current follows the high tension."""
@@ -93,7 +93,7 @@ class Optics:
             radius_px=max(along, across),
             minor_px=min(along, across),
             angle_rad=direction if along >= across else direction + 0.5 * math.pi,
-            gaussian_px=self.probe_nm / FWHM_PER_SIGMA / (1000.0 * step_um),
+            gaussian_px=self.probe_nm / _FWHM_PER_SIGMA / (1000.0 * step_um),
         )
 
 
@@ -133,7 +133,7 @@ def focus_shift_um(kv: float) -> float:
 
 def beam_current_pa(spot: float) -> float:
     """Beam current in pA at a spot number: 2 pA at spot 1, doubled by each. ASSUMED."""
-    return SPOT_1_PA * math.exp2(spot - 1.0)
+    return _SPOT_1_PA * math.exp2(spot - 1.0)
 
 
 def probe_nm(kv: float, spot: float, alpha_rad: float) -> float:
@@ -143,12 +143,12 @@ def probe_nm(kv: float, spot: float, alpha_rad: float) -> float:
     spherical Cs alpha^3 / 2 (Reimer, section 2.2.4; Goldstein, section 2.2).
     """
     current_a = 1e-12 * beam_current_pa(spot)
-    source_nm = 1e9 * 2.0 / (math.pi * alpha_rad) * math.sqrt(current_a / (BRIGHTNESS_PER_KV * kv))
+    source_nm = 1e9 * 2.0 / (math.pi * alpha_rad) * math.sqrt(current_a / (_BRIGHTNESS_PER_KV * kv))
     volt = 1000.0 * kv
     wavelength_nm = 1.22643 / math.sqrt(volt * (1.0 + 0.978476e-6 * volt))
     diffraction_nm = 0.61 * wavelength_nm / alpha_rad
-    chromatic_nm = CHROMATIC_NM * alpha_rad * ENERGY_SPREAD_EV / volt
-    spherical_nm = 0.5 * SPHERICAL_NM * alpha_rad**3
+    chromatic_nm = _CHROMATIC_NM * alpha_rad * _ENERGY_SPREAD_EV / volt
+    spherical_nm = 0.5 * _SPHERICAL_NM * alpha_rad**3
     return math.hypot(source_nm, diffraction_nm, chromatic_nm, spherical_nm)
 
 

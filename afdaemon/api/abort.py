@@ -12,7 +12,7 @@ from afdaemon.api.endpoints import Endpoints
 from afdaemon.api.sockets import bind, harden, unwrap
 from afdaemon.api.wire import MAX_REQUEST_BYTES
 
-STOP = "inproc://stop"
+_STOP = "inproc://stop"
 
 
 class AbortDoor:
@@ -28,7 +28,7 @@ class AbortDoor:
             harden(self._router, max_bytes=MAX_REQUEST_BYTES)
             for place in endpoints:
                 bind(self._router, place.abort, place)
-            self._stop.bind(STOP)
+            self._stop.bind(_STOP)
         except BaseException:
             self.close()
             raise
@@ -44,7 +44,7 @@ class AbortDoor:
         finished: Future[None] = Future()
         finished.set_running_or_notify_cancel()
         stopped: zmq.Socket[Any] = self._context.socket(zmq.PAIR)
-        stopped.connect(STOP)
+        stopped.connect(_STOP)
         self._thread = threading.Thread(
             target=self._work, args=(answer, stopped, finished), name="abort", daemon=True
         )

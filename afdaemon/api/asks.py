@@ -12,7 +12,7 @@ R = TypeVar("R", bound=s.Reply)
 
 ANSWER_S = 5.0
 """Longest wait for an answer that takes no work."""
-WORK_S = 60.0
+_WORK_S = 60.0
 """Longest wait for one that takes a move, a frame or the networks."""
 SLICE_S = 1.0
 """A job is waited for in slices, so that a daemon that went away is noticed."""
@@ -46,7 +46,7 @@ def status() -> Ask[s.Status]:
 
 def start(params: s.AutofocusParams) -> Ask[s.Started]:
     """Take a job on."""
-    return Ask(method="autofocus.start", params=params, result=s.Started, timeout_s=WORK_S)
+    return Ask(method="autofocus.start", params=params, result=s.Started, timeout_s=_WORK_S)
 
 
 def autofocus_params(
@@ -103,13 +103,13 @@ def abort(job_id: str | None, by: str | None) -> Ask[s.Aborted]:
 
 def focus() -> Ask[s.Focus]:
     """Where the instrument stands."""
-    return Ask(method="focus.get", params=s.NoParams(), result=s.Focus, timeout_s=WORK_S)
+    return Ask(method="focus.get", params=s.NoParams(), result=s.Focus, timeout_s=_WORK_S)
 
 
 def set_focus(wd_um: float, *, dry_run: bool) -> Ask[s.Focus]:
     """Command an absolute WD."""
     params = params_of(s.FocusSetParams, wd_um=wd_um, meta=s.Meta(dry_run=dry_run))
-    return Ask(method="focus.set", params=params, result=s.Focus, timeout_s=WORK_S)
+    return Ask(method="focus.set", params=params, result=s.Focus, timeout_s=_WORK_S)
 
 
 def limits() -> Ask[s.Limits]:
@@ -127,7 +127,7 @@ def score(image: bytes | Path | None, magnification: float | None) -> Ask[s.Scor
     data = _bytes_of(image) if isinstance(image, Path) else image
     if data is not None and len(data) > MAX_IMAGE_BYTES:
         raise UsageError(f"the image has {len(data)} bytes; at most {MAX_IMAGE_BYTES} go")
-    return Ask(method="frame.score", params=params, result=s.Score, timeout_s=WORK_S, image=data)
+    return Ask(method="frame.score", params=params, result=s.Score, timeout_s=_WORK_S, image=data)
 
 
 def _bytes_of(path: Path) -> bytes:

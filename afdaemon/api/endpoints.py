@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from afdaemon.errors import ConfigError
 from afdaemon.paths import runtime_dir
 
-DEFAULT_TCP_PORT = 60650
-MAX_IPC_PATH_BYTES = 107
+_DEFAULT_TCP_PORT = 60650
+_MAX_IPC_PATH_BYTES = 107
 """The operating system's cap on a socket's path."""
 
 NAMES = ("control.sock", "abort.sock", "events.sock")
-FORM = "write ipc:///path/of/the/folder, or tcp://host:port"
+_FORM = "write ipc:///path/of/the/folder, or tcp://host:port"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def parse_endpoint(address: str) -> Endpoints:
         return _ipc(rest)
     if scheme == "tcp":
         return _tcp(address)
-    raise ConfigError(f"{address!r} is not an address of the daemon", remedy=FORM)
+    raise ConfigError(f"{address!r} is not an address of the daemon", remedy=_FORM)
 
 
 def check_bind(endpoints: Endpoints, *, insecure: bool) -> None:
@@ -75,21 +75,21 @@ def check_bind(endpoints: Endpoints, *, insecure: bool) -> None:
     if not _is_loopback(endpoints.host):
         raise ConfigError(
             f"{endpoints.address} is open to the network, and tcp has no keys here",
-            remedy=f"listen on tcp://127.0.0.1:{DEFAULT_TCP_PORT} or on an ipc address",
+            remedy=f"listen on tcp://127.0.0.1:{_DEFAULT_TCP_PORT} or on an ipc address",
         )
 
 
 def _ipc(text: str) -> Endpoints:
     if not text or text[0] in "*@" or not text.isprintable():
-        raise ConfigError(f"{text!r} is not the path of a folder", remedy=FORM)
+        raise ConfigError(f"{text!r} is not the path of a folder", remedy=_FORM)
     path = Path(text).expanduser().absolute()
     folder = path.parent if path.name in NAMES else path
     control, abort, events = (f"ipc://{folder / name}" for name in NAMES)
     longest = max(len(os.fsencode(folder / name)) for name in NAMES)
-    if longest > MAX_IPC_PATH_BYTES:
+    if longest > _MAX_IPC_PATH_BYTES:
         raise ConfigError(
             f"the path {folder} is too long for sockets: with their names it has {longest} bytes,"
-            f" and at most {MAX_IPC_PATH_BYTES} go",
+            f" and at most {_MAX_IPC_PATH_BYTES} go",
             remedy="choose a shorter folder",
         )
     return Endpoints(
@@ -100,15 +100,15 @@ def _ipc(text: str) -> Endpoints:
 def _tcp(address: str) -> Endpoints:
     try:
         parts = urlsplit(address)
-        port = DEFAULT_TCP_PORT if parts.port is None else parts.port
+        port = _DEFAULT_TCP_PORT if parts.port is None else parts.port
     except ValueError as error:
-        raise ConfigError(f"{address!r} is not an address: {error}", remedy=FORM) from None
+        raise ConfigError(f"{address!r} is not an address: {error}", remedy=_FORM) from None
     host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
     if not host or parts.path.strip("/") or parts.query or parts.username is not None:
-        raise ConfigError(f"{address!r} is not of the form tcp://host:port", remedy=FORM)
+        raise ConfigError(f"{address!r} is not of the form tcp://host:port", remedy=_FORM)
     if not 1 <= port <= 65533:
         raise ConfigError(
-            f"port {port} does not leave room for the two after it: 1 to 65533 go", remedy=FORM
+            f"port {port} does not leave room for the two after it: 1 to 65533 go", remedy=_FORM
         )
     shown = f"[{host}]" if ":" in host else host
     control, abort, events = (f"tcp://{shown}:{port + i}" for i in range(3))

@@ -19,7 +19,7 @@ from afdaemon.api.schemas import Event, Reply
 from afdaemon.api.sockets import bind, harden
 
 WELCOME = "welcome"
-MAX_SUBSCRIPTION_BYTES = 4096
+_MAX_SUBSCRIPTION_BYTES = 4096
 """The only thing a subscriber sends; the ZeroMQ handshake has to fit too."""
 SUBSCRIBE = 1
 
@@ -48,7 +48,7 @@ class Publisher:
         self._seq = 0
         self._socket = context.socket(zmq.XPUB)
         try:
-            harden(self._socket, max_bytes=MAX_SUBSCRIPTION_BYTES)
+            harden(self._socket, max_bytes=_MAX_SUBSCRIPTION_BYTES)
             # A second client's subscription to a known topic is told to us too.
             self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
             for place in endpoints:

@@ -6,12 +6,9 @@ from typing import cast
 
 from pydantic import BaseModel, ValidationError
 
-from afdaemon.spec import nearest
+from afdaemon.spec import SHOWN_CHARACTERS, nearest
 
 Schema = Mapping[str, object]
-
-SHOWN_CHARACTERS = 60
-"""A peer's value is quoted up to here; its sentence must not grow with its message."""
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -15,7 +15,7 @@ from afdaemon.api.events import Publisher
 from afdaemon.api.server import Doors
 from afdaemon.errors import BusyError, JobNotFound, LimitError
 
-HARD_UM = (5_000.0, 50_000.0)
+_HARD_UM = (5_000.0, 50_000.0)
 FOCUS_UM = 12_345.0
 MAGNIFICATION = 2_000.0
 
@@ -115,7 +115,7 @@ class FakeBackend:
     async def set_focus(self, params: s.FocusSetParams) -> s.Focus:
         """Within the limits."""
         self._fail_if_told()
-        low, high = HARD_UM
+        low, high = _HARD_UM
         if not low <= params.wd_um <= high:
             raise LimitError(f"wd_um = {params.wd_um:g} is outside {low:g} to {high:g} um")
         if not params.meta.dry_run:
@@ -124,7 +124,7 @@ class FakeBackend:
 
     async def limits(self) -> s.Limits:
         """The hard ones alone."""
-        low, high = HARD_UM
+        low, high = _HARD_UM
         return s.Limits(min_um=low, max_um=high, hard=s.Range(min_um=low, max_um=high))
 
     async def score(self, image: bytes | None, magnification: float | None) -> s.Score:

@@ -19,7 +19,7 @@ DEADLINE = -32005
 OVERLOADED = -32006
 ID_REUSED = -32008
 
-CODES: Mapping[type[BaseException], tuple[int, str]] = {
+_CODES: Mapping[type[BaseException], tuple[int, str]] = {
     e.AfdaemonError: (-32000, "error"),
     e.LimitError: (-32001, "limit"),
     e.BusyError: (-32002, "busy"),
@@ -36,7 +36,7 @@ CODES: Mapping[type[BaseException], tuple[int, str]] = {
 }
 """Code and kind of each known error; of two that fit, the nearer class. -32050 is for `locked`."""
 
-RETRYABLE = (e.BusyError, d.NotConnected, d.LinkLost, d.LinkTimeout, d.FrameStale)
+_RETRYABLE = (e.BusyError, d.NotConnected, d.LinkLost, d.LinkTimeout, d.FrameStale)
 
 
 class Fault(Exception):
@@ -62,13 +62,13 @@ def fault_of(error: Exception) -> Fault:
     if isinstance(error, Fault):
         return error
     for family in type(error).__mro__:
-        if family in CODES:
-            code, kind = CODES[family]
+        if family in _CODES:
+            code, kind = _CODES[family]
             return Fault(
                 code,
                 str(error) or type(error).__name__,
                 kind=kind,
-                retryable=isinstance(error, RETRYABLE),
+                retryable=isinstance(error, _RETRYABLE),
                 remedy=str(getattr(error, "remedy", "")),
                 details={"error": type(error).__name__},
             )

@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 from afdaemon.api.methods import METHODS, Method
 from afdaemon.api.schemas import PROTOCOL, ErrorData, Event, OpenRpc
 
-REF = "#/components/schemas/{model}"
+_REF = "#/components/schemas/{model}"
 
 
 @cache
@@ -40,12 +40,12 @@ def _schemas() -> dict[str, JsonValue]:
         *((model, "serialization") for model in replies),
     ]
     wanted.sort(key=lambda entry: entry[0].__name__)
-    _, definitions = models_json_schema(wanted, ref_template=REF)
+    _, definitions = models_json_schema(wanted, ref_template=_REF)
     return dict(sorted(definitions["$defs"].items()))
 
 
 def _method(name: str, method: Method) -> dict[str, JsonValue]:
-    schema = method.params.model_json_schema(ref_template=REF)
+    schema = method.params.model_json_schema(ref_template=_REF)
     required = schema.get("required", [])
     return {
         "name": name,
@@ -57,6 +57,6 @@ def _method(name: str, method: Method) -> dict[str, JsonValue]:
         ],
         "result": {
             "name": method.result.__name__,
-            "schema": {"$ref": REF.format(model=method.result.__name__)},
+            "schema": {"$ref": _REF.format(model=method.result.__name__)},
         },
     }

@@ -20,7 +20,7 @@ Magnification = Annotated[float, Field(gt=0.0, le=1e7)]
 Dose = Annotated[float, Field(gt=0.0, le=1e12)]
 
 
-AS_OBJECT = Field(strict=False)
+_AS_OBJECT = Field(strict=False)
 """A field of this kind is made of a JSON object; what is in the object is judged as strictly as everything else."""
 
 
@@ -44,7 +44,7 @@ class Strict(BaseModel):
 
 @cache
 def _adapter(kind: type[Strict]) -> TypeAdapter[Any]:
-    return TypeAdapter(Annotated[kind, AS_OBJECT])  # type: ignore[arg-type]  # a type made at run time
+    return TypeAdapter(Annotated[kind, _AS_OBJECT])  # type: ignore[arg-type]  # a type made at run time
 
 
 class Request(Strict):
@@ -72,11 +72,11 @@ class Meta(Strict):
 class NoParams(Strict):
     """A call without params of its own."""
 
-    meta: Annotated[Meta, AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Meta()
 
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-LEAST_SHARE = 0.4
+_LEAST_SHARE = 0.4
 """Of a frame's width and height: of less, a score and a spectrum tell too little."""
 
 
@@ -85,8 +85,8 @@ class Region(Strict):
 
     x: Share
     y: Share
-    width: Annotated[float, Field(ge=LEAST_SHARE, le=1.0)]
-    height: Annotated[float, Field(ge=LEAST_SHARE, le=1.0)]
+    width: Annotated[float, Field(ge=_LEAST_SHARE, le=1.0)]
+    height: Annotated[float, Field(ge=_LEAST_SHARE, le=1.0)]
 
     @model_validator(mode="after")
     def _inside(self) -> Self:
@@ -118,23 +118,23 @@ class AutofocusParams(Strict):
     """Where to begin; absent: at the present WD."""
     timeout_s: Seconds | None = None
     """End the job after this time and restore the start WD; absent: the daemon's setting."""
-    limits: Annotated[WdRange, AS_OBJECT] | None = None
+    limits: Annotated[WdRange, _AS_OBJECT] | None = None
     """This job's own range, within the daemon's limits."""
-    region: Annotated[Region, AS_OBJECT] | None = None
+    region: Annotated[Region, _AS_OBJECT] | None = None
     """Judge this part of each frame alone; absent: the whole."""
     dose_limit_e_nm2: Dose | None = None
     """End the job before the specimen takes more, in electrons per nm^2; absent: the daemon's setting."""
     ladder: bool | None = None
     """Where the focus is out of sight, look at lower magnifications, and come back to this one (fast procedure
     only); absent: the daemon's setting."""
-    meta: Annotated[Meta, AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Meta()
 
 
 class JobParams(Strict):
     """Which job."""
 
     job: RequestId
-    meta: Annotated[Meta, AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Meta()
 
 
 class WaitParams(JobParams):
@@ -154,14 +154,14 @@ class AbortParams(Strict):
     job: RequestId | None = None
     by: Who | None = None
     """Who ends it, or how, for people: it stands in the job's detail."""
-    meta: Annotated[Meta, AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Meta()
 
 
 class FocusSetParams(Strict):
     """An absolute working distance."""
 
     wd_um: WdUm
-    meta: Annotated[Meta, AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Meta()
 
 
 class ScoreParams(Strict):
@@ -169,4 +169,4 @@ class ScoreParams(Strict):
 
     magnification: Magnification | None = None
     """Of the image; needed with one, refused without."""
-    meta: Annotated[Meta, AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Meta()

@@ -15,9 +15,9 @@ from pathlib import Path
 from afdaemon.api.endpoints import NAMES
 from afdaemon.errors import BusyError, ConfigError
 
-LOCK_NAME = "daemon.lock"
-FOLDER_MODE = 0o750
-SOCKET_MODE = 0o660
+_LOCK_NAME = "daemon.lock"
+_FOLDER_MODE = 0o750
+_SOCKET_MODE = 0o660
 
 
 @contextmanager
@@ -29,10 +29,10 @@ def held(folder: Path) -> Iterator[None]:
         ConfigError: it cannot be made or used, or anybody could replace the sockets in it.
     """
     try:
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         open_to_all = folder.stat().st_mode & stat.S_IWOTH
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = -1 if open_to_all else os.open(folder / LOCK_NAME, flags, 0o640)
+        lock = -1 if open_to_all else os.open(folder / _LOCK_NAME, flags, 0o640)
     except OSError as error:
         raise ConfigError(
             f"the folder {folder} cannot hold the sockets: {error.strerror}",
@@ -56,7 +56,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def share(socket_path: Path) -> None:
     """Let the owner and the group of the daemon connect, nobody else."""
-    socket_path.chmod(SOCKET_MODE)
+    socket_path.chmod(_SOCKET_MODE)
 
 
 def _take(lock: int, folder: Path) -> None:

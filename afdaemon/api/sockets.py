@@ -10,28 +10,28 @@ from afdaemon.api.endpoints import Endpoints
 from afdaemon.api.rundir import share
 from afdaemon.errors import BusyError, ConfigError
 
-HANDSHAKE_MS = 2_000
+_HANDSHAKE_MS = 2_000
 """Who connects and says nothing is dropped: silent connections must not pile up."""
-HEARTBEAT_MS = 5_000
-HEARTBEAT_TIMEOUT_MS = 15_000
+_HEARTBEAT_MS = 5_000
+_HEARTBEAT_TIMEOUT_MS = 15_000
 """Who vanished without closing is dropped, with what waits for it."""
-QUEUE_MESSAGES = 256
+_QUEUE_MESSAGES = 256
 """Messages kept for one peer, each way; who doesn't read gets no more, and takes no memory."""
-LINGER_MS = 200
+_LINGER_MS = 200
 """Last answers leave within this; closing never hangs on a peer that doesn't read."""
-BACKLOG = 64
+_BACKLOG = 64
 
 
 def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
     """Set what every listening socket of ours has in common, before it is bound."""
     socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
-    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-    socket.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
-    socket.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES)
-    socket.setsockopt(zmq.LINGER, LINGER_MS)
-    socket.setsockopt(zmq.BACKLOG, BACKLOG)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.SNDHWM, _QUEUE_MESSAGES)
+    socket.setsockopt(zmq.RCVHWM, _QUEUE_MESSAGES)
+    socket.setsockopt(zmq.LINGER, _LINGER_MS)
+    socket.setsockopt(zmq.BACKLOG, _BACKLOG)
     socket.setsockopt(zmq.IPV6, 1)
     if socket.type == zmq.ROUTER:
         # An answer to a client that has gone is an error that we see, not silence.

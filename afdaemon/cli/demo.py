@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from afdaemon.demo.run import DemoRun, OnEvent, Shown
     from afdaemon.demo.scene import Scene
 
-MICROGRAPHS_VARIABLE = "AFDAEMON_MICROGRAPHS"
+_MICROGRAPHS_VARIABLE = "AFDAEMON_MICROGRAPHS"
 _MICROGRAPH_FOLDERS = (Path("../shared/data/micrographs"),)
 _TRAINED = ("tin_balls", "tem_grid", "gold_nanoparticles")
 
@@ -72,14 +72,14 @@ def _micrograph(console: Console) -> str:
     """A real micrograph where a folder of them is known, else a drawn picture in its place."""
     from afdaemon.sim.datasets.frames import find_micrographs, held_back
 
-    named = os.environ.get(MICROGRAPHS_VARIABLE)
+    named = os.environ.get(_MICROGRAPHS_VARIABLE)
     for folder in [Path(named)] if named else _MICROGRAPH_FOLDERS:
         unseen = [path for path in find_micrographs(folder) if held_back(path)]
         if unseen:
             return f"image:{unseen[-1]}"
     path = _drawn_picture()
     console.print(
-        f"no folder of micrographs is known ({MICROGRAPHS_VARIABLE} names one);"
+        f"no folder of micrographs is known ({_MICROGRAPHS_VARIABLE} names one);"
         " a drawn picture takes the place of one"
     )
     return f"image:{path}"

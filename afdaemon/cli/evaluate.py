@@ -23,7 +23,7 @@ E = TypeVar("E")
 
 app = typer.Typer(no_args_is_help=True, help="Measure how well the networks judge.")
 
-DEFAULT_OUT = Path("docs/results")
+_DEFAULT_OUT = Path("docs/results")
 DEFAULT_MICROGRAPHS = Path("../shared/data/micrographs")
 
 
@@ -43,7 +43,7 @@ def aenet(
         typer.Option(help="only this one; may be repeated; writes only with --out"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help=f"folder for page, numbers, figures; else {DEFAULT_OUT}")
+        Path | None, typer.Option(help=f"folder for page, numbers, figures; else {_DEFAULT_OUT}")
     ] = None,
     micrographs: Annotated[
         Path, typer.Option(help="folder of real micrographs")
@@ -56,7 +56,7 @@ def aenet(
 
     chosen = section or list(SECTIONS)
     _check_sections(chosen, list(SECTIONS))
-    folder = out if out or quick or section else DEFAULT_OUT
+    folder = out if out or quick or section else _DEFAULT_OUT
     if folder:
         _make(folder)
     scorer = load_scorer(weights=weights)
@@ -75,7 +75,7 @@ def acnet(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="of all that is drawn")] = 1,
     out: Annotated[
-        Path | None, typer.Option(help=f"folder for page, numbers, figures; else {DEFAULT_OUT}")
+        Path | None, typer.Option(help=f"folder for page, numbers, figures; else {_DEFAULT_OUT}")
     ] = None,
     micrographs: Annotated[
         Path | None, typer.Option(help="folder of real micrographs: held-back ones are tried too")
@@ -92,7 +92,7 @@ def acnet(
     from afdaemon.evaluate.acnet.run import SECTIONS
     from afdaemon.models.scorers.focus_scorer import load_scorer
 
-    folder = out if out or quick else DEFAULT_OUT
+    folder = out if out or quick else _DEFAULT_OUT
     if folder:
         _make(folder)
     named = _named_files(weights or [])

@@ -40,7 +40,7 @@ def reading() -> "Reading":
     )
 
 
-def read_note(folder: Path) -> dict[str, Any] | None:
+def _read_note(folder: Path) -> dict[str, Any] | None:
     """What `folder` says of itself in `dataset.json`; None if it says nothing.
 
     Raises:
@@ -68,7 +68,7 @@ def parts_noted(folder: Path) -> Mapping[str, str]:
     """
     from afdaemon.models.training.labelled_folder import PARTS
 
-    parts = (read_note(folder) or {}).get("parts", {})
+    parts = (_read_note(folder) or {}).get("parts", {})
     if not isinstance(parts, dict):
         raise DatasetError(f"{folder / wire.NOTE_NAME}: parts must map scenes to parts")
     for scene, part in parts.items():
@@ -84,7 +84,7 @@ def listing_faults(folder: Path) -> "list[Fault]":
     """Where a written data set is no longer what its note and its listing say; none for a folder without a note."""
     from afdaemon.models.training.labelled_folder import Fault
 
-    note = read_note(folder)
+    note = _read_note(folder)
     if note is None or "complete" not in note:
         return []
     if note["complete"] is not True:

@@ -19,8 +19,8 @@ from afdaemon.errors import (
     VersionMismatch,
 )
 
-USAGE = 2
-UNREACHABLE = 3
+_USAGE = 2
+_UNREACHABLE = 3
 REFUSED = 4
 DEVICE = 5
 INTERRUPTED = 130
@@ -30,19 +30,19 @@ def exit_code(error: Exception) -> int:
     """The exit code that stands for a known error."""
     match error:
         case Unreachable():
-            return UNREACHABLE
+            return _UNREACHABLE
         case RequestRefused(kind="device"):
             return DEVICE
         case RequestRefused(kind="invalid_params"):
-            return USAGE
+            return _USAGE
         case RequestRefused() | BusyError() | LimitError() | VersionMismatch():
             return REFUSED
         case SettingsError():
-            return USAGE
+            return _USAGE
         case DriverError():
             return DEVICE
         case _:
-            return USAGE
+            return _USAGE
 
 
 def sentence(message: str, remedy: str = "") -> str:

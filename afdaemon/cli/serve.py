@@ -16,10 +16,10 @@ from afdaemon.errors import UsageError
 if TYPE_CHECKING:
     from afdaemon.config import Loaded
 
-SIM_START_S = 60.0
+_SIM_START_S = 60.0
 """Longest wait for the simulator; drawing a specimen takes a few seconds."""
-SIM_STOP_S = 5.0
-AISEM = "aisem"
+_SIM_STOP_S = 5.0
+_AISEM = "aisem"
 """The simulator's link unless its option says otherwise."""
 
 
@@ -63,10 +63,10 @@ def sim_arguments(options: Sequence[str]) -> list[str]:
     return arguments
 
 
-def link_of(arguments: Sequence[str]) -> str:
+def _link_of(arguments: Sequence[str]) -> str:
     """The link that `afdaemon sim serve` serves with these `arguments`."""
     links = [text.removeprefix("--link=") for text in arguments if text.startswith("--link=")]
-    return links[-1] if links else AISEM
+    return links[-1] if links else _AISEM
 
 
 async def _serve(loaded: "Loaded", endpoints: Sequence[str], insecure: bool) -> None:
@@ -90,14 +90,14 @@ async def _with_simulator(
     from afdaemon.config import load
 
     given = load(config).given
-    link = link_of(options)
+    link = _link_of(options)
     async with simulator(scratch / "aisem", options) as (host, port):
         flags: dict[str, object] = {
             "microscope.link": link,
             "microscope.host": host,
             "microscope.port": port,
         }
-        if link == AISEM:
+        if link == _AISEM:
             flags["microscope.folder"] = scratch / "aisem"
         if "journal.path" not in given:
             flags["journal.path"] = scratch / "journal"
@@ -115,7 +115,7 @@ async def simulator(folder: Path, options: Sequence[str]) -> AsyncIterator[tuple
         UsageError: it does not start; it has said why on stderr.
     """
     command = [sys.executable, "-m", "afdaemon", "sim", "serve", "--port=0", "--until-eof"]
-    if link_of(options) == AISEM:
+    if _link_of(options) == _AISEM:
         command.append(f"--folder={folder}")
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
@@ -131,7 +131,7 @@ async def _address_of(process: asyncio.subprocess.Process) -> tuple[str, int]:
     """Host and port out of the line `listening on HOST:PORT folder ...`."""
     stdout = process.stdout
     try:
-        async with asyncio.timeout(SIM_START_S):
+        async with asyncio.timeout(_SIM_START_S):
             line = (await stdout.readline()).decode() if stdout is not None else ""
     except TimeoutError:
         line = ""
@@ -147,7 +147,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
     try:
-        async with asyncio.timeout(SIM_STOP_S):
+        async with asyncio.timeout(_SIM_STOP_S):
             await process.wait()
     except TimeoutError:
         process.kill()

@@ -23,7 +23,7 @@ FEWEST_READINGS = 7
 """Near focus: four numbers are fitted, and of fewer readings the relief of a specimen can pass for a movement."""
 LEAST_SCORE = 0.8
 """Fainter readings are too far from the focus, about 6 depths of focus (DoF), to place it well enough."""
-NOTICED_DOF = 0.5
+_NOTICED_DOF = 0.5
 """In all; less than that leaves the picture as sharp."""
 _SURE = 3.5
 """A movement is noticed that is so many times its standard deviation."""
@@ -61,7 +61,7 @@ class Drift:
     def is_noticed(self) -> bool:
         """Whether it is beyond doubt, and enough to matter."""
         return (
-            abs(self.moved_dof) >= NOTICED_DOF
+            abs(self.moved_dof) >= _NOTICED_DOF
             and abs(self.um_per_min) >= _SURE * self.error_um_per_min
         )
 

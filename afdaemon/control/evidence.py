@@ -55,11 +55,6 @@ def is_informative(point: TracePoint, profile: Profile) -> bool:
     return not _is_flat(point, profile) and point.frame.saturated <= _MOST_HIDDEN
 
 
-def is_flat(trace: Trace, profile: Profile) -> bool:
-    """Whether no frame of the job showed any contrast, or anything but noise."""
-    return all(_is_flat(point, profile) for point in trace)
-
-
 def is_saturated(trace: Trace, profile: Profile) -> bool:
     """Whether every frame of the job was mostly saturated."""
     return all(_is_saturated(point, profile) for point in trace)
@@ -93,7 +88,7 @@ def diagnose(trace: Trace, profile: Profile, otherwise: Reason) -> Reason:
     """The most specific reason for a failure; a frame that is all white is flat too."""
     if is_saturated(trace, profile):
         return Reason.SATURATED
-    if is_flat(trace, profile):
+    if all(_is_flat(point, profile) for point in trace):
         return Reason.NO_CONTRAST
     return otherwise
 

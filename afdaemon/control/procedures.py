@@ -21,12 +21,12 @@ PROFILES: Mapping[str, type[Profile]] = MappingProxyType(
 """The numbers of each procedure, by its name in settings, requests and journals."""
 
 
-def no_step_law(_newest_first: Sequence[Reading]) -> float:
+def _no_step_law(_newest_first: Sequence[Reading]) -> float:
     """The law of a job without ACNet: it proposes nothing, which ends the job."""
     return float("nan")
 
 
-def no_focus_law(_newest_first: Sequence[Reading]) -> Proposal:
+def _no_focus_law(_newest_first: Sequence[Reading]) -> Proposal:
     """The law of a job without DefocusNet: it proposes nothing, which ends the job."""
     return Proposal(step_um=float("nan"))
 
@@ -35,8 +35,8 @@ def no_focus_law(_newest_first: Sequence[Reading]) -> Proposal:
 class Laws:
     """What the networks propose: a step for the published procedure, more for the fast one."""
 
-    step: StepLaw = no_step_law
-    focus: FocusLaw = no_focus_law
+    step: StepLaw = _no_step_law
+    focus: FocusLaw = _no_focus_law
 
 
 def procedure_of(profile: Profile, laws: Laws) -> Procedure[Any]:

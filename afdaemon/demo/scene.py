@@ -15,8 +15,8 @@ ALPHA_RAD = 5e-3
 """Convergence semi-angle of the demonstration's column. ASSUMED, as in the simulator."""
 
 FOCUS_WD_UM = (9_500.0, 14_500.0)
-MAX_OFFSET_A_MAX = 3.0
-MAX_OFFSET_DOF = 40.0
+_MAX_OFFSET_A_MAX = 3.0
+_MAX_OFFSET_DOF = 40.0
 _SHOWN_AT = {"tin_balls": 2_000, "tem_grid": 1_000, "gold_nanoparticles": 15_000}
 _OTHERS_AT = 1_000
 
@@ -37,7 +37,7 @@ class Scene:
         return depth_of_focus_um(self.magnification, ALPHA_RAD)
 
 
-def shown_at(specimen: str) -> int:
+def _shown_at(specimen: str) -> int:
     """The magnification at which a specimen is shown when nobody says otherwise."""
     return _SHOWN_AT.get(specimen, _OTHERS_AT)
 
@@ -45,8 +45,8 @@ def shown_at(specimen: str) -> int:
 def largest_offset_um(magnification: int) -> float:
     """How far from focus a scene may start: 3 A_max or 40 depths of focus, the smaller."""
     return min(
-        MAX_OFFSET_A_MAX * a_max_um(float(magnification)),
-        MAX_OFFSET_DOF * depth_of_focus_um(magnification, ALPHA_RAD),
+        _MAX_OFFSET_A_MAX * a_max_um(float(magnification)),
+        _MAX_OFFSET_DOF * depth_of_focus_um(magnification, ALPHA_RAD),
     )
 
 
@@ -62,7 +62,7 @@ def set_scene(
     Raises:
         UsageError: magnification or offset outside what the instrument can show.
     """
-    shown = shown_at(specimen) if magnification is None else magnification
+    shown = _shown_at(specimen) if magnification is None else magnification
     if not MAGNIFICATION.holds(shown):
         raise UsageError(
             f"magnification must lie in {MAGNIFICATION.low:g} to {MAGNIFICATION.high:g}, not {shown}"

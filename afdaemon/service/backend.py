@@ -18,7 +18,7 @@ from afdaemon.service.instrument import Instrument, Seen
 from afdaemon.service.jobs import Jobs, Rules
 from afdaemon.service.scoring import ScoringThread
 
-WATCH_S = 0.2
+_WATCH_S = 0.2
 """How often the link is looked at, to tell subscribers when it comes and goes."""
 
 log = structlog.get_logger(__name__)
@@ -120,7 +120,7 @@ class FocusBackend:
         """Tell subscribers when the link comes and goes, until cancelled."""
         was = False
         while True:
-            await self._clock.sleep(WATCH_S)
+            await self._clock.sleep(_WATCH_S)
             now = self._instrument.connected
             if now is not was:
                 await self._note_link(now)

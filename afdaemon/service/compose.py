@@ -45,12 +45,12 @@ def rules_of(settings: Settings) -> Rules:
         profiles={one.name: one for one in (settings.published, settings.fast)},
         profile=settings.control.profile,
         timeout_s=settings.control.timeout_s,
-        beam=beam_of(settings),
+        beam=_beam_of(settings),
         dose_limit_e_nm2=settings.dose.limit_e_nm2,
     )
 
 
-def beam_of(settings: Settings) -> Beam | None:
+def _beam_of(settings: Settings) -> Beam | None:
     """What a dose is reckoned from, if it is known."""
     known = settings.dose
     if known.current_pa is None:
@@ -76,13 +76,13 @@ def with_angle(settings: Settings, known: Calibration | None) -> Settings:
     )
 
 
-def microscope_of(settings: Settings, clock: Clock) -> Microscope:
+def _microscope_of(settings: Settings, clock: Clock) -> Microscope:
     """The driver that the settings name, not connected yet."""
     microscope = settings.microscope
     return open_microscope(microscope.link, microscope.of_driver, clock=clock)
 
 
-def networks_of(settings: Settings) -> Networks:
+def _networks_of(settings: Settings) -> Networks:
     """The networks that the settings name."""
     return load_networks(settings.models, settings.fast)
 
@@ -93,8 +93,8 @@ async def serve(
     *,
     addresses: Sequence[str] = (),
     insecure: bool = False,
-    load: Load = networks_of,
-    connect: Open = microscope_of,
+    load: Load = _networks_of,
+    connect: Open = _microscope_of,
 ) -> None:
     """Run the service until `stop` is set.
 

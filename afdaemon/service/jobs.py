@@ -23,7 +23,7 @@ from afdaemon.service import translate
 from afdaemon.service.instrument import Instrument
 from afdaemon.service.scoring import ScoringThread
 
-REMEMBERED_JOBS = 100
+_REMEMBERED_JOBS = 100
 """Ended jobs that are answered from memory; older ones come from the journal."""
 
 log = structlog.get_logger(__name__)
@@ -284,7 +284,7 @@ class Jobs:
 
     def _conclude(self, running: Running, result: s.Job) -> None:
         self._ended[result.job] = result
-        if len(self._ended) > REMEMBERED_JOBS:
+        if len(self._ended) > _REMEMBERED_JOBS:
             self._ended.popitem(last=False)
         self._running = None
         if result.converged:

@@ -38,7 +38,7 @@ from afdaemon.drivers.wire.messages import (
     Welcome,
 )
 
-CLIENT_NAME = "afdaemon"
+_CLIENT_NAME = "afdaemon"
 
 
 async def open_stream_session(
@@ -79,7 +79,7 @@ class StreamSession:
     async def greet(self) -> None:
         """Agree on a version. Raises `ProtocolError` when there is none that both know."""
         try:
-            answer = await self._talk.ask(Hello(name=CLIENT_NAME))
+            answer = await self._talk.ask(Hello(name=_CLIENT_NAME))
         except LinkTimeout as error:
             if self._talk.damage:
                 raise ProtocolError(

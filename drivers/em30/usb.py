@@ -39,10 +39,10 @@ def open_usb(
 
     Raises `SettingsError`.
     """
-    return usb_microscope(build(UsbSettings, settings), clock=clock, backend=backend)
+    return _usb_microscope(build(UsbSettings, settings), clock=clock, backend=backend)
 
 
-def usb_microscope(
+def _usb_microscope(
     settings: UsbSettings, *, clock: Clock, backend: IBackend | None = None
 ) -> Em30Microscope:
     """The driver."""

@@ -17,9 +17,9 @@ from afdaemon.drivers.errors import DriverError, LinkLost, NotConnected
 
 SLICE_S = 0.02
 """The longest that one call blocks: it cannot be interrupted, and what is to be written waits for it."""
-BUFFER_BYTES = 64 * 1024
+_BUFFER_BYTES = 64 * 1024
 """A multiple of every packet size, so that no packet overflows it."""
-MAX_STALLS_IN_ROW = 8
+_MAX_STALLS_IN_ROW = 8
 DRAIN_READS = 256
 VENDOR_SPECIFIC_CLASS = 0xFF
 UDEV_RULE = "systemd/60-afdaemon-em30.rules"
@@ -54,7 +54,7 @@ class UsbDevice:
     def __init__(self, device: Any, pair: "_BulkPair") -> None:
         self._device = device
         self._pair = pair
-        self._buffer = usb.util.create_buffer(BUFFER_BYTES)
+        self._buffer = usb.util.create_buffer(_BUFFER_BYTES)
         self._stalls_in_row = 0
         self.stalls = 0
 
@@ -104,7 +104,7 @@ class UsbDevice:
             raise _lost(error) from error
         self.stalls += 1
         self._stalls_in_row += 1
-        if self._stalls_in_row > MAX_STALLS_IN_ROW:
+        if self._stalls_in_row > _MAX_STALLS_IN_ROW:
             raise LinkLost(f"the device stalled {self._stalls_in_row} times in a row") from error
         try:
             self._device.clear_halt(endpoint)

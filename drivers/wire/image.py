@@ -17,7 +17,7 @@ from afdaemon.drivers.wire.jpeg import jpeg_size
 
 GreyPixels = NDArray[np.uint8] | NDArray[np.uint16]
 
-MAX_FILE_BYTES = 256 * 2**20
+_MAX_FILE_BYTES = 256 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _GREY_OF_BGR = np.array([0.114, 0.587, 0.299], dtype=np.float32)
@@ -30,8 +30,8 @@ def decode_grey(data: bytes) -> GreyPixels:
     Raises:
         FrameInvalid: no PNG, JPEG or TIFF, cut off, damaged, too large, or of another sample type.
     """
-    if len(data) > MAX_FILE_BYTES:
-        raise FrameInvalid(f"the image file is larger than {MAX_FILE_BYTES >> 20} MiB")
+    if len(data) > _MAX_FILE_BYTES:
+        raise FrameInvalid(f"the image file is larger than {_MAX_FILE_BYTES >> 20} MiB")
     width, height = image_size(data)
     if max(width, height) > MAX_FRAME_SIDE_PX:
         raise FrameInvalid(

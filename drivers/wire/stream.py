@@ -36,7 +36,7 @@ USB_VENDOR_ID, USB_PRODUCT_ID = 0x1209, 0x0001
 _HEADER = struct.Struct("<4sBBHII")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CRC.size
-CHECKS_A_BYTE = 8
+_CHECKS_A_BYTE = 8
 NO_MESSAGE = "bytes came that are no message"
 
 
@@ -77,7 +77,7 @@ class Decoder:
     """Messages out of bytes: `feed` them as they come, then take messages until there is none.
 
     A message that turns out damaged is looked through for others, as it may have been cut off. Where bytes are made
-    of such messages, one within the other, that is given up after `CHECKS_A_BYTE` looks at each: time stays linear.
+    of such messages, one within the other, that is given up after `_CHECKS_A_BYTE` looks at each: time stays linear.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Decoder:
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Append what has arrived."""
         self._buffer += data
-        self._credit_bytes += CHECKS_A_BYTE * len(data)
+        self._credit_bytes += _CHECKS_A_BYTE * len(data)
 
     def next_message(self) -> Received | None:
         """The next whole message, or None until more bytes come."""
@@ -135,7 +135,7 @@ class Decoder:
 
     def _pay(self, end: int) -> int:
         """How much of a damaged message of `end` bytes to leave: its magic, or all when too much was looked at."""
-        self._credit_bytes = min(self._credit_bytes, CHECKS_A_BYTE * len(self._buffer)) - end
+        self._credit_bytes = min(self._credit_bytes, _CHECKS_A_BYTE * len(self._buffer)) - end
         return len(MAGIC) if self._credit_bytes > 0 else end
 
     def _find_magic(self) -> bool:

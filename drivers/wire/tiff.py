@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from afdaemon.drivers.errors import FrameInvalid
 
-MAX_PAGES = 4096
+_MAX_PAGES = 4096
 """No chain of directories is followed further."""
 MAX_TEXT_BYTES = 2**20
 """The longest known (TESCAN's, with a thumbnail in it) have some 100 KB."""
@@ -76,7 +76,7 @@ def pages(data: bytes) -> Iterator[Page]:
         FrameInvalid: at the first page that is cut off or has no size.
     """
     at, seen = _first(data), set[int]()
-    while at and at not in seen and len(seen) < MAX_PAGES:
+    while at and at not in seen and len(seen) < _MAX_PAGES:
         seen.add(at)
         if at >= len(data):
             raise FrameInvalid(f"the TIFF is cut off: page {len(seen)} is missing")

@@ -45,8 +45,8 @@ KINDS = {
 }
 """Places in the state of each thing that is read from a frame."""
 
-SCORE_SCALE = 10.0
-ENTROPY_SCALE = 100.0
+_SCORE_SCALE = 10.0
+_ENTROPY_SCALE = 100.0
 
 
 def places_of(kinds: Sequence[str]) -> list[int]:
@@ -103,9 +103,9 @@ def encode_state(
     reading, of shape (...) or a number. Raises ValueError if a memory does not hold 20 readings.
     """
     wds = _memory("wd_um", wd_um)
-    scores = _memory("score", score) / SCORE_SCALE
+    scores = _memory("score", score) / _SCORE_SCALE
     variances = _memory("variance", variance)
-    entropies = _memory("entropy", entropy) / ENTROPY_SCALE
+    entropies = _memory("entropy", entropy) / _ENTROPY_SCALE
     shown = np.asarray(magnification, dtype=np.float64)
     leading = np.broadcast_shapes(wds.shape[:-1], shown.shape)
     state = np.empty((*leading, STATE_SIZE), dtype=np.float32)

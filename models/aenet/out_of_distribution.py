@@ -22,7 +22,7 @@ RARE = 2e-3
 """Share of the training frames that lie beyond a distance of 1."""
 _RIDGE = 1e-3
 """Added to the covariance, as a share of its mean diagonal: directions in which nothing varied count little."""
-PREFIX = "familiar."
+_PREFIX = "familiar."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class Familiarity:
 
     def tensors(self) -> dict[str, Tensor]:
         """As they are stored beside the network's weights."""
-        return {f"{PREFIX}mean": self.mean, f"{PREFIX}whitening": self.whitening}
+        return {f"{_PREFIX}mean": self.mean, f"{_PREFIX}whitening": self.whitening}
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor]) -> Self:
         """From what was stored. Raises KeyError when it is not there."""
-        return cls(tensors[f"{PREFIX}mean"].float(), tensors[f"{PREFIX}whitening"].float())
+        return cls(tensors[f"{_PREFIX}mean"].float(), tensors[f"{_PREFIX}whitening"].float())
 
     def to(self, device: torch.device) -> "Familiarity":
         """On a device."""
@@ -57,7 +57,7 @@ def load_aenet(weights: Path) -> tuple[AENetCompact, Familiarity | None, checkpo
     card = checkpoint.read_card(weights)
     model = AENetCompact(**card.arguments)
     beside = checkpoint.load_into(
-        model, weights, architecture=ARCHITECTURE, preprocessing=PREPROCESSING, beside=PREFIX
+        model, weights, architecture=ARCHITECTURE, preprocessing=PREPROCESSING, beside=_PREFIX
     )
     return model, Familiarity.of(beside) if beside else None, card
 

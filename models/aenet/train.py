@@ -22,7 +22,7 @@ from afdaemon.models.optics import TOP_SCORE
 from afdaemon.models.training.batches import Batch, Frames, paired_batch_of
 from afdaemon.models.training.trainer import Settings, Verdict
 
-TEACHER_CHANNELS = [0, 2]
+_TEACHER_CHANNELS = [0, 2]
 """Those of AENet's input that the published network sees: frame and magnification."""
 
 _CLOSE_SCORE = 0.5
@@ -74,7 +74,7 @@ def loss_on(
         if teacher is None:
             return own
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            taught = teacher(x[:, TEACHER_CHANNELS])
+            taught = teacher(x[:, _TEACHER_CHANNELS])
         apart = nn.functional.smooth_l1_loss(estimated.score, taught.float(), beta=_CLOSE_SCORE)
         return 0.5 * (own + apart)
 

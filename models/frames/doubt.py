@@ -8,14 +8,14 @@ from afdaemon.models.frames.preprocess import Pixels, reduce
 
 BLANK = "blank"
 """How doubts of frames that show nothing begin."""
-LEAST_GREY_LEVELS = 10
+_LEAST_GREY_LEVELS = 10
 """With fewer the steps between them are edges, which look sharp however blurred the frame is."""
-LEAST_SPREAD = 1.0
+_LEAST_SPREAD = 1.0
 """Standard deviation in steps of the grey scale: below it a frame is its own rounding."""
-LEAST_GROUPING = 1.3
+_LEAST_GROUPING = 1.3
 """Variance of means over blocks of pixels, times the pixels of a block, over that of pixels: 1 for white noise."""
-MOST_SATURATED = 0.6
-FARTHEST = 1.0
+_MOST_SATURATED = 0.6
+_FARTHEST = 1.0
 """Distance from the training's features above which a frame is unlike all of them."""
 DOUBTFUL_CONFIDENCE = 0.2
 """No doubted score is surer than this."""
@@ -33,17 +33,17 @@ def doubt_of(pixels: Pixels, saturated: float, distance: float = 0.0) -> str:
     `saturated` is its share of saturated pixels, `distance` that of its features (`models.aenet.out_of_distribution`).
     """
     levels = grey_levels(pixels)
-    if levels < LEAST_GREY_LEVELS:
+    if levels < _LEAST_GREY_LEVELS:
         return f"{BLANK}: {levels} grey level{'s' if levels > 1 else ''} in use"
-    if float(cv2.meanStdDev(pixels)[1][0, 0]) < LEAST_SPREAD:
+    if float(cv2.meanStdDev(pixels)[1][0, 0]) < _LEAST_SPREAD:
         return f"{BLANK}: grey values spread by less than one step"
-    if saturated > MOST_SATURATED:
+    if saturated > _MOST_SATURATED:
         return f"saturated: {saturated:.0%} of the pixels are black or white"
-    if grouping(pixels) < LEAST_GROUPING:
+    if grouping(pixels) < _LEAST_GROUPING:
         return f"{BLANK}: nothing but noise"
     if lacks_noise(pixels):
         return "too little noise for its contrast: print, a drawing or a photograph"
-    if distance > FARTHEST:
+    if distance > _FARTHEST:
         return "unlike every frame of the training"
     return ""
 

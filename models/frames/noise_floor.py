@@ -9,11 +9,11 @@ import numpy as np
 
 from afdaemon.models.frames.preprocess import FloatImage, Pixels, reduce, to_unit
 
-SILENT = 0.3
+_SILENT = 0.3
 """Grey levels (of 255) of detail that rounding alone leaves in a block."""
-MOST_SILENT, LOUD = 0.03, 20.0
-"""With edges of `LOUD` grey levels, the share of silent blocks that a scanned frame may have."""
-LEAST_OF_SPREAD, LEAST_OF_EDGES = 0.04, 0.15
+_MOST_SILENT, _LOUD = 0.03, 20.0
+"""With edges of `_LOUD` grey levels, the share of silent blocks that a scanned frame may have."""
+_LEAST_OF_SPREAD, _LEAST_OF_EDGES = 0.04, 0.15
 """Detail of the median block, as a share of the frame's spread and of its strongest blocks: below both there is none.
 
 At a spread of 60 grey levels that is noise of 2.4, one frame of 10 000 electrons a pixel.
@@ -30,11 +30,11 @@ def lacks_noise(pixels: Pixels) -> bool:
     if len(detail) < _FEWEST_BLOCKS:
         return False
     median, strongest = np.quantile(detail, (0.5, _STRONGEST))
-    silent = float((detail < SILENT).mean())
-    if strongest >= LOUD and silent >= MOST_SILENT:
+    silent = float((detail < _SILENT).mean())
+    if strongest >= _LOUD and silent >= _MOST_SILENT:
         return True
     spread = float(cv2.meanStdDev(levels)[1][0, 0])
-    return bool(median < min(LEAST_OF_SPREAD * spread, LEAST_OF_EDGES * strongest))
+    return bool(median < min(_LEAST_OF_SPREAD * spread, _LEAST_OF_EDGES * strongest))
 
 
 def _unsaturated(levels: FloatImage, detail: FloatImage) -> FloatImage:

@@ -9,14 +9,14 @@ import numpy as np
 
 from afdaemon.models.frames.preprocess import FloatImage
 
-STRIPED = 1.1
+_STRIPED = 1.1
 """Steps across the lines that neighbouring stretches have in common, over all steps along the lines, in power.
 
 Few specimens in focus and none far from it reach this; what lies along the lines by chance does, hence two more bounds.
 """
-LEAST_FLATNESS = 0.6
+_LEAST_FLATNESS = 0.6
 """Geometric over arithmetic mean of the steps' power spectrum: streaks come at random, the bars of a grating don't."""
-MOST_KURTOSIS = 9.0
+_MOST_KURTOSIS = 9.0
 """Of the steps, each measured by its surroundings: 3 for streaks, far more for a few layers with sharp borders."""
 
 _STRETCH_PX = 40
@@ -49,9 +49,9 @@ def is_streaked(image: FloatImage) -> bool:
     across = np.diff(_stretches(image), axis=0)
     along = np.diff(_stretches(np.ascontiguousarray(image.T)), axis=0)
     common = float((across[:, 1:] * across[:, :-1]).mean())
-    if common <= STRIPED * float(np.square(along).mean()):
+    if common <= _STRIPED * float(np.square(along).mean()):
         return False
-    return _flatness(across) >= LEAST_FLATNESS and _kurtosis(across) <= MOST_KURTOSIS
+    return _flatness(across) >= _LEAST_FLATNESS and _kurtosis(across) <= _MOST_KURTOSIS
 
 
 def _stretches(image: FloatImage) -> FloatImage:

@@ -47,7 +47,7 @@ def _bits(counts: NDArray[np.integer | np.floating]) -> float:
 # Focus functions
 
 
-def absolute_variance(image: FloatImage) -> float:
+def _absolute_variance(image: FloatImage) -> float:
     """Mean of |I - mean|: the absolute central moment (Shirvaikar 2004; "ACM variance" in Kim et al. 2019)."""
     return float(np.abs(image - image.mean()).mean())
 
@@ -57,23 +57,23 @@ def squared_variance(image: FloatImage) -> float:
     return _mean_and_variance(image)[1]
 
 
-def absolute_gradient(image: FloatImage) -> float:
+def _absolute_gradient(image: FloatImage) -> float:
     """Mean of |I(x + 1) - I(x)| (Jarvis 1976; Santos et al. 1997 without their threshold)."""
     return float(np.abs(_steps(image)).mean())
 
 
-def squared_gradient(image: FloatImage) -> float:
+def _squared_gradient(image: FloatImage) -> float:
     """Mean of (I(x + 1) - I(x))^2 (Brenner et al. 1976 with neighbours; Santos et al. 1997)."""
     step = _steps(image)
     return _mean_product(step, step)
 
 
-def vollath_f4(image: FloatImage) -> float:
+def _vollath_f4(image: FloatImage) -> float:
     """Mean of I(x) I(x + 1) - I(x) I(x + 2), where both are inside (Vollath 1987)."""
     return -_mean_product(np.ascontiguousarray(image[:, :-2]), _steps(image)[:, 1:])
 
 
-def grey_level_entropy(image: FloatImage) -> float:
+def _grey_level_entropy(image: FloatImage) -> float:
     """Entropy in bits over the 256 grey levels (Firestone et al. 1991); unlike `entropy` not stretched first."""
     grey = cv2.convertScaleAbs(image, alpha=255.0)
     return _bits(cv2.calcHist([grey], [0], None, [_BINS], [0, _BINS]))
@@ -92,7 +92,7 @@ def tenengrad(image: FloatImage) -> float:
     return _mean_product(along, along) + _mean_product(across, across)
 
 
-def laplacian_variance(image: FloatImage) -> float:
+def _laplacian_variance(image: FloatImage) -> float:
     """Variance of the four-neighbour Laplacian, edges left out (Pech-Pacheco et al. 2000)."""
     return _mean_and_variance(_inner(cv2.Laplacian(image, cv2.CV_32F)))[1]
 
@@ -117,15 +117,15 @@ def _inner(filtered: NDArray[np.integer | np.floating]) -> FloatImage:
 
 
 _MEASURES: dict[str, Callable[[FloatImage], float]] = {
-    "Absolute variance": absolute_variance,
+    "Absolute variance": _absolute_variance,
     "Squared variance": squared_variance,
-    "Absolute gradient": absolute_gradient,
-    "Squared gradient": squared_gradient,
-    "Vollath F4": vollath_f4,
-    "Entropy": grey_level_entropy,
+    "Absolute gradient": _absolute_gradient,
+    "Squared gradient": _squared_gradient,
+    "Vollath F4": _vollath_f4,
+    "Entropy": _grey_level_entropy,
     "Normalised variance": normalised_variance,
     "Tenengrad": tenengrad,
-    "Laplacian variance": laplacian_variance,
+    "Laplacian variance": _laplacian_variance,
 }
 
 CLASSICAL: tuple[str, ...] = tuple(_MEASURES)

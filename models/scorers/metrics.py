@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 
-PRECISION_SCALE = 10.0
+_PRECISION_SCALE = 10.0
 """Error that counts as no precision at all (Lee et al. 2021, eq. 1)."""
 
 
@@ -57,7 +57,7 @@ def accuracy(predicted: Numbers, true: Numbers, within: float = 1.0) -> float:
 
 def precision(predicted: Numbers, true: Numbers) -> float:
     """Mean of 1 - |error| / 10 (Lee et al. 2021, eq. 1)."""
-    return float(np.mean(1.0 - np.abs(predicted - true) / PRECISION_SCALE))
+    return float(np.mean(1.0 - np.abs(predicted - true) / _PRECISION_SCALE))
 
 
 def pearson(predicted: Numbers, true: Numbers) -> float:

@@ -196,7 +196,7 @@ class LabelledFolder(Sequence[LabelledFrame]):
 
     def _pixels(self, pair: Pair) -> NDArray[np.uint8]:
         try:
-            return read_picture(pair, self._reading)
+            return _read_picture(pair, self._reading)
         except DatasetError as error:
             raise DatasetError(f"{pair.picture}: {error}") from error
 
@@ -245,7 +245,7 @@ def survey(
         pair = _paired(folder, stem, files, reading, parts or {})
         if isinstance(pair, Pair) and pictures:
             try:
-                read_picture(pair, reading)
+                _read_picture(pair, reading)
             except DatasetError as error:
                 pair = Fault(pair.name, str(error))
         if isinstance(pair, Pair):
@@ -255,7 +255,7 @@ def survey(
     return pairs, faults
 
 
-def read_picture(pair: Pair, reading: Reading) -> NDArray[np.uint8]:
+def _read_picture(pair: Pair, reading: Reading) -> NDArray[np.uint8]:
     """Grey values of a frame, uint8 (H, W), as they are on disk. Raises `DatasetError`."""
     try:
         return reading.pixels(pair.picture.read_bytes())

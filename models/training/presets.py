@@ -12,7 +12,7 @@ from afdaemon.spec import nearest
 
 P = TypeVar("P")
 
-DATASET1_TRAINING_FRAMES = 21_000
+_DATASET1_TRAINING_FRAMES = 21_000
 """70 % of the published 30 000: 875 scenes of 8 frames of each of three specimens."""
 
 
@@ -33,8 +33,8 @@ class Preset:
 
 
 _PUBLISHED_BATCH, _KIM_BATCH = 90, 32
-_PUBLISHED_EPOCH = math.ceil(DATASET1_TRAINING_FRAMES / _PUBLISHED_BATCH)
-_KIM_EPOCH = math.ceil(DATASET1_TRAINING_FRAMES / _KIM_BATCH)
+_PUBLISHED_EPOCH = math.ceil(_DATASET1_TRAINING_FRAMES / _PUBLISHED_BATCH)
+_KIM_EPOCH = math.ceil(_DATASET1_TRAINING_FRAMES / _KIM_BATCH)
 
 PUBLISHED = Preset(
     name="published",

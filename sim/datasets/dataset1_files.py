@@ -34,7 +34,7 @@ from afdaemon.sim.links.aisem import JPEG_QUALITY
 from afdaemon.sim.specimens.catalogue import UNSEEN
 from afdaemon.sim.truth import HALF_SCORE_RADIUS_PX, TOP_SCORE, focus_score
 
-FORMAT = "afdaemon labelled frames 1"
+_FORMAT = "afdaemon labelled frames 1"
 _PICTURE = PICTURE_SUFFIXES[0]
 _BYTES_PER_PIXEL = 0.7
 """Of a noisy frame as JPEG; .5 to .6 were measured."""
@@ -64,7 +64,7 @@ class Plan:
         scenes = self.scenes()
         counts = Counter((specimen, str(part_of(specimen, number))) for specimen, number in scenes)
         fields = {
-            "format": FORMAT,
+            "format": _FORMAT,
             "simulator": {"version": self.version, **asdict(self.dataset)},
             "label": f"{TOP_SCORE:g} / (1 + (b / {HALF_SCORE_RADIUS_PX:g})^2), b in pixels of 320 a frame",
             "unseen": [name for name in self.specimens if name in UNSEEN],
@@ -141,7 +141,7 @@ def frame_files(frames: LabelledFrames) -> Iterator[tuple[str, bytes, bytes]]:
         yield f"{frames.scene}-{index:02}", encoded.tobytes(), text
 
 
-def write_scene(dataset: Dataset1, folder: Path, specimen: str, number: int) -> list[str]:
+def _write_scene(dataset: Dataset1, folder: Path, specimen: str, number: int) -> list[str]:
     """Write a scene's frames if they are not all there; their lines of the listing. Raises `OSError`."""
     paths = _scene_paths(dataset, folder, specimen, number)
     if not all(path.exists() for path in paths):
@@ -153,16 +153,16 @@ def write_scene(dataset: Dataset1, folder: Path, specimen: str, number: int) -> 
 
 
 def _mapped(tasks: list[tuple[Dataset1, Path, str, int]], workers: int) -> Iterator[list[str]]:
-    """`write_scene` of every task, in order, by `workers` processes (1: by this one)."""
+    """`_write_scene` of every task, in order, by `workers` processes (1: by this one)."""
     if workers == 1:
         for task in tasks:
-            yield write_scene(*task)
+            yield _write_scene(*task)
         return
     # Not forked: a copy of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
     try:
-        yield from pool.map(write_scene, *zip(*tasks, strict=True))
+        yield from pool.map(_write_scene, *zip(*tasks, strict=True))
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -29,7 +29,7 @@ from afdaemon.sim.specimens.catalogue import TRAINING_SPECIMENS
 from afdaemon.sim.specimens.micrograph import Micrograph, load_micrograph
 from afdaemon.sim.surface import Specimen
 
-MICROGRAPH_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+_MICROGRAPH_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _HELD_BACK_SHARE = 4
 """One micrograph in this many, chosen by its name, is never trained on."""
 _LEAST_NOISE = 4.0
@@ -87,7 +87,7 @@ class Recipe:
 
 def find_micrographs(folder: Path) -> list[Path]:
     """All image files under `folder`, sorted by name; none if there is no such folder."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in MICROGRAPH_SUFFIXES)
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in _MICROGRAPH_SUFFIXES)
 
 
 def held_back(path: Path) -> bool:

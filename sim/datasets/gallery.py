@@ -15,7 +15,7 @@ from afdaemon.sim.specimens.catalogue import STAND_INS, TRAINED, UNSEEN
 Grey = NDArray[np.uint8]
 
 MAGNIFICATIONS = (100, 1000, 10_000)
-DEFOCUS_DOF = (0.0, 6.0)
+_DEFOCUS_DOF = (0.0, 6.0)
 _TILE = (240, 180)
 _GAP_PX = 3
 _HEAD_PX, _NAME_PX = 46, 22
@@ -36,7 +36,7 @@ class Gallery:
         "tin_balls+dust+scratches",
     )
     magnifications: tuple[int, ...] = MAGNIFICATIONS
-    defocus_dof: tuple[float, ...] = DEFOCUS_DOF
+    defocus_dof: tuple[float, ...] = _DEFOCUS_DOF
     seed: int = 0
 
 

@@ -21,9 +21,9 @@ from afdaemon.sim.surface import FloatImage, Patch, Specimen, Surface
 Range = tuple[float, float]
 OpenSpecimen = Callable[[int], Specimen]
 
-SPREAD_AT_LEAST = 0.03
+_SPREAD_AT_LEAST = 0.03
 """Standard deviation of a sharp field's signal below which there is nothing to focus on."""
-DETAIL_AT_LEAST = 0.012
+_DETAIL_AT_LEAST = 0.012
 """The same after all that is coarser than about three pixels has been taken away."""
 _TRIES = 8
 _STAGE_UM = 1e4
@@ -118,7 +118,7 @@ class Scene:
 
     def _shot(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Detector, float, float]:
         """A frame, its detector, its WD (um) and its label (px)."""
-        wanted_px = blur_wanted_px(rng, self.variety.largest_blur_px)
+        wanted_px = _blur_wanted_px(rng, self.variety.largest_blur_px)
         optics = self._optics(rng)
         step_um = pixel_um(self.view.magnification, FAST_WIDTH_PX)
         least_um = 0.5 * float(np.hypot(*optics.astigmatism_um))
@@ -205,7 +205,7 @@ def open_scene(
     )
 
 
-def blur_wanted_px(rng: np.random.Generator, largest_px: float) -> float:
+def _blur_wanted_px(rng: np.random.Generator, largest_px: float) -> float:
     """Near focus, where the label changes most, or far out."""
     zone = rng.random()
     if zone < 0.25:
@@ -222,7 +222,7 @@ def log_uniform(rng: np.random.Generator, bounds: Range) -> float:
 
 def tells_focus(field: FloatImage) -> bool:
     """Whether a sharp field (H, W) holds contrast, and detail down to its pixels."""
-    return float(field.std()) >= SPREAD_AT_LEAST and float(detail(field).std()) >= DETAIL_AT_LEAST
+    return float(field.std()) >= _SPREAD_AT_LEAST and float(detail(field).std()) >= _DETAIL_AT_LEAST
 
 
 def worth_looking(imager: Imager, view: View, rng: np.random.Generator) -> View:

@@ -23,7 +23,7 @@ from afdaemon.sim.optics import Blur, evaluate_transfer, jinc_table, transfer_te
 if TYPE_CHECKING:
     from afdaemon.sim.ops_torch import TorchOps
 
-NUMPY_DEVICE = "numpy"
+_NUMPY_DEVICE = "numpy"
 _TOGETHER = 32
 """Frames that torch computes at once: enough to fill a GPU, 50 MB of each array at 320 x 240."""
 
@@ -43,7 +43,7 @@ def simulate_batch(
     *,
     seed: int,
     margin_px: tuple[int, int] = (0, 0),
-    device: str = NUMPY_DEVICE,
+    device: str = _NUMPY_DEVICE,
     workers: int = 2,
 ) -> NDArray[np.uint8]:
     """Frames, uint8 (n, H - 2 margin_y, W - 2 margin_x), of sharp fields, float32 (fields, H, W).
@@ -91,7 +91,7 @@ def make_frames(
 
 
 def _torch_ops(device: str) -> "TorchOps | None":
-    if device == NUMPY_DEVICE:
+    if device == _NUMPY_DEVICE:
         return None
     from afdaemon.sim.ops_torch import TorchOps, cuda_available
 

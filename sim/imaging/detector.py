@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from afdaemon.sim.ops import NUMPY, Array, Ops
 from afdaemon.sim.surface import FloatImage
 
-ELECTRON_PC = 1.602176634e-7
+_ELECTRON_PC = 1.602176634e-7
 """Elementary charge in pA s."""
 
 NORMALS_PER_PIXEL = 2
@@ -52,7 +52,7 @@ def electrons_per_pixel(
     The yield of signal 1 (a bright edge) and the efficiency are ASSUMED; 100 pA for 400 ns give 150. A tungsten gun
     has some 4 pA in a probe of 11 nm, so that default is ASSUMED to stand for the mean of many fast scans.
     """
-    return current_pa * dwell_ns * 1e-9 / ELECTRON_PC * emitted * efficiency
+    return current_pa * dwell_ns * 1e-9 / _ELECTRON_PC * emitted * efficiency
 
 
 def detect(signal: FloatImage, detector: Detector, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -63,10 +63,10 @@ class View:
 
 def sharp_field(specimen: Specimen, view: View) -> FloatImage:
     """Noise-free secondary yield of the field and its margin at the frame's sampling, drawn finer and reduced."""
-    return sharp_surface(specimen, view).secondary
+    return _sharp_surface(specimen, view).secondary
 
 
-def sharp_surface(specimen: Specimen, view: View) -> Surface:
+def _sharp_surface(specimen: Specimen, view: View) -> Surface:
     """All that `specimen` shows in `view` and its margin, at the frame's sampling."""
     width, height = _padded(view)
     drawn = specimen.draw(_patch(view, width, height))
@@ -170,7 +170,7 @@ class Imager:
         self.optics = optics
         self.detector = detector
         self.tilt = tilt
-        self._surface = lru_cache(_KEPT_VIEWS)(lambda view: sharp_surface(specimen, view))
+        self._surface = lru_cache(_KEPT_VIEWS)(lambda view: _sharp_surface(specimen, view))
         self._layers = lru_cache(_KEPT_VIEWS)(self._split)
         self._streaks = lru_cache(_KEPT_VIEWS)(self._trails)
         self._heights = lru_cache(_KEPT_VIEWS)(self._focus_height_um)

@@ -16,8 +16,8 @@ from afdaemon.sim.instrument.settings import (
 from afdaemon.sim.optics import depth_of_focus_um
 from afdaemon.spec import Spec, SpecError, require_known, specs
 
-CONDITION = "condition"
-GROUPS = {
+_CONDITION = "condition"
+_GROUPS = {
     "column": ColumnSettings,
     "detector": DetectorSettings,
     "scan": ScanSettings,
@@ -67,9 +67,9 @@ def settings_from(table: Mapping[str, object]) -> InstrumentSettings:
     known = {key.name: key.spec for key in keys()}
     require_known(given, known, SettingError)
     read = {name: read_as(known[name], name, value) for name, value in given.items()}
-    condition = Condition(str(read.pop(CONDITION, Condition.GOOD)))
+    condition = Condition(str(read.pop(_CONDITION, Condition.GOOD)))
     settings = instrument(condition, **{n: v for n, v in read.items() if "." not in n})
-    for group in GROUPS:
+    for group in _GROUPS:
         changes = {
             name.removeprefix(f"{group}."): value
             for name, value in read.items()
@@ -92,10 +92,10 @@ def keys() -> tuple[Key, ...]:
     """Every setting: for help, and for the documentation."""
     good = InstrumentSettings()
     condition = Spec(kind=str, allowed=Condition, what="what the other settings start from")
-    found = [Key(name=CONDITION, spec=condition, default=Condition.GOOD)]
+    found = [Key(name=_CONDITION, spec=condition, default=Condition.GOOD)]
     for name, spec in specs(InstrumentSettings).items():
         found.append(Key(name=name, spec=spec, default=getattr(good, name)))
-    for group, kind in GROUPS.items():
+    for group, kind in _GROUPS.items():
         held = getattr(good, group)
         found += [
             Key(name=f"{group}.{name}", spec=spec, default=getattr(held, name))
@@ -107,9 +107,9 @@ def keys() -> tuple[Key, ...]:
 def _flattened(table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for name, value in table.items():
         if isinstance(value, Mapping):
-            require_known((name,), GROUPS, SettingError)
+            require_known((name,), _GROUPS, SettingError)
             yield from ((f"{name}.{inner}", held) for inner, held in value.items())
-        elif name in GROUPS:
+        elif name in _GROUPS:
             raise SettingError(f"{name} is a table of settings, not {value!r}")
         else:
             yield name, value

@@ -110,7 +110,7 @@ MEANINGS = {
 }  # fmt: skip
 
 PROBABILITY = Range(low=0.0, high=1.0)
-TIME_S = Range(low=0.0, high=math.inf)
+_TIME_S = Range(low=0.0, high=math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,7 @@ class FaultRule:
 
     def __post_init__(self) -> None:
         self._require("probability", self.probability, PROBABILITY)
-        self._require("from_s", self.from_s, TIME_S)
+        self._require("from_s", self.from_s, _TIME_S)
         self._require("until_s", self.until_s, Range(low=self.from_s, high=math.inf))
         if self.times is not None and self.times < 1:
             raise FaultError(f"times of {self.fault} is a whole number from 1, not {self.times}")
@@ -248,7 +248,7 @@ class FaultPlan:
 
     def grey(self, fault: Fault, shape: tuple[int, ...], mean: float) -> NDArray[np.uint8]:
         """What a detector records at `mean` grey levels without an image: its noise, clipped; uint8 `shape`."""
-        levels = self._rngs[fault].normal(mean, GREY_NOISE, shape)
+        levels = self._rngs[fault].normal(mean, _GREY_NOISE, shape)
         return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
 
     def _amount(self, rule: FaultRule) -> float:
@@ -260,7 +260,7 @@ class FaultPlan:
         return float(self._rngs[rule.fault].random()) if amount.usual is None else amount.usual
 
 
-GREY_NOISE = 4.0
+_GREY_NOISE = 4.0
 """Standard deviation of an overdriven or unlit detector, grey levels. ASSUMED."""
 
 

@@ -2,7 +2,7 @@
 
 It judges frames as the drivers of real links do: a frame that is damaged (told as by a checksum), was sent before, has
 another WD than the commanded one, or repeats the grey values of the one before is dropped, counted and asked for anew,
-`MAX_DROPPED_IN_ROW` times at most.
+`_MAX_DROPPED_IN_ROW` times at most.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from afdaemon.sim.errors import OutOfReach
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.world import Shot
 
-WD_TOLERANCE_UM = 2.0
+_WD_TOLERANCE_UM = 2.0
 MAGNIFICATION_TOLERANCE = 0.5
-MAX_DROPPED_IN_ROW = 5
+_MAX_DROPPED_IN_ROW = 5
 LOOK_S = 0.05
 """Pause between two looks whether an unplugged instrument is back."""
 
@@ -103,7 +103,7 @@ class InProcessMicroscope:
         """A frame exposed after the lens has settled."""
         problem: DriverError = FrameStale("none came")
         dropped = 0
-        while dropped < MAX_DROPPED_IN_ROW:
+        while dropped < _MAX_DROPPED_IN_ROW:
             self._require_up()
             if not self._arrived:
                 self._arrived.extend(await self._instrument.frames())
@@ -135,7 +135,7 @@ class InProcessMicroscope:
             self._last = last
             self._tally.stale()
             return FrameStale("it is older than the one before")
-        if self._target_um is not None and abs(shot.wd_um - self._target_um) > WD_TOLERANCE_UM:
+        if self._target_um is not None and abs(shot.wd_um - self._target_um) > _WD_TOLERANCE_UM:
             self._tally.mismatched()
             return FrameStale(
                 f"it was taken at {shot.wd_um:.1f} um, commanded was {self._target_um:.1f} um"

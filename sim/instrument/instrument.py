@@ -14,8 +14,8 @@ from afdaemon.sim.instrument.faults import Fault, FaultPlan
 from afdaemon.sim.instrument.settings import MAGNIFICATION, WD_UM
 from afdaemon.sim.instrument.world import Shot, Truth, World
 
-REMEMBERED_SHOTS = 8
-OTHER_WD_UM = 10.0
+_REMEMBERED_SHOTS = 8
+_OTHER_WD_UM = 10.0
 """A stale frame's WD is at least so far from the present one, or nobody could tell it."""
 
 
@@ -37,7 +37,7 @@ class Instrument:
         self._clock = clock
         self._start_s = clock.now_s()
         self._late: deque[_Order] = deque()
-        self._sent: deque[Shot] = deque(maxlen=REMEMBERED_SHOTS)
+        self._sent: deque[Shot] = deque(maxlen=_REMEMBERED_SHOTS)
         self._plugged_s = self._start_s
         self._on_unplug: list[Callable[[], None]] = []
 
@@ -177,7 +177,7 @@ class Instrument:
 
     def _instead_of(self, shot: Shot) -> Shot:
         """What is sent in place of `shot`. A fault that needs an earlier frame waits until there is one."""
-        other = [old for old in self._sent if abs(old.wd_um - shot.wd_um) >= OTHER_WD_UM]
+        other = [old for old in self._sent if abs(old.wd_um - shot.wd_um) >= _OTHER_WD_UM]
         if other and self._strikes(Fault.FRAME_STALE) is not None:
             return other[-1]
         if self._sent and self._strikes(Fault.FRAME_FROZEN) is not None:

@@ -22,11 +22,11 @@ WD_UM = Range(low=5_000.0, high=50_000.0)
 MAGNIFICATION = Range(low=20, high=150_000)
 ALPHA_MRAD = Range(low=0.1, high=50.0)
 KV = Range(low=1.0, high=30.0)
-SEED = Range(low=0, high=2**32 - 1)
+_SEED = Range(low=0, high=2**32 - 1)
 STAGE_X_UM = Range(low=15_000.0, high=23_000.0)
 STAGE_Y_UM = Range(low=11_500.0, high=28_500.0)
 STAGE_START_UM = (19_000.0, 20_000.0)
-SETTLING_TIME_CONSTANTS = 12.0
+_SETTLING_TIME_CONSTANTS = 12.0
 """In its settling time the lens comes within e^-12 of the way: 0.3 um of the longest."""
 
 _FLAWS = ScanFlaws()
@@ -224,7 +224,7 @@ class InstrumentSettings:
 
     specimen: str = text("tin_balls", "what lies under the beam")
     magnification: int = within(2000, int, MAGNIFICATION, "at the start", name="the magnification")
-    seed: int = within(0, int, SEED, "all that is random follows from it", name="the seed")
+    seed: int = within(0, int, _SEED, "all that is random follows from it", name="the seed")
     start_wd_um: float | None = within(
         None, float, WD_UM, "WD at the start; unset: near the focus", unit="um", name="the start WD",
         optional=True,
@@ -266,4 +266,4 @@ class InstrumentSettings:
     def time_constant_s(self) -> float:
         """Of the lens on its way to a command."""
         given_s = self.column.time_constant_s
-        return self.settle_s / SETTLING_TIME_CONSTANTS if given_s is None else given_s
+        return self.settle_s / _SETTLING_TIME_CONSTANTS if given_s is None else given_s

@@ -40,7 +40,7 @@ from afdaemon.sim.specimens.catalogue import open_specimen
 from afdaemon.sim.truth import focus_score
 
 REMEMBERED_COMMANDS = 2000
-CREEP_STEP_PX = 0.25
+_CREEP_STEP_PX = 0.25
 """The field follows the specimen's creep in steps of this, so that it need not be drawn for each frame."""
 
 
@@ -354,7 +354,7 @@ class World:
 
     def _centre_um(self, magnification: int, scan: Scan, age_s: float) -> Place:
         """The field's centre on the specimen: stage, the shift of the magnification, and creep, in steps."""
-        step_um = CREEP_STEP_PX * pixel_um(magnification, scan.width_px)
+        step_um = _CREEP_STEP_PX * pixel_um(magnification, scan.width_px)
         flaws = self.settings.scan
         stage_um, shift_um = self._travel.at(age_s), self._column.shift_um(magnification)
         crept_um = (

@@ -146,12 +146,12 @@ class AisemServer(InstrumentServer):
     async def _put_down(self, shot: Shot) -> None:
         """Write one pair as soon as the one before was taken."""
         if self._keep_frames is not None:
-            await asyncio.to_thread(keep_frame, self._keep_frames, shot)
+            await asyncio.to_thread(_keep_frame, self._keep_frames, shot)
         while await asyncio.to_thread(_pair_waits, self._folder):
             await self._clock.sleep(LOOK_S)
-        image, text = await asyncio.to_thread(pair_of, shot)
+        image, text = await asyncio.to_thread(_pair_of, shot)
         image, text = self._instrument.on_wires(image, text)
-        await asyncio.to_thread(write_pair, self._folder, image, text)
+        await asyncio.to_thread(_write_pair, self._folder, image, text)
 
     def _parameters(self) -> str:
         state = self._instrument.read_state()
@@ -210,7 +210,7 @@ class _Listener:
         self._decoder.feed(data)
 
 
-def keep_frame(folder: Path, shot: Shot) -> None:
+def _keep_frame(folder: Path, shot: Shot) -> None:
     """Keep a copy of a delivered frame, for reports. Blocks. Raises `OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{shot.number:06d}.jpg").write_bytes(_jpeg(shot))
@@ -223,7 +223,7 @@ def _jpeg(shot: Shot) -> bytes:
     return image.tobytes()
 
 
-def pair_of(shot: Shot) -> tuple[bytes, bytes]:
+def _pair_of(shot: Shot) -> tuple[bytes, bytes]:
     """The image file and the text file of a frame. Raises `OSError`."""
     height, width = shot.pixels.shape
     parameters = wire.Parameters(
@@ -234,7 +234,7 @@ def pair_of(shot: Shot) -> tuple[bytes, bytes]:
     return _jpeg(shot), wire.encode_parameters(parameters)
 
 
-def write_pair(folder: Path, image: bytes, text: bytes) -> None:
+def _write_pair(folder: Path, image: bytes, text: bytes) -> None:
     """Write image and text, each whole before it gets its name. Blocks. Raises `OSError`."""
     _put(folder / IMAGE_NAME, image)
     _put(folder / TEXT_NAME, text)

@@ -31,7 +31,7 @@ from afdaemon.spec import nearest, require_known
 HOST = "127.0.0.1"
 MAX_LINE_BYTES = 4096
 """No order is longer; what is cannot grow the buffer."""
-MAX_ANSWER_BYTES = 2**22
+_MAX_ANSWER_BYTES = 2**22
 """The truth with every command that is remembered is a tenth of it."""
 
 Answer = dict[str, Any]
@@ -185,7 +185,7 @@ def tell(
         with socket.create_connection((host, port), timeout=timeout_s) as wire:
             wire.sendall(line)
             with wire.makefile("rb") as lines:
-                answer = lines.readline(MAX_ANSWER_BYTES)
+                answer = lines.readline(_MAX_ANSWER_BYTES)
     except (OSError, OverflowError) as error:
         raise ControlError(
             f"no simulator answers on {host}:{port}: {getattr(error, 'strerror', None) or error}",

@@ -36,7 +36,7 @@ from afdaemon.sim.links.listening import InstrumentServer, reset
 NAME = "EM-30 (simulated)"
 SILENCE_S = 0.25
 """A client that pauses this long within a message will not end it."""
-GREETING_S = 2.0
+_GREETING_S = 2.0
 """How long a client that cannot be served is listened to, for its HELLO to be answered."""
 CLOSE_S = 1.0
 """Longest wait for a client to take what was sent last."""
@@ -246,6 +246,6 @@ class StreamServer(InstrumentServer):
 
     async def _turn_away(self, wire: TcpWire) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GREETING_S):
+            async with asyncio.timeout(_GREETING_S):
                 busy = "another client is connected"
                 await StreamInstrument(self._instrument, wire, busy=busy).serve()

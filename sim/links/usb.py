@@ -28,10 +28,10 @@ from afdaemon.sim.links.usb_device import (
     usb_error,
 )
 
-VENDOR_SPECIFIC = 0xFF
-BULK = 0x02
-HIGH_SPEED = 3
-ENGLISH = 0x0409
+_VENDOR_SPECIFIC = 0xFF
+_BULK = 0x02
+_HIGH_SPEED = 3
+_ENGLISH = 0x0409
 _GET_STATUS, _GET_DESCRIPTOR, _STRING = 0x00, 0x06, 0x03
 _TO_HOST = 0x80
 
@@ -67,7 +67,7 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
             bLength=18,
             bDescriptorType=1,
             bcdUSB=0x0200,
-            bDeviceClass=VENDOR_SPECIFIC,
+            bDeviceClass=_VENDOR_SPECIFIC,
             bDeviceSubClass=0,
             bDeviceProtocol=0,
             bMaxPacketSize0=64,
@@ -82,7 +82,7 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
             address=dev.address,
             port_number=1,
             port_numbers=(1,),
-            speed=HIGH_SPEED,
+            speed=_HIGH_SPEED,
         )
 
     def get_configuration_descriptor(self, dev: Attachment, config: int) -> SimpleNamespace:
@@ -111,7 +111,7 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
             bInterfaceNumber=0,
             bAlternateSetting=0,
             bNumEndpoints=2,
-            bInterfaceClass=VENDOR_SPECIFIC,
+            bInterfaceClass=_VENDOR_SPECIFIC,
             bInterfaceSubClass=0,
             bInterfaceProtocol=0,
             iInterface=0,
@@ -127,7 +127,7 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
             bLength=7,
             bDescriptorType=5,
             bEndpointAddress=(ENDPOINT_IN, ENDPOINT_OUT)[ep],
-            bmAttributes=BULK,
+            bmAttributes=_BULK,
             wMaxPacketSize=PACKET_BYTES,
             bInterval=0,
             bRefresh=0,
@@ -251,7 +251,7 @@ def _string_descriptor(device: SimulatedUsbDevice, index: int) -> bytes:
     """USB 2.0, 9.6.7; empty where there is none of that index. Index 0 lists the languages."""
     texts = {1: "afdaemon", 2: "EM-30 (simulated)", 3: device.serial}
     if index == 0:
-        body = ENGLISH.to_bytes(2, "little")
+        body = _ENGLISH.to_bytes(2, "little")
     elif index in texts:
         body = texts[index].encode("utf-16-le")
     else:

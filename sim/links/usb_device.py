@@ -21,9 +21,9 @@ PACKET_BYTES = 512
 """The most that a bulk endpoint of high speed carries in a packet (USB 2.0, 5.8.3)."""
 ENDPOINT_IN = 0x81
 ENDPOINT_OUT = 0x02
-OUT_PACKETS = 16
+_OUT_PACKETS = 16
 """So many packets wait in the device until its firmware has taken them; then it takes no more from the host."""
-LAST_ADDRESS = 127
+_LAST_ADDRESS = 127
 
 _LIBUSB_CODES = {
     errno.EIO: -1,
@@ -212,7 +212,7 @@ class Attachment:
     def _give(self, left: bytearray) -> bool:
         pipe = self.pipe(ENDPOINT_OUT)
         while left:
-            if self._refuses(pipe) or len(pipe.packets) >= OUT_PACKETS:
+            if self._refuses(pipe) or len(pipe.packets) >= _OUT_PACKETS:
                 return False
             crossing = pipe.cross(min(PACKET_BYTES, len(left)))
             pipe.packets.append(bytes(left[:crossing]))
@@ -352,7 +352,7 @@ class SimulatedUsbDevice:
             raise RuntimeError("a simulated device is plugged in within its `async with`")
         with self._moving:
             if self._attachment is None:
-                self._last_address = self._last_address % LAST_ADDRESS + 1
+                self._last_address = self._last_address % _LAST_ADDRESS + 1
                 self._attachment = Attachment(self, self._last_address, self._loop)
                 self._loop.call_soon_threadsafe(self.restart, self._attachment)
             return self._attachment

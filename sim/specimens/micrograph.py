@@ -17,7 +17,7 @@ from afdaemon.sim.errors import SpecimenError
 from afdaemon.sim.optics import pixel_um
 from afdaemon.sim.surface import FloatImage, Patch, Surface
 
-IMAGE_PIXEL_UM = pixel_um(1000.0) / 3.0
+_IMAGE_PIXEL_UM = pixel_um(1000.0) / 3.0
 """Size of an image pixel on the specimen: a third of a fast-mode pixel at 1000x."""
 
 MIN_SIDE_PX = 64
@@ -29,7 +29,7 @@ class Micrograph:
     """Yield (0..1, float32 (H, W)) at `pixel_um` um a pixel; the image's centre lies at (0, 0)."""
 
     values: FloatImage
-    pixel_um: float = IMAGE_PIXEL_UM
+    pixel_um: float = _IMAGE_PIXEL_UM
 
     def draw(self, patch: Patch) -> Surface:
         """Electron yield of `patch`, flat; area-averaged where the patch is coarser than the image."""

@@ -84,7 +84,7 @@ def _window(particles: Particles, which: int, shape: tuple[int, int], reach: flo
     return Spots(at=(slice(y0, y1), slice(x0, x1)), dx=dx, dy=dy, which=which)
 
 
-def add_up(image: FloatImage, where: Spots, values: Floats) -> None:
+def _add_up(image: FloatImage, where: Spots, values: Floats) -> None:
     """Add `values` to `image`; a pixel that is named twice gets both."""
     rows, columns = where.at
     if isinstance(rows, slice) or isinstance(columns, slice):
@@ -146,5 +146,5 @@ def hide_sky(canvas: Canvas, balls: Particles, reach: float = 1.9) -> None:
         rho2 = where.dx * where.dx + where.dy * where.dy
         share = (1.0 + rho2) ** np.float32(-1.5) - end
         lee = 1.0 + np.float32(0.35) * (where.dy - where.dx)
-        add_up(hidden, where, np.clip(share, 0.0, None) * lee)
+        _add_up(hidden, where, np.clip(share, 0.0, None) * lee)
     canvas.secondary *= np.clip(1.0 - hidden, 0.3, 1.0)

@@ -221,7 +221,7 @@ def scatter(
     )
 
 
-FINEST_PX = 1.6
+_FINEST_PX = 1.6
 """Smallest texture cell in drawing pixels: below this the drawing itself is the limit."""
 
 
@@ -233,7 +233,7 @@ def stream_of(base: int, octave: int) -> int:
 def speckle(patch: Patch, *, seed: int, stream: int, largest_px: float = 24.0) -> FloatImage:
     """Sharp-edged specks in all sizes from the drawing pixel to `largest_px`, about -1..1."""
     total = np.zeros((patch.height, patch.width), np.float32)
-    scales = octaves(patch, FINEST_PX, largest_px)
+    scales = octaves(patch, _FINEST_PX, largest_px)
     for k, cell_um in scales:
         noise = value_noise(patch, cell_um, seed=seed, stream=stream_of(stream, k))
         total += cv2.threshold(noise, 0.32, 1.0, cv2.THRESH_BINARY)[1]
@@ -242,7 +242,7 @@ def speckle(patch: Patch, *, seed: int, stream: int, largest_px: float = 24.0) -
 
 
 def relief(
-    patch: Patch, *, seed: int, stream: int, largest_px: float, smallest_px: float = FINEST_PX
+    patch: Patch, *, seed: int, stream: int, largest_px: float, smallest_px: float = _FINEST_PX
 ) -> FloatImage:
     """Smooth self-similar texture, about -1..1."""
     total = np.zeros((patch.height, patch.width), np.float32)
@@ -263,7 +263,7 @@ def rough(
 ) -> FloatImage:
     """Self-similar relief in um: cells of `cells_um` that are as high as `slope` times their width."""
     total = np.zeros((patch.height, patch.width), np.float32)
-    finest_um = FINEST_PX * patch.step_um
+    finest_um = _FINEST_PX * patch.step_um
     for k, cell_um in octaves_um(*cells_um):
         if cell_um >= finest_um:
             total += np.float32(slope * cell_um) * value_noise(

@@ -14,12 +14,12 @@ _LOWEST = {"a_um": 1e-2, "c": 0.5, "m0": 1.0, "w": 10.0}
 _HIGHEST = {"a_um": 1e6, "c": 1.0, "m0": 1e6, "w": 1e6}
 _WIDTH_DOF = 4.0
 """The score is half 2 depths of focus to either side."""
-FEWEST = 2
+_FEWEST = 2
 
 
 def with_laws(found: Calibration) -> Calibration:
     """The calibration with both laws, where two magnifications or more were measured."""
-    if len(found.measured) < FEWEST:
+    if len(found.measured) < _FEWEST:
         return found.model_copy(update={"laws": None})
     laws = Laws(tanh=_tanh(found.measured), dof=_dof(found.measured))
     return found.model_copy(update={"laws": laws})

@@ -19,7 +19,7 @@ from afdaemon.models.frames.preprocess import MIN_SIDE_PX, reduced_grey, reducti
 from afdaemon.models.optics import magnification_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-MAGNIFICATION_RANGE = (1.0, 1_000_000.0)
+_MAGNIFICATION_RANGE = (1.0, 1_000_000.0)
 _KINDS = "give PNG, JPEG or TIFF files of 8 or 16 bit"
 _SAY_IT = "give the one it was taken at, e.g. --magnification 2000"
 
@@ -68,7 +68,7 @@ def parse_roi(text: str) -> Roi:
 
 def check_magnification(magnification: float, whose: str, remedy: str = _SAY_IT) -> None:
     """Raise `UsageError` for one that no electron microscope has."""
-    low, high = MAGNIFICATION_RANGE
+    low, high = _MAGNIFICATION_RANGE
     if not (math.isfinite(magnification) and low <= magnification <= high):
         raise UsageError(
             f"{whose} must be a number from {low:g} to {high:g}, got {magnification:g}",

@@ -54,11 +54,11 @@ def row_scorer(name: str) -> RowScorer:
         ModelError: no scorer of this name, or it is not trained.
     """
     if name == COMPACT:
-        return compact_scorer(load_scorer())
+        return _compact_scorer(load_scorer())
     return frame_scorer(open_scorer(name))
 
 
-def compact_scorer(scorer: FocusScorer) -> RowScorer:
+def _compact_scorer(scorer: FocusScorer) -> RowScorer:
     """AENet.compact as it serves autofocus."""
     return RowScorer(
         lambda picture: scorer.score(picture.pixels, picture.magnification),

@@ -11,7 +11,7 @@ from afdaemon.drivers.wire.image import GreyPixels
 
 Grey = NDArray[np.uint8]
 
-MAX_TILES = 1000
+_MAX_TILES = 1000
 """Of more pictures the best are shown: thumbnails are what is held of all of them."""
 
 _TILE = (240, 180)
@@ -24,7 +24,7 @@ _WHITE = 255
 class Sheet:
     """Takes pictures one by one, keeps thumbnails, draws."""
 
-    def __init__(self, max_tiles: int = MAX_TILES) -> None:
+    def __init__(self, max_tiles: int = _MAX_TILES) -> None:
         self._max_tiles = max_tiles
         self._tiles: list[tuple[float, int, Grey]] = []
         self.seen = 0

@@ -10,8 +10,8 @@ from afdaemon.sim.instrument.conditions import keys, settings_from
 from afdaemon.sim.instrument.faults import FaultRule, parse_rule
 from afdaemon.sim.instrument.settings import InstrumentSettings
 
-FAULTS = "faults"
-REMEDY = "see `afdaemon sim settings` for every key and its range"
+_FAULTS = "faults"
+_REMEDY = "see `afdaemon sim settings` for every key and its range"
 
 
 def gather(
@@ -22,13 +22,13 @@ def gather(
     Raises `SettingError` or `FaultError`.
     """
     table = _from_toml(config) if config is not None else {}
-    rules = table.pop(FAULTS, [])
+    rules = table.pop(_FAULTS, [])
     if not (isinstance(rules, list) and all(isinstance(rule, str) for rule in rules)):
-        raise SettingError(f"{FAULTS} in {config} is a list of texts", remedy=REMEDY)
+        raise SettingError(f"{_FAULTS} in {config} is a list of texts", remedy=_REMEDY)
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator:
-            raise SettingError(f"--set {pair!r} is not of the form KEY=VALUE", remedy=REMEDY)
+            raise SettingError(f"--set {pair!r} is not of the form KEY=VALUE", remedy=_REMEDY)
         table[key.strip()] = value.strip()
     table.update({key: value for key, value in options.items() if value is not None})
     return settings_from(table), [parse_rule(rule) for rule in rules]

@@ -128,13 +128,15 @@ def _measured(
     starts = range(0, count, _BLOCK)
     return joined(
         [
-            measured_block(scorer, micrographs, min(_BLOCK, count - start), (seed, start), on_scene)
+            _measured_block(
+                scorer, micrographs, min(_BLOCK, count - start), (seed, start), on_scene
+            )
             for start in starts
         ]
     )
 
 
-def measured_block(
+def _measured_block(
     scorer: "FocusScorer",
     micrographs: list[Path],
     count: int,

@@ -63,7 +63,7 @@ _S1 = (
     "Only ACNet goes without: search, stop and the choice of the best WD need the score in any case.",
 )
 LEAST_SCORE = {"tin_balls": 8.4, "tem_grid": 8.4, "gold_nanoparticles": 7.5}
-MOST_SHORT = 0.16
+_MOST_SHORT = 0.16
 
 
 class Recorded:
@@ -182,7 +182,7 @@ def _bars(ours: Mapping[str, Row]) -> list[Bar]:
         for name, least in LEAST_SCORE.items()
         for bar in (
             at_least(f"offline, {name}: mean final score", ours[name]["score"].mean, least),
-            at_most(f"offline, {name}: short of the best", ours[name]["short"].mean, MOST_SHORT),
+            at_most(f"offline, {name}: short of the best", ours[name]["short"].mean, _MOST_SHORT),
         )
     ]
 

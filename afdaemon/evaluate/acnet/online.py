@@ -37,7 +37,7 @@ PUBLISHED = {
 }
 """Table 2, and for the unseen specimens table 3."""
 
-POLICIES = (policies.PUBLISHED, OURS)
+_POLICIES = (policies.PUBLISHED, OURS)
 """Those that are tried on instruments; what a policy is worth without some of what it sees is an offline question."""
 
 MEASURES = {
@@ -47,7 +47,7 @@ MEASURES = {
     "within_1": "within 1 DoF",
     "converged": "converged",
 }
-UNSEEN_BELOW = 1.0
+_UNSEEN_BELOW = 1.0
 MICROGRAPHS = "micrographs"
 _MICROGRAPHS_AT = 1_000
 _FOCUS_UM = (9_000.0, 15_000.0)
@@ -98,10 +98,10 @@ def tasks(
 def play(
     players: Sequence[Player], specimen: str, settings: InstrumentSettings, scorer: FocusScorer
 ) -> Iterator[Played]:
-    """The same job by each of `POLICIES` that is trained."""
+    """The same job by each of `_POLICIES` that is trained."""
     judge = Remembering(scorer)
     for player in players:
-        if player.name in POLICIES and player.policy is not None:
+        if player.name in _POLICIES and player.policy is not None:
             measures = asyncio.run(_play(player.policy, settings, judge))
             yield Played(player.name, specimen, measures)
 
@@ -134,7 +134,7 @@ def conclude(found: Sequence[Played]) -> Section:
     return Section(
         key="online",
         title="Online: simulated instruments (tables 2 and 3 of the paper)",
-        lines=[*table(rows, PUBLISHED, MEASURES, POLICIES), "", *NOTES],
+        lines=[*table(rows, PUBLISHED, MEASURES, _POLICIES), "", *NOTES],
         bars=_bars(rows[OURS]),
         numbers=numbers_of(rows, PUBLISHED),
         figures={"online": boxes(found, "score", "final score")},
@@ -143,8 +143,8 @@ def conclude(found: Sequence[Played]) -> Section:
 
 def _bars(ours: Mapping[str, Row]) -> list[Bar]:
     trained = fmean(ours[name]["score"].mean for name in LEAST_SCORE)
-    least = LEAST_SCORE | dict.fromkeys(UNSEEN, round(trained - UNSEEN_BELOW, 3))
-    kind = dict.fromkeys(UNSEEN, f", the trained mean less {UNSEEN_BELOW:g},")
+    least = LEAST_SCORE | dict.fromkeys(UNSEEN, round(trained - _UNSEEN_BELOW, 3))
+    kind = dict.fromkeys(UNSEEN, f", the trained mean less {_UNSEEN_BELOW:g},")
     return [
         at_least(
             f"online, {name}: mean final score{kind.get(name, '')}", ours[name]["score"].mean, score

@@ -18,16 +18,16 @@ from afdaemon.models.acnet.state import a_max_um
 from afdaemon.sim.instrument.settings import WD_UM
 
 OURS, PUBLISHED = "ours", "published"
-WITHOUT_SCORE, WITHOUT_MEASURES = "without-score", "without-variance-entropy"
+_WITHOUT_SCORE, _WITHOUT_MEASURES = "without-score", "without-variance-entropy"
 NAMES = {
     PUBLISHED: "trained as published",
     OURS: "the shipped one",
-    WITHOUT_SCORE: "as published, but ACNet doesn't see the score",
-    WITHOUT_MEASURES: "as published, but ACNet sees neither variance nor entropy",
+    _WITHOUT_SCORE: "as published, but ACNet doesn't see the score",
+    _WITHOUT_MEASURES: "as published, but ACNet sees neither variance nor entropy",
 }
 """Rows of the tables."""
 
-START_A_MAX = 3.0
+_START_A_MAX = 3.0
 """ASSUMED: jobs start within so many A_max of the focus; the paper says no more than "randomly selected"."""
 
 
@@ -63,7 +63,7 @@ def job(law: StepLaw) -> AnyState:
 
 def away_um(magnification: float, rng: np.random.Generator) -> float:
     """How far from the focus a job starts, to either side."""
-    return float(rng.uniform(-START_A_MAX, START_A_MAX)) * a_max_um(magnification)
+    return float(rng.uniform(-_START_A_MAX, _START_A_MAX)) * a_max_um(magnification)
 
 
 def conclude(found: Sequence[Player]) -> Section:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 MAGNIFICATIONS = (500.0, 20_000.0)
 OFFSETS_DOF: NDArray[np.float64] = np.linspace(-15.0, 15.0, 61)
 """Out to 15 depths of focus: a blur radius of 30 px, a score of .16."""
-RANKS_AT_LEAST = 0.98
-BEST_WITHIN_DOF = 1.0
-BEST_SHARE = 0.9
+_RANKS_AT_LEAST = 0.98
+_BEST_WITHIN_DOF = 1.0
+_BEST_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def conclude(found: Sequence[Row]) -> Section:
     """Bars over the series of sharp micrographs; the soft ones are shown apart."""
     sharp = [row for row in found if row.reduction is not None]
     worst = min((row.rank_correlation for row in sharp), default=0.0)
-    near = [abs(row.best_dof) <= BEST_WITHIN_DOF for row in sharp]
+    near = [abs(row.best_dof) <= _BEST_WITHIN_DOF for row in sharp]
     share = sum(near) / len(near) if near else 0.0
     soft = sorted({row.micrograph for row in found if row.reduction is None})
     rule = (
@@ -125,8 +125,8 @@ def conclude(found: Sequence[Row]) -> Section:
         title="WD series of held-back micrographs",
         lines=[*_table(found), rule, f"soft, so not under the bars: {', '.join(soft) or 'none'}"],
         bars=[
-            at_least("held-back micrographs: least rank correlation", worst, RANKS_AT_LEAST),
-            at_least("held-back micrographs: best WD within 1 DoF, share", share, BEST_SHARE),
+            at_least("held-back micrographs: least rank correlation", worst, _RANKS_AT_LEAST),
+            at_least("held-back micrographs: best WD within 1 DoF, share", share, _BEST_SHARE),
         ],
         numbers={"rule": rule, "series": [asdict(row) for row in found]},
         figures={"held_back": _plot(found)},

@@ -23,20 +23,20 @@ from afdaemon.sim.specimens.soiled import Soiled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CHANGE_LIMIT = 0.5
-SHARE_WITHIN = 0.95
+_CHANGE_LIMIT = 0.5
+_SHARE_WITHIN = 0.95
 BLURS_PX = (0.0, 2.0, 4.0, 8.0, 16.0)
-USUAL = Detector(electrons=1000.0, contrast=0.8, brightness=0.5, read_noise=2.0)
+_USUAL = Detector(electrons=1000.0, contrast=0.8, brightness=0.5, read_noise=2.0)
 """Detector of the frames that the changed ones are compared with."""
 
-DETECTORS: Mapping[str, Sequence[Detector]] = {
-    "brightness": [replace(USUAL, brightness=0.5 * by) for by in (0.7, 0.85, 1.15, 1.3)],
-    "contrast": [replace(USUAL, contrast=0.8 * by) for by in (0.5, 0.7, 1.4, 2.0)],
-    "gamma": [replace(USUAL, gamma=gamma) for gamma in (0.6, 0.8, 1.25, 1.6)],
-    "noise": [replace(USUAL, read_noise=sigma) for sigma in (5.0, 10.0, 20.0, 40.0)],
+_DETECTORS: Mapping[str, Sequence[Detector]] = {
+    "brightness": [replace(_USUAL, brightness=0.5 * by) for by in (0.7, 0.85, 1.15, 1.3)],
+    "contrast": [replace(_USUAL, contrast=0.8 * by) for by in (0.5, 0.7, 1.4, 2.0)],
+    "gamma": [replace(_USUAL, gamma=gamma) for gamma in (0.6, 0.8, 1.25, 1.6)],
+    "noise": [replace(_USUAL, read_noise=sigma) for sigma in (5.0, 10.0, 20.0, 40.0)],
 }
 """What is changed at the detector: brightness +-30 %, contrast x0.5 to x2, gamma .6 to 1.6, noise in grey levels."""
-CHANGES = (*DETECTORS, "dust", "data bar")
+CHANGES = (*_DETECTORS, "dust", "data bar")
 
 _BAR_SHARE = 0.09
 _ALPHA_RAD = 4e-3
@@ -116,19 +116,19 @@ def _place(job: Job, rng: np.random.Generator) -> Place:
     dusty = Soiled(specimen=specimen, seed=int(rng.integers(2**31)), dust=1.0)
     optics = Optics(alpha_rad=_ALPHA_RAD)
     view = View(x_um=0.0, y_um=0.0, magnification=magnification, width_px=320, height_px=240)
-    clean = Imager(specimen, optics, USUAL)
+    clean = Imager(specimen, optics, _USUAL)
     view = worth_looking(clean, view, rng)
-    return Place(view, clean, Imager(dusty, optics, USUAL))
+    return Place(view, clean, Imager(dusty, optics, _USUAL))
 
 
 def _frames(
     place: Place, blur_px: float, rng: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    usual = place.expose(place.clean, USUAL, blur_px, rng)
+    usual = place.expose(place.clean, _USUAL, blur_px, rng)
     yield "", usual
-    yield "dust", place.expose(place.dusty, USUAL, blur_px, rng)
+    yield "dust", place.expose(place.dusty, _USUAL, blur_px, rng)
     yield "data bar", cropped_again(usual)
-    for what, several in DETECTORS.items():
+    for what, several in _DETECTORS.items():
         for detector in several:
             yield what, place.expose(place.clean, detector, blur_px, rng)
 
@@ -141,7 +141,7 @@ def cropped_again(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(crop_data_bar(np.vstack([frame, bar])), np.uint8)
 
 
-def changes_of(found: Sequence[Judged[Change]]) -> dict[str, NDArray[np.float64]]:
+def _changes_of(found: Sequence[Judged[Change]]) -> dict[str, NDArray[np.float64]]:
     """Changes of the score against the usual frame of the same base, by what was changed."""
     usual = {one.facts.base: one.said.score for one in found if not one.facts.what}
     return {
@@ -154,8 +154,8 @@ def changes_of(found: Sequence[Judged[Change]]) -> dict[str, NDArray[np.float64]
 
 def conclude(found: Sequence[Judged[Change]]) -> Section:
     """Shares of small changes."""
-    changes = changes_of(found)
-    share = {w: float(np.mean(np.abs(c) <= CHANGE_LIMIT)) for w, c in changes.items()}
+    changes = _changes_of(found)
+    share = {w: float(np.mean(np.abs(c) <= _CHANGE_LIMIT)) for w, c in changes.items()}
     lines = [f"{'changed':<14}{'frames':>7}{'within .5':>11}{'median':>9}{'95 % below':>12}"]
     lines += [
         f"{what:<14}{len(some):>7}{share[what]:>11.3f}{np.median(some):>+9.3f}"
@@ -167,7 +167,7 @@ def conclude(found: Sequence[Judged[Change]]) -> Section:
         title="Changes of the score at fixed focus",
         lines=lines,
         bars=[
-            at_least(f"{what}: share of changes <= {CHANGE_LIMIT:g}", share[what], SHARE_WITHIN)
+            at_least(f"{what}: share of changes <= {_CHANGE_LIMIT:g}", share[what], _SHARE_WITHIN)
             for what in changes
         ],
         numbers={
@@ -186,7 +186,7 @@ def _plot(changes: Mapping[str, NDArray[np.float64]]) -> "Figure":
     axes = figure.add_subplot()
     axes.boxplot(list(changes.values()), whis=(2.5, 97.5), showfliers=False)
     axes.set_xticks(range(1, len(changes) + 1), list(changes))
-    for limit in (-CHANGE_LIMIT, CHANGE_LIMIT):
+    for limit in (-_CHANGE_LIMIT, _CHANGE_LIMIT):
         axes.axhline(limit, color="#b33", lw=0.8)
     axes.set(ylabel="change of the score (whiskers: 95 %)")
     return figure

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from afdaemon.sim.datasets.dataset1 import Dataset1
 
 CROP_PX = 224
-AGAINST_CLASSICAL = 0.5
+_AGAINST_CLASSICAL = 0.5
 """RMSE of ours, at most this share of the best classical one's."""
 
 PUBLISHED = {
@@ -134,11 +134,11 @@ def _bars(rows: Sequence[Row]) -> list[Bar]:
     ours = networks.get(COMPACT)
     best, worst = min(classical.values(), default=None), max(networks.values(), default=None)
     least = min(rivals.values(), default=None)
-    half = None if best is None else AGAINST_CLASSICAL * best
+    half = None if best is None else _AGAINST_CLASSICAL * best
     return [
         _below("every trained network's RMSE < best classical", worst, best),
         _below(
-            f"{COMPACT}: RMSE <= {AGAINST_CLASSICAL:g} of the best classical",
+            f"{COMPACT}: RMSE <= {_AGAINST_CLASSICAL:g} of the best classical",
             ours,
             half,
             or_equal=True,

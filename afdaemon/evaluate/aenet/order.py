@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 RADII_PX = (0, 2, 4, 8)
 SIGMAS = (5.0, 25.0)
-ORDERED_SHARE = 0.97
-NOISE_MAY_WIN = 0.5
+_ORDERED_SHARE = 0.97
+_NOISE_MAY_WIN = 0.5
 MAGNIFICATION = 1_000.0
 """Claimed for every micrograph: what most were taken at is not known."""
 
@@ -56,7 +56,7 @@ def cases(micrographs: Sequence[Path], *, repeats: int, seed: int) -> Iterator[C
             blurred = blur(image, radius_px)
             for repeat, sigma in product(range(repeats), SIGMAS):
                 facts = Worn(picture=name, repeat=repeat, radius_px=radius_px, sigma=sigma)
-                frame = with_noise(blurred, sigma, rng)
+                frame = _with_noise(blurred, sigma, rng)
                 yield Case(Shot(pixels=frame, magnification=MAGNIFICATION), facts)
 
 
@@ -78,7 +78,7 @@ def disc(radius_px: int) -> FloatImage:
     return np.asarray(kernel / kernel.sum(), np.float32)
 
 
-def with_noise(image: FloatImage, sigma: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _with_noise(image: FloatImage, sigma: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """8-bit frame (H, W) of a 0..1 image with independent Gaussian noise of `sigma` grey levels."""
     levels = 255.0 * image + sigma * rng.standard_normal(image.shape, np.float32)
     return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
@@ -117,7 +117,7 @@ def conclude(found: Sequence[Judged[Worn]]) -> Section:
     ordered = float(np.mean([pair.ahead > 0.0 for pair in blurs])) if blurs else 0.0
     lead = max((pair.ahead for pair in noises), default=float("inf"))
     wrong = [pair for pair in blurs if pair.ahead <= 0.0]
-    noisy = [pair for pair in noises if pair.ahead > NOISE_MAY_WIN]
+    noisy = [pair for pair in noises if pair.ahead > _NOISE_MAY_WIN]
     pictures = len({one.facts.picture for one in found})
     return Section(
         key="order",
@@ -129,8 +129,8 @@ def conclude(found: Sequence[Judged[Worn]]) -> Section:
             *(f"  noisier wins: {_named(pair.first)} by {pair.ahead:.3f}" for pair in noisy),
         ],
         bars=[
-            at_least("real micrographs: share of neighbours in order", ordered, ORDERED_SHARE),
-            at_most("real micrographs: a noisier frame wins by", lead, NOISE_MAY_WIN),
+            at_least("real micrographs: share of neighbours in order", ordered, _ORDERED_SHARE),
+            at_most("real micrographs: a noisier frame wins by", lead, _NOISE_MAY_WIN),
         ],
         numbers={
             "pictures": pictures,

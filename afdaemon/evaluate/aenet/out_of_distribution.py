@@ -14,9 +14,9 @@ from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.shot import Shot
 from afdaemon.sim.datasets.scenes import log_uniform
 
-CONFIDENCE_AT_MOST = 0.2
-DOUBTED_SHARE = 0.95
-WRONGLY_DOUBTED_SHARE = 0.02
+_CONFIDENCE_AT_MOST = 0.2
+_DOUBTED_SHARE = 0.95
+_WRONGLY_DOUBTED_SHARE = 0.02
 _MAGNIFICATIONS = (500.0, 20_000.0)
 
 
@@ -44,7 +44,7 @@ def cases(*, each: int, seed: int) -> Iterator[Case[Stranger]]:
 
 def is_doubted(said: Measures) -> bool:
     """Whether a score is given with little confidence and a reason for that."""
-    return said.confidence <= CONFIDENCE_AT_MOST and bool(said.doubt)
+    return said.confidence <= _CONFIDENCE_AT_MOST and bool(said.doubt)
 
 
 def conclude(found: Sequence[Judged[Stranger]], test_part: Sequence[Judged[Truth]]) -> Section:
@@ -63,8 +63,8 @@ def conclude(found: Sequence[Judged[Stranger]], test_part: Sequence[Judged[Truth
         title="Frames that no training frame resembles",
         lines=lines,
         bars=[
-            at_least("strange frames: share doubted", share, DOUBTED_SHARE),
-            at_most("test part: share doubted", wrongly, WRONGLY_DOUBTED_SHARE),
+            at_least("strange frames: share doubted", share, _DOUBTED_SHARE),
+            at_most("test part: share doubted", wrongly, _WRONGLY_DOUBTED_SHARE),
         ],
         numbers={
             "doubted": {kind: _share(said) for kind, said in rows.items()},

@@ -25,8 +25,8 @@ PUBLISHED = {
 }
 """Agreement with experts, on micrographs that are not public. The scale of the published MSE is not said."""
 
-TRAINED_BARS = {"correlation": 0.985, "accuracy": 0.95, "precision": 0.965}
-UNSEEN_BARS = {"correlation": 0.95, "accuracy": 0.85}
+_TRAINED_BARS = {"correlation": 0.985, "accuracy": 0.95, "precision": 0.965}
+_UNSEEN_BARS = {"correlation": 0.95, "accuracy": 0.85}
 
 
 def conclude(found: Sequence[Judged[Truth]]) -> Section:
@@ -50,7 +50,7 @@ def conclude(found: Sequence[Judged[Truth]]) -> Section:
 
 
 def _bars(name: str, row: Agreement) -> list[Bar]:
-    wanted = UNSEEN_BARS if name in UNSEEN else TRAINED_BARS
+    wanted = _UNSEEN_BARS if name in UNSEEN else _TRAINED_BARS
     kind = "unseen " if name in UNSEEN else ""
     return [
         at_least(f"{kind}{name}: {measure}", getattr(row, measure), least)

@@ -27,7 +27,7 @@ class Truth:
         return focus_score(self.blur_px)
 
 
-def shots_of(frames: LabelledFrames) -> list[Shot]:
+def _shots_of(frames: LabelledFrames) -> list[Shot]:
     """The frames of a scene with their control parameters."""
     return [
         Shot(
@@ -52,7 +52,7 @@ def cases(
     ]
     found = drawn(lambda job: dataset.frames(*job), jobs, workers=workers)
     for (specimen, _), frames in zip(jobs, found, strict=True):
-        for shot, blur_px in zip(shots_of(frames), frames.blur_px, strict=True):
+        for shot, blur_px in zip(_shots_of(frames), frames.blur_px, strict=True):
             yield Case(shot, Truth(specimen=specimen, blur_px=float(blur_px)))
 
 

@@ -19,7 +19,7 @@ from afdaemon.models.optics import SAMPLING_WIDTH_PX, TOP_SCORE
 from afdaemon.models.scorers.networks.base import ScoringNetwork, Tensors, centre_crop, standardised
 
 CROP_PX = 224
-CONTROLS = 4
+_CONTROLS = 4
 _CONTROL_WIDTH, _JOINT_WIDTH = 64, 256
 
 _MIDDLE_WD_UM, _WD_SCALE_UM = 20_000.0, 10_000.0
@@ -48,7 +48,7 @@ class Joined(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.controls = nn.Sequential(
-            *(nn.Linear(CONTROLS, _CONTROL_WIDTH), nn.ReLU()),
+            *(nn.Linear(_CONTROLS, _CONTROL_WIDTH), nn.ReLU()),
             *(nn.Linear(_CONTROL_WIDTH, _CONTROL_WIDTH), nn.ReLU()),
         )
         self.joint = nn.Sequential(
@@ -63,7 +63,7 @@ class Joined(nn.Module):
         return TOP_SCORE * torch.sigmoid(raw)
 
 
-def controls_of(shot: Shot) -> NDArray[np.float32]:
+def _controls_of(shot: Shot) -> NDArray[np.float32]:
     """Brightness, contrast, WD and magnification, each around zero and about one wide, float32 (4,).
 
     Raises:
@@ -90,7 +90,7 @@ def controls_of(shot: Shot) -> NDArray[np.float32]:
 def prepare(shots: Sequence[Shot]) -> Tensors:
     """Centre crops (n, 1, 224, 224) and controls (n, 4)."""
     crops = [standardised(centre_crop(judged_image(shot), CROP_PX, CROP_PX)) for shot in shots]
-    controls = [controls_of(shot) for shot in shots]
+    controls = [_controls_of(shot) for shot in shots]
     return torch.from_numpy(np.stack(crops)).unsqueeze(1), torch.from_numpy(np.stack(controls))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from afdaemon.models.scorers.networks.base import ScoringNetwork
 from afdaemon.models.scorers.networks.joined import joined
 
-STEM, WIDTHS = 64, (64, 128, 256, 512)
+_STEM, WIDTHS = 64, (64, 128, 256, 512)
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """How many bottlenecks each of the four stages has, by depth."""
 EXPANSION = 4
@@ -46,10 +46,10 @@ class Bottleneck(nn.Module):
 def trunk(depth: int, *, channels: int = 1) -> nn.Sequential:
     """(N, channels, H, W) -> (N, 2048)."""
     layers: list[nn.Module] = [
-        _conv(channels, STEM, 7, stride=2).append(nn.ReLU(inplace=True)),
+        _conv(channels, _STEM, 7, stride=2).append(nn.ReLU(inplace=True)),
         nn.MaxPool2d(3, stride=2, padding=1),
     ]
-    inside = STEM
+    inside = _STEM
     for stage, (width, count) in enumerate(zip(WIDTHS, BLOCKS[depth], strict=True)):
         for block in range(count):
             layers.append(Bottleneck(inside, width, 2 if stage and not block else 1))
