@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Processes that test at the same time: half of the time, a test waits for a wire.
 WORKERS ?= 2
 
-.PHONY: setup demo test check bench train clean
+.PHONY: setup demo test check mutants bench train clean
 
 setup: $(STAMP)
 
@@ -28,7 +28,12 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/mypy --explicit-package-bases tests benchmarks
 	$(BIN)/lint-imports
+	$(BIN)/python benchmarks/structure.py
 	$(BIN)/python -m pytest -q tests/packaging
+
+# Changes the decisions one by one and sees whether a test notices: an hour or two.
+mutants: $(STAMP)
+	$(BIN)/python benchmarks/mutants.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/first_light.py

@@ -51,7 +51,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenFrame:
     """A frame after a command: seconds since it was sent, WD read back (um), and the score if it was judged."""
 
     seconds: float
@@ -191,7 +191,7 @@ class Calibration(BaseModel):
             )
 
 
-def settled(seen: Sequence[Seen], step_um: float) -> Settling:
+def settled(seen: Sequence[SeenFrame], step_um: float) -> Settling:
     """When frames after a command of `step_um` had come to rest. The later half of them says what rest is.
 
     Raises `CalibrationError` where they never do, or are too few.

@@ -21,6 +21,20 @@ from afdaemon.drivers.errors import DriverError
 from afdaemon.models.errors import ModelError
 from afdaemon.sim.errors import SimError
 
+__all__ = [
+    "KNOWN_ERRORS",
+    "AfdaemonError",
+    "BusyError",
+    "ConfigError",
+    "JobNotFound",
+    "JournalError",
+    "LimitError",
+    "RequestRefused",
+    "Unreachable",
+    "UsageError",
+    "VersionMismatch",
+]
+
 
 class AfdaemonError(Exception):
     """Root of the service's own errors."""

@@ -133,7 +133,7 @@ def main() -> int:
     for done, (mutant, killed) in enumerate(_run(mutants, covering, arguments.jobs), 1):
         if not killed:
             survived.append(mutant)
-        print(f"\r{done} of {len(mutants)}, {len(survived)} survive", end="", file=sys.stderr)
+        print(f"\r{done} of {len(mutants)}, {len(survived)} survive", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     killed_share = 1.0 - len(survived) / len(mutants)
     return conclude(

@@ -12,7 +12,7 @@ from afdaemon.calibration import (
     Calibration,
     CalibrationError,
     Measured,
-    Seen,
+    SeenFrame,
     curve,
     fading,
     load,
@@ -155,10 +155,10 @@ def test_a_file_that_is_no_calibration_is_refused(tmp_path: Path, content: str, 
         load(tmp_path / "absent.json")
 
 
-def frames(*offsets_um: float, first_s: float = 0.4, every_s: float = 0.2) -> list[Seen]:
+def frames(*offsets_um: float, first_s: float = 0.4, every_s: float = 0.2) -> list[SeenFrame]:
     """The first one is not judged; the score falls by 1 for each um off."""
     return [
-        Seen(first_s + every_s * n, 12_000.0 + off, None if n == 0 else 5.0 - off)
+        SeenFrame(first_s + every_s * n, 12_000.0 + off, None if n == 0 else 5.0 - off)
         for n, off in enumerate(offsets_um)
     ]
 
@@ -184,7 +184,7 @@ def test_a_lens_on_its_way_is_seen_to_arrive(tau_s: float, noise: list[float]) -
 
 
 def test_a_score_that_changes_where_the_wd_does_not_is_a_change() -> None:
-    seen = [Seen(0.1 * n, 12_000.0, 3.0 if n < 4 else 6.0) for n in range(1, 13)]
+    seen = [SeenFrame(0.1 * n, 12_000.0, 3.0 if n < 4 else 6.0) for n in range(1, 13)]
     assert settled(seen, 10.0).changed == 3
 
 

@@ -25,6 +25,8 @@ from afdaemon.api.endpoints import default_address, parse_endpoint
 from afdaemon.clock import SystemClock
 from afdaemon.errors import VersionMismatch
 
+__all__ = ["AsyncClient", "Client", "Events"]
+
 R = TypeVar("R", bound=s.Reply)
 OnEvent = Callable[[s.Event], None]
 

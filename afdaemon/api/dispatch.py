@@ -17,7 +17,7 @@ from afdaemon import __version__
 from afdaemon.api import faults, wire
 from afdaemon.api import schemas as s
 from afdaemon.api.explain import explain, quoted
-from afdaemon.api.faults import Fault, fault_of, invalid_params
+from afdaemon.api.faults import RpcFault, fault_of, invalid_params
 from afdaemon.api.methods import ABORT_METHODS, METHODS
 from afdaemon.api.openrpc import document
 from afdaemon.errors import VersionMismatch
@@ -216,7 +216,7 @@ def _checked(
     """The params of a request for one of `methods`, and what came with them."""
     _check_protocol(request)
     if request.method not in methods:
-        raise Fault(
+        raise RpcFault(
             faults.METHOD_NOT_FOUND,
             f"there is no method {quoted(request.method)} here{nearest(request.method, methods)}",
             kind="method_not_found",
@@ -224,7 +224,7 @@ def _checked(
         )
     most = 2 if request.method == "frame.score" else 1
     if len(frames) > most:
-        raise Fault(
+        raise RpcFault(
             faults.INVALID_REQUEST,
             f"{request.method} came in {len(frames)} frames; it takes at most {most}",
             kind="invalid_request",
@@ -252,7 +252,7 @@ def _check_protocol(request: s.Request) -> None:
 
 def _first_answer(known: _Accepted, asked: s.AutofocusParams, request_id: str) -> s.Started:
     if known.params != asked:
-        raise Fault(
+        raise RpcFault(
             faults.ID_REUSED,
             f"the id {request_id} was already used for an autofocus with other params",
             kind="id_reused",
@@ -273,7 +273,7 @@ async def _in_time(answer: Awaitable[T], params: s.Strict) -> T:
         if not scope.expired():
             raise
         message = f"no answer within the deadline of {meta.deadline_ms} ms"
-        raise Fault(faults.DEADLINE, message, kind="deadline", retryable=True) from None
+        raise RpcFault(faults.DEADLINE, message, kind="deadline", retryable=True) from None
 
 
 def _refusal(raw: bytes, error: Exception) -> bytes:

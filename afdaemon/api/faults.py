@@ -39,7 +39,7 @@ _CODES: Mapping[type[BaseException], tuple[int, str]] = {
 _RETRYABLE = (e.BusyError, d.NotConnected, d.LinkLost, d.LinkTimeout, d.FrameStale)
 
 
-class Fault(Exception):
+class RpcFault(Exception):
     """A call that is answered with an error."""
 
     def __init__(
@@ -57,14 +57,14 @@ class Fault(Exception):
         self.error = RpcError(code=code, message=message, data=data)
 
 
-def fault_of(error: Exception) -> Fault:
+def fault_of(error: Exception) -> RpcFault:
     """What a known error looks like on the wire; anything else is internal, without its text."""
-    if isinstance(error, Fault):
+    if isinstance(error, RpcFault):
         return error
     for family in type(error).__mro__:
         if family in _CODES:
             code, kind = _CODES[family]
-            return Fault(
+            return RpcFault(
                 code,
                 str(error) or type(error).__name__,
                 kind=kind,
@@ -72,7 +72,7 @@ def fault_of(error: Exception) -> Fault:
                 remedy=str(getattr(error, "remedy", "")),
                 details={"error": type(error).__name__},
             )
-    return Fault(
+    return RpcFault(
         INTERNAL_ERROR,
         "the daemon failed inside while answering; its log has the details",
         kind="internal",
@@ -80,9 +80,9 @@ def fault_of(error: Exception) -> Fault:
     )
 
 
-def invalid_params(message: str) -> Fault:
+def invalid_params(message: str) -> RpcFault:
     """A call whose params are not what its method takes."""
-    return Fault(
+    return RpcFault(
         INVALID_PARAMS,
         message,
         kind="invalid_params",

@@ -118,7 +118,7 @@ async def _ended(thread: Future[None]) -> None:
 
 
 def _overloaded(payload: Sequence[bytes]) -> bytes:
-    fault = faults.Fault(
+    fault = faults.RpcFault(
         faults.OVERLOADED,
         f"{MAX_REQUESTS} requests are under way already",
         kind="overloaded",

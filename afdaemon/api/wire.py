@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
 from afdaemon.api.explain import explain
-from afdaemon.api.faults import INVALID_REQUEST, PARSE_ERROR, Fault
+from afdaemon.api.faults import INVALID_REQUEST, PARSE_ERROR, RpcFault
 from afdaemon.api.schemas import PROTOCOL, Reply, Request, Response, RpcError, Strict
 from afdaemon.errors import RequestRefused, UsageError, VersionMismatch
 
@@ -40,7 +40,7 @@ def decode_request(raw: bytes) -> Request:
     """A request out of the bytes of a frame.
 
     Raises:
-        Fault: it is too long, no JSON, or no JSON-RPC 2.0 request.
+        RpcFault: it is too long, no JSON, or no JSON-RPC 2.0 request.
     """
     if len(raw) > MAX_REQUEST_BYTES:
         raise _invalid(f"the request is {len(raw)} bytes long; at most {MAX_REQUEST_BYTES} go")
@@ -48,7 +48,7 @@ def decode_request(raw: bytes) -> Request:
         document = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         message = f"the request is not JSON: {error}"
-        raise Fault(PARSE_ERROR, message, kind="parse") from None
+        raise RpcFault(PARSE_ERROR, message, kind="parse") from None
     if isinstance(document, list):
         raise _invalid("batches are not taken; send one request a message")
     try:
@@ -127,8 +127,8 @@ def params_of(model: type[P], **fields: object) -> P:
         raise UsageError(explain(error, model)) from None
 
 
-def _invalid(message: str) -> Fault:
-    return Fault(
+def _invalid(message: str) -> RpcFault:
+    return RpcFault(
         INVALID_REQUEST,
         message,
         kind="invalid_request",

@@ -31,7 +31,7 @@ class StageError(AfdaemonError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instrument:
+class SimulatorProcess:
     """A simulated instrument that runs; `truth` is read from its witness file."""
 
     folder: Path
@@ -85,7 +85,7 @@ class Stage:
         return "\n".join(lines) + "\n"
 
     @contextmanager
-    def instrument(self, scene: Scene, client: Client) -> Iterator[Instrument]:
+    def instrument(self, scene: Scene, client: Client) -> Iterator[SimulatorProcess]:
         """A simulated instrument that shows `scene`; the daemon has found it when the block begins."""
         self._shown += 1
         place = self.folder / f"scene{self._shown}"
@@ -107,7 +107,7 @@ class Stage:
         options = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
         with _running("simulator", ["sim", "serve", "--until-eof", *options], place) as process:
             self._wait(process, "simulator", lambda: client.status().microscope.connected)
-            yield Instrument(folder=place)
+            yield SimulatorProcess(folder=place)
         self._wait(None, "daemon", lambda: not client.status().microscope.connected)
 
     def _answers(self) -> bool:

@@ -85,7 +85,7 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class JobProgress:
     """Where a job stands, for whoever watches; sent after each reading and at each new phase.
 
     `reading` counts all readings so far, `readings_max` is where the present phase ends at the
@@ -130,7 +130,7 @@ class Job:
         rules: Profile = PUBLISHED,
         deadlines: Deadlines = DEADLINES,
         request: Mapping[str, object] | None = None,
-        report: Callable[[Progress], None] | None = None,
+        report: Callable[[JobProgress], None] | None = None,
         begin_wd_um: float | None = None,
         dose_limit_e_nm2: float | None = None,
         guess_wd_um: float | None = None,
@@ -362,7 +362,7 @@ class Job:
         state = self._state
         best = best_informative(state.rung, state.profile) if state.rung else None
         self._report(
-            Progress(
+            JobProgress(
                 job_id=self.job_id,
                 profile=self.profile,
                 phase=state.phase,

@@ -15,7 +15,7 @@ from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.profile import Profile
 from afdaemon.drivers.base import Microscope
 from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError
-from afdaemon.job.loop import Bench, Deadlines, Job, Progress
+from afdaemon.job.loop import Bench, Deadlines, Job, JobProgress
 from afdaemon.logs import job_context
 from afdaemon.models.frames.region import Region
 from afdaemon.models.optics import SAMPLING_WIDTH_PX, pixel_nm
@@ -265,7 +265,7 @@ class Jobs:
         finally:
             self._conclude(running, result)
 
-    def _report(self, now: Progress) -> None:
+    def _report(self, now: JobProgress) -> None:
         running = self._running
         if running is None:
             return

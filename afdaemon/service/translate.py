@@ -19,7 +19,7 @@ from afdaemon.control.values import (
     TracePoint,
 )
 from afdaemon.job.journal import JobRecord, JournalStep
-from afdaemon.job.loop import JobResult, Progress
+from afdaemon.job.loop import JobProgress, JobResult
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST
 
@@ -34,7 +34,7 @@ _STATES = {
 """Any other reason is a failure."""
 
 
-def progress(now: Progress) -> s.Progress:
+def progress(now: JobProgress) -> s.Progress:
     """A running job."""
     return s.Progress(
         job=now.job_id,

@@ -121,7 +121,7 @@ def test_calibration_tells_promise_from_error() -> None:
 
 
 def test_series_of_a_held_back_picture(picture: Path) -> None:
-    job = held_back_micrographs.Job(picture, 0, seed=1)
+    job = held_back_micrographs.SeriesTask(picture, 0, seed=1)
     truth = [focus_score(2.0 * abs(at)) for at in held_back_micrographs.OFFSETS_DOF]
     judge = Scripted(truth)
     rows = list(held_back_micrographs.rows(judge, [job], workers=2))
@@ -143,7 +143,7 @@ def sharpness(shot: Shot) -> float:
 
 
 def test_a_soft_picture_is_named_and_not_under_the_bars() -> None:
-    job = held_back_micrographs.Job(Path("folder/soft.png"), 0, seed=1)
+    job = held_back_micrographs.SeriesTask(Path("folder/soft.png"), 0, seed=1)
     truth = [focus_score(2.0 * abs(at)) for at in held_back_micrographs.OFFSETS_DOF]
     sharp = held_back_micrographs.row_of(job, 4.0, held_back_micrographs.OFFSETS_DOF, truth)
     soft = held_back_micrographs.row_of(

@@ -19,7 +19,7 @@ from afdaemon.drivers.base import Frame, LinkStats, MicroscopeState
 from afdaemon.drivers.errors import CommandRefused, LinkLost, Unsupported
 from afdaemon.errors import JournalError
 from afdaemon.job.journal import Journal
-from afdaemon.job.loop import Bench, Deadlines, Job, Progress
+from afdaemon.job.loop import Bench, Deadlines, Job, JobProgress
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.optics import dof_um
 
@@ -119,7 +119,7 @@ class Lab:
     deadlines: Deadlines = QUICK
     approach_um: float = 0.0
     law: FocusLaw = field(default=lambda newest_first: knowing(newest_first))
-    progress: list[Progress] = field(default_factory=list)
+    progress: list[JobProgress] = field(default_factory=list)
 
     def job(self, job_id: str = "job-1") -> Job:
         bench = Bench(

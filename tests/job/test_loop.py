@@ -19,7 +19,7 @@ from afdaemon.drivers.base import Frame, LinkStats, Microscope, MicroscopeState
 from afdaemon.drivers.errors import FrameStale, LinkLost, NotConnected
 from afdaemon.errors import JournalError
 from afdaemon.job.journal import Journal
-from afdaemon.job.loop import DEADLINES, Bench, Deadlines, Job, JobResult, Progress
+from afdaemon.job.loop import DEADLINES, Bench, Deadlines, Job, JobProgress, JobResult
 from afdaemon.models.errors import ImageError
 from afdaemon.models.frames.measures import Measures
 
@@ -126,8 +126,8 @@ class Lab:
     score: Callable[[Frame], object] = score
     rules: PublishedProfile = PUBLISHED
     deadlines: Deadlines = DEADLINES
-    progress: list[Progress] = field(default_factory=list)
-    report: Callable[[Progress], None] | None = None
+    progress: list[JobProgress] = field(default_factory=list)
+    report: Callable[[JobProgress], None] | None = None
 
     def job(self, job_id: str = "job-1") -> Job:
         bench = Bench(
@@ -378,7 +378,7 @@ async def test_abort_before_the_job_begins_touches_nothing(lab: Lab) -> None:
 
 
 async def test_a_move_that_was_decided_before_the_abort_is_not_sent(lab: Lab) -> None:
-    def abort_at_the_second_reading(progress: Progress) -> None:
+    def abort_at_the_second_reading(progress: JobProgress) -> None:
         if progress.reading == 2:
             job.abort()
 
@@ -491,7 +491,7 @@ async def test_a_bug_in_the_scorer_brings_the_instrument_home_and_is_raised(lab:
 
 
 async def test_a_watcher_that_fails_does_not_keep_the_instrument_away(lab: Lab) -> None:
-    def watch(progress: Progress) -> None:
+    def watch(progress: JobProgress) -> None:
         if progress.reading == 3:
             raise RuntimeError("the watcher fell asleep")
 

@@ -26,7 +26,7 @@ from afdaemon.control.values import (
     TracePoint,
 )
 from afdaemon.job.journal import JobRecord, JournalStep
-from afdaemon.job.loop import JobResult, Progress
+from afdaemon.job.loop import JobProgress, JobResult
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST
 from afdaemon.service import translate
@@ -74,7 +74,7 @@ def test_what_is_known_of_a_drift_and_when_each_reading_was_taken_is_told() -> N
 def test_progress_shows_what_a_reading_was_for_and_else_what_comes_next(
     kind: ReadingKind | None, shown: str
 ) -> None:
-    now = Progress(
+    now = JobProgress(
         job_id="j",
         profile="fast",
         phase=Phase.RESTORE,

@@ -10,7 +10,7 @@ from afdaemon.calibration import (
     Calibration,
     CalibrationError,
     Measured,
-    Seen,
+    SeenFrame,
     Settling,
     Spectrum,
     curve,
@@ -143,11 +143,11 @@ def _settling(
     client.set_wd(from_um)
     began_s = clock.now_s()
     wd_um = client.set_wd(to_um).wd_um
-    seen = [Seen(clock.now_s() - began_s, wd_um)]
+    seen = [SeenFrame(clock.now_s() - began_s, wd_um)]
     for _ in range(_SETTLING_FRAMES):
         shot = client.score_image()
         there_um = wd_um if shot.wd_um is None else shot.wd_um
-        seen.append(Seen(clock.now_s() - began_s, there_um, shot.score))
+        seen.append(SeenFrame(clock.now_s() - began_s, there_um, shot.score))
     try:
         return settled(seen, to_um - from_um)
     except CalibrationError as error:

@@ -24,14 +24,17 @@ LEAST_SCORE = 0.4
 _FALLEN = 0.93
 """Share of the largest contrast that blur has taken from: frames of one place differ by less."""
 _MOST_UNSURE_DOF = 0.5
+"""Standard deviation of a clear peak's place: less than the depth of focus that a success promises."""
 _WORST_FIT = 6.0
-"""Chi square a reading."""
+"""Chi square a reading above which no curve explains them; the errors of the values are rough estimates."""
 _SIDE_DOF = 1.5
 """A reading that is closer to a place stands for it."""
 _LEAST_POWER = 1e-9
 """Readings that all lie at one place have a flat shape."""
 _PLACES = np.linspace(-1.0, 1.0, 201)
+"""Where the peak is looked for, in shares of `places_dof`: a tenth of a depth of focus apart."""
 _STEEPNESS: Array = np.array([0.5, 1.0, 2.0])[:, None]
+"""Exponents q: 1 is the label's own curve, less and more what smooth and rough specimens make of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

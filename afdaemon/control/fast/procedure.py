@@ -40,18 +40,23 @@ from afdaemon.control.values import (
 from afdaemon.words import probability
 
 _PROBABLY, _EVENLY, _POSSIBLY = 0.8, 0.5, 0.2
+"""Above which probability of a focus out of capture range a job searches instead of following the posterior.
+
+After a frame that shows something; after a blank one; and where a search costs little, on a ladder. Searching too soon
+costs readings, too late it follows a posterior that knows nothing (ADR 0010, ADR 0015).
+"""
 _BEYOND_HELP = 3
 """After so many readings, all of them saturated, searching elsewhere would not help."""
 _LOCAL_STRIDES = 1.5
 """How far a job searches whose first reading told something: its focus is not at the range's other end."""
 _LAST_STEP_DOF = 0.1
-"""A last step that is shorter is not worth the command."""
+"""A last step that is shorter is not worth the command: it sharpens nothing, and the lens has hysteresis."""
 _SAME_PLACE_DOF = 0.05
 """A shorter step is not sent: a reading is taken where the instrument stands."""
 _NEARBY_DOF, _BESIDE_DOF = 0.3, 2.0
 """Another frame within .3 DoF tells little that the last one did not: it is taken 2 DoF to the side."""
 _INFORMATIVE_DOF = 4.0
-"""Within it readings tell most of the place of the focus."""
+"""Readings within it say most of where the focus lies: the score is above a fifth of its top there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ _MEASURES = ("score", "variance", "entropy")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class CurveTask:
     """One series to be imaged."""
 
     specimen: str
@@ -50,19 +50,19 @@ def measure(
     judge: Judge, magnifications: Mapping[str, Sequence[float]], *, seed: int, workers: int
 ) -> Section:
     """A series of each specimen at each of its magnifications."""
-    jobs = [Job(name, m, seed) for name, several in magnifications.items() for m in several]
+    jobs = [CurveTask(name, m, seed) for name, several in magnifications.items() for m in several]
     found = zip(jobs, drawn(image, jobs, workers=workers), strict=True)
     return conclude([_curve(judge, job, imaged) for job, imaged in found])
 
 
-def image(job: Job) -> ImagedSeries:
+def image(job: CurveTask) -> ImagedSeries:
     """The series of a job, with a column and a detector of its own."""
     rng = np.random.default_rng([job.seed, round(job.magnification), *job.specimen.encode()])
     specimen = open_specimen(job.specimen, seed=int(rng.integers(2**31)))
     return image_series(job.specimen, specimen, job.magnification, rng, OFFSETS_DOF)
 
 
-def _curve(judge: Judge, job: Job, imaged: ImagedSeries) -> Curve:
+def _curve(judge: Judge, job: CurveTask, imaged: ImagedSeries) -> Curve:
     said = judge.judge(
         [Shot(pixels=pixels, magnification=imaged.magnification) for pixels in imaged.pixels]
     )

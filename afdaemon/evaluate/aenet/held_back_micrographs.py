@@ -33,7 +33,7 @@ _BEST_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class SeriesTask:
     """One series to be imaged."""
 
     path: Path
@@ -63,11 +63,11 @@ def measure(
 ) -> Section:
     """`series` series of each held-back one of `micrographs`."""
     kept = [path for path in micrographs if held_back(path)]
-    jobs = [Job(path, number, seed) for path in kept for number in range(series)]
+    jobs = [SeriesTask(path, number, seed) for path in kept for number in range(series)]
     return conclude(list(rows(judge, jobs, workers=workers)))
 
 
-def rows(judge: Judge, jobs: Sequence[Job], *, workers: int) -> Iterator[Row]:
+def rows(judge: Judge, jobs: Sequence[SeriesTask], *, workers: int) -> Iterator[Row]:
     """All series, judged."""
     for job, (reduction, imaged) in zip(jobs, drawn(image, jobs, workers=workers), strict=True):
         shots = [Shot(pixels=p, magnification=imaged.magnification) for p in imaged.pixels]
@@ -75,7 +75,7 @@ def rows(judge: Judge, jobs: Sequence[Job], *, workers: int) -> Iterator[Row]:
         yield row_of(job, reduction, imaged.offset_um / imaged.dof_um, scores)
 
 
-def image(job: Job) -> tuple[float | None, ImagedSeries]:
+def image(job: SeriesTask) -> tuple[float | None, ImagedSeries]:
     """The reduction at which the micrograph is sharp, and a series at it (at the largest where there is none)."""
     micrograph = load_micrograph(job.path)
 
@@ -93,7 +93,10 @@ def image(job: Job) -> tuple[float | None, ImagedSeries]:
 
 
 def row_of(
-    job: Job, reduction: float | None, offset_dof: NDArray[np.float64], scores: Sequence[float]
+    job: SeriesTask,
+    reduction: float | None,
+    offset_dof: NDArray[np.float64],
+    scores: Sequence[float],
 ) -> Row:
     """What a series told. A blur radius is 2 pixels per depth of focus."""
     truth = [focus_score(2.0 * abs(float(at))) for at in offset_dof]

@@ -51,7 +51,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PlaceTask:
     """A place on a specimen, to be imaged in all ways at all blurs."""
 
     specimen: str
@@ -72,7 +72,7 @@ def cases(
     specimens: Sequence[str], *, places: int, seed: int, workers: int
 ) -> Iterator[Case[Change]]:
     """The usual frame and all changed ones, of each place at each blur."""
-    jobs = [Job(name, number, seed) for name in specimens for number in range(places)]
+    jobs = [PlaceTask(name, number, seed) for name in specimens for number in range(places)]
     for several in drawn(image, jobs, workers=workers):
         yield from several
 
@@ -95,7 +95,7 @@ class Place:
         return imager.expose(self.view, defocus_um=best_um + away_um, rng=rng)
 
 
-def image(job: Job) -> list[Case[Change]]:
+def image(job: PlaceTask) -> list[Case[Change]]:
     """All frames of a place. The noise differs from frame to frame."""
     rng = np.random.default_rng([job.seed, job.number, *job.specimen.encode()])
     place = _place(job, rng)
@@ -109,7 +109,7 @@ def image(job: Job) -> list[Case[Change]]:
     ]
 
 
-def _place(job: Job, rng: np.random.Generator) -> Place:
+def _place(job: PlaceTask, rng: np.random.Generator) -> Place:
     bounds = PUBLISHED_MAGNIFICATIONS.get(job.specimen, UNSEEN_MAGNIFICATIONS)
     magnification = log_uniform(rng, bounds)
     specimen = open_specimen(job.specimen, seed=int(rng.integers(2**31)))
