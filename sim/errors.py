@@ -1,9 +1,9 @@
-"""What a simulated instrument can refuse.
+"""Errors of the simulated instrument.
 
 SimError
  ├─ SpecimenError     no such specimen, or an image that cannot serve as one
  ├─ SettingError      a value that the simulated instrument cannot have
- ├─ FaultError        no such fault, or a rule that cannot be
+ ├─ FaultError        no such fault, or an invalid rule
  ├─ OutOfReach        a command that it cannot carry out; nothing moved
  ├─ ControlError      an order over the control socket that cannot be carried out
  ├─ ServeError        its port or its folder cannot be used
@@ -12,7 +12,7 @@ SimError
 
 
 class SimError(Exception):
-    """A setting that the simulated instrument cannot have. `remedy` says what to do next."""
+    """A failure of the simulated instrument. `remedy` says what to do next."""
 
     remedy = "see `afdaemon sim serve --help`"
 
@@ -31,7 +31,7 @@ class SettingError(SimError):
 
 
 class FaultError(SimError):
-    """No such fault, or a rule that cannot be."""
+    """No such fault, or an invalid rule."""
 
     remedy = "the faults and their rules are described in docs/simulator.md"
 

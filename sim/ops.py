@@ -1,8 +1,8 @@
-"""The few array operations on which the simulator's arithmetic stands.
+"""The few array operations that the simulator's arithmetic is built on.
 
 The physics is written once, over `Ops`; a frame is then computed with numpy here or with torch in
-`afdaemon.sim.ops_torch`, one frame or many at a time. Arithmetic in place (`a *= b`) is left to the
-arrays themselves, for both kinds spell it alike.
+`afdaemon.sim.ops_torch`, one frame or many at a time. In-place arithmetic (`a *= b`) is left to the
+arrays themselves: both kinds write it the same way.
 """
 
 from functools import lru_cache
@@ -50,7 +50,7 @@ class Ops(Protocol):
     def interpolate(self, table: Array, position: Array) -> Array:
         """Linear interpolation in `table` at `position` (in entries, at least 0), in place.
 
-        `table`, shape (2, n), holds values and the steps to the next; past its end the last serves.
+        `table`, shape (2, n), holds values and the steps to the next; past its end the last entry is used.
         """
         ...
 

@@ -30,6 +30,7 @@ _FINEST_UM = 2.0
 """A depth of focus below this can't be told from the WD's own noise."""
 
 _FWHM_PER_SIGMA = 2.3548
+"""2 sqrt(2 ln 2), of a Gaussian."""
 
 DEFAULT_KV = 15.0
 DEFAULT_SPOT = 2.0
@@ -56,8 +57,8 @@ class Blur:
     """An elliptical defocus disc in pixels, and a Gaussian.
 
     The semi-axes are `radius_px` at `angle_rad` (from x towards y) and `minor_px` across. `radius_px` is the larger:
-    it is the radius that scores are made of (see `afdaemon.sim.truth`). `gaussian_px` is the standard deviation of
-    what blurs besides the disc (the probe itself).
+    it is the radius that scores are computed from (see `afdaemon.sim.truth`). `gaussian_px` is the standard deviation
+    of the remaining blur (the probe itself).
     """
 
     radius_px: float
@@ -70,8 +71,9 @@ class Blur:
 class Optics:
     """The column. `alpha_rad` is the convergence semi-angle (ASSUMED 5 mrad), `probe_nm` the probe's FWHM in focus.
 
-    `astigmatism_um` is what the two stigmators leave over, as components (0/90 deg, 45/135 deg) of a vector. Its
-    length is the distance of the two line foci, half its angle the direction that is in focus at the longer WD.
+    `astigmatism_um` is the astigmatism that the two stigmators leave, as components (0/90 deg, 45/135 deg) of a
+    vector. Its length is the distance between the two line foci, half its angle the direction that is in focus at the
+    longer WD.
     """
 
     alpha_rad: float = 5e-3
@@ -110,7 +112,7 @@ def depth_of_focus_um(
 
 
 def is_in_focus(off_um: float, dof_um: float) -> bool:
-    """Whether a WD so far off the best one ends a job well: within 1 DoF, or 2 um where that is more."""
+    """Whether a WD that is `off_um` from the best one counts as in focus: within 1 DoF, or 2 um if that is more."""
     return abs(off_um) <= max(dof_um, _FINEST_UM)
 
 
@@ -127,12 +129,12 @@ def alpha_rad(aperture_um: float, wd_um: float) -> float:
 
 
 def focus_shift_um(kv: float) -> float:
-    """How much longer the best WD is than at the default kV, at a lens current that follows the kV nearly."""
+    """How much longer the best WD is than at the default kV, with a lens current that nearly follows the kV."""
     return FOCUS_SHIFT_UM_PER_KV * (kv - DEFAULT_KV)
 
 
 def beam_current_pa(spot: float) -> float:
-    """Beam current in pA at a spot number: 2 pA at spot 1, doubled by each. ASSUMED."""
+    """Beam current in pA at a spot number: 2 pA at spot 1, doubled by each further one. ASSUMED."""
     return _SPOT_1_PA * math.exp2(spot - 1.0)
 
 
@@ -161,7 +163,7 @@ def transfer(shape: tuple[int, int], blur: Blur) -> FloatImage:
 
 
 def transfer_terms(blur: Blur) -> NDArray[np.float32]:
-    """What `evaluate_transfer` needs of a blur, float32 (5,): two rows of the ellipse's matrix, one of the Gaussian."""
+    """The terms that `evaluate_transfer` takes, float32 (5,): two rows of the ellipse's matrix, one of the Gaussian."""
     cos, sin = math.cos(blur.angle_rad), math.sin(blur.angle_rad)
     long, short = (2.0 * math.pi * _TABLE_STEPS * r for r in (blur.radius_px, blur.minor_px))
     gaussian = -2.0 * math.pi**2 * blur.gaussian_px**2
@@ -193,7 +195,7 @@ def evaluate_transfer(
 def jinc_table() -> NDArray[np.float32]:
     """2 J1(x) / x in steps of 1/64, values and steps to the next, float32 (2, n).
 
-    Between two entries a straight line errs by at most h^2 / 8 * 1/4 = 8e-6.
+    Linear interpolation between two entries errs by at most h^2 / 8 * 1/4 = 8e-6.
     """
     x = np.arange(_TABLE_END * _TABLE_STEPS + 2) / _TABLE_STEPS
     values = np.ones_like(x)

@@ -6,7 +6,7 @@
         ...
         assert abs(em30.truth().wd_um - em30.truth().focus_wd_um) < 20.0
 
-The fixture `em30` is an instrument in a process of its own, so it serves any test, with asyncio or without; it ends
+The fixture `em30` runs an instrument in a process of its own, so it suits any test, with or without asyncio; it stops
 with the test, however that ends. The marker takes the options of `afdaemon sim serve` as keywords, and two more:
 `faults`, a list of rules, and `settings`, a mapping of settings by their dotted keys.
 """
@@ -31,11 +31,12 @@ from afdaemon.sim.links.control import tell
 
 START_S = 30.0
 STOP_S = 5.0
+"""Longest waits for the simulator to print its addresses, and to exit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedEm30:
-    """An instrument that runs. `folder` is its drop folder; None where the link has none."""
+    """A running instrument. `folder` is its drop folder; None where the link has none."""
 
     host: str
     port: int
@@ -47,11 +48,11 @@ class SimulatedEm30:
         return truth_from(tell(self.control_port, {"do": "truth"})["truth"])
 
     def fault(self, rule: str) -> None:
-        """Put `rule` in place of those of the same fault, e.g. `frame-missing:0.2`. Raises `SimError`."""
+        """Replace the rules of the same fault by `rule`, e.g. `frame-missing:0.2`. Raises `SimError`."""
         tell(self.control_port, {"do": "fault", "rule": rule})
 
     def clear(self) -> None:
-        """Take every fault back, and plug in again."""
+        """Remove the rules of all faults, and plug the instrument in again."""
         tell(self.control_port, {"do": "clear"})
         tell(self.control_port, {"do": "replug"})
 
@@ -60,27 +61,27 @@ class SimulatedEm30:
         return dict(tell(self.control_port, {"do": "faults"})["strikes"])
 
     def unplug(self, seconds: float | None = None) -> None:
-        """Be gone for so long, or until `replug`."""
+        """Unplug the instrument for `seconds`, or until `replug`."""
         order = {"do": "unplug"} if seconds is None else {"do": "unplug", "seconds": seconds}
         tell(self.control_port, order)
 
     def replug(self) -> None:
-        """Be there again."""
+        """Plug the instrument in again."""
         tell(self.control_port, {"do": "replug"})
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers",
-        "em30(**options): what the simulated EM-30 of the fixture `em30` is made of:"
+        "em30(**options): how to set up the simulated EM-30 of the fixture `em30`:"
         " the options of `afdaemon sim serve`, faults=[...], settings={...}",
     )
 
 
 @pytest.fixture
 def em30(request: pytest.FixtureRequest) -> Iterator[SimulatedEm30]:
-    """A simulated EM-30 that runs in a process of its own; see the marker `em30` for its options."""
+    """A simulated EM-30 in a process of its own; see the marker `em30` for its options."""
     marker = request.node.get_closest_marker("em30")
     try:
         with running(marker.kwargs if marker is not None else {}) as instrument:
@@ -91,9 +92,9 @@ def em30(request: pytest.FixtureRequest) -> Iterator[SimulatedEm30]:
 
 @contextmanager
 def running(options: Mapping[str, Any]) -> Iterator[SimulatedEm30]:
-    """An instrument made as the marker's keywords say.
+    """Run an instrument with the marker's keywords as its options.
 
-    Raises `ServeError` with the simulator's own words when it does not start.
+    Raises `ServeError` with the simulator's own message if it does not start.
     """
     command = [sys.executable, "-m", "afdaemon", "sim", "serve", *_words(options)]
     command += ["--port=0", "--control-port=0", "--until-eof"]
@@ -127,7 +128,7 @@ def _words(options: Mapping[str, Any]) -> list[str]:
 
 
 def _first_lines(process: "subprocess.Popen[bytes]", count: int) -> list[str]:
-    """The first lines that it prints; fewer when it ends or says nothing for `START_S`."""
+    """The first lines that it prints; fewer if it exits or prints nothing for `START_S`."""
     told = b""
     with selectors.DefaultSelector() as waiting:
         if process.stdout is None:
@@ -160,7 +161,7 @@ def _understood(
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Let it end, and if it does not, make it. Safe to call twice."""
+    """Let it exit; kill it if it does not. Safe to call twice."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()

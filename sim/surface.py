@@ -29,8 +29,8 @@ class Surface:
     """A drawn patch; every image is float32 (height, width).
 
     `secondary` and `backscatter` are the yields that the two detectors see, about 0..1 (topography and edges in the
-    one, composition in the other); None: as the secondary yield. `height_um` is None where all is flat. `charging` is
-    how strongly a spot charges, 0..1; None where nothing does.
+    one, composition in the other); None: as the secondary yield. `height_um` is None if the patch is flat. `charging`
+    is how strongly a spot charges, 0..1; None if nothing does.
     """
 
     secondary: FloatImage

@@ -8,7 +8,7 @@ _ELECTRONS_PER_PA_NS = 1e-12 * 1e-9 / 1.602176634e-19
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beam:
-    """What a dose is reckoned from: beam current (pA) and time on a pixel (ns).
+    """What a dose is computed from: beam current (pA) and time on a pixel (ns).
 
     ASSUMED: neither is told by the instrument.
     """

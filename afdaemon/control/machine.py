@@ -25,18 +25,18 @@ The published procedure (afdaemon.control.published.procedure):
 
 The fast procedure (afdaemon.control.fast.procedure):
 
-    SEARCH    Where a frame shows hardly anything, stride to the nearest place that was not seen yet.
-    SERVO     The belief about the defocus says where to go; until it is sure that this is focus and
-              the score agrees. That reading verifies.
-    FINISH    Where a place seen before scored clearly higher, or the score or the contrast has a clear
-              peak, however low, the job ends there, and verifies. A place that is blurred by now, because the
-              focus moved, leads back to SERVO.
+    SEARCH    Where a frame shows hardly anything, stride to the nearest place that was not read yet.
+    SERVO     The posterior over the defocus says where to go, until it is confident that this is
+              focus and the score agrees. That reading verifies.
+    FINISH    Where a place read before scored clearly higher, or the score or the contrast has a clear
+              peak, however low, the job goes there and verifies. If that place is blurred by now,
+              because the focus moved, the job goes back to SERVO.
     ADJUST    The last step, by part of a depth of focus, to where the focus most likely lies. No
               reading follows.
 
-With the magnification ladder (afdaemon.control.fast.ladder) a SEARCH first goes down to magnifications that
-see further, and from there up again; only the start magnification is verified at. RESTORE brings the
-start magnification back with the WD.
+With the magnification ladder (afdaemon.control.fast.ladder) a SEARCH first goes down to magnifications
+at which a frame shows a focus that is farther away, and from there up again. Only a reading at the
+start magnification verifies. RESTORE brings the start magnification back with the WD.
 
 `LEADS_TO` is the whole table. A pair that is not in it, or an event that does not answer the
 command under way, is a bug of the caller and raises `IllegalEventError`.

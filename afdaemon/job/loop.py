@@ -17,7 +17,7 @@ from typing import assert_never
 
 from afdaemon.clock import Clock
 from afdaemon.control.dose import Beam
-from afdaemon.control.evidence import best_informative
+from afdaemon.control.evidence import as_shown, best_informative
 from afdaemon.control.limits import MotionGuard
 from afdaemon.control.machine import step
 from afdaemon.control.procedures import Laws, procedure_of
@@ -222,7 +222,7 @@ class Job:
         self._steps += 1
         has_read = len(self._state.trace) > len(before.trace)
         if has_read or self._state.phase is not before.phase:
-            self._tell(self._state.trace[-1] if has_read else None)
+            self._tell(_newest(self._state, command) if has_read else None)
         return command
 
     async def _wind_up(self, error: Exception) -> None:
@@ -279,7 +279,7 @@ class Job:
         is_out = magnification is not None and self._state.phase is not Phase.RESTORE
         for n, wd_um in enumerate(self._way_to(move.wd_um)):
             guard.check(wd_um)
-            self._moves += 1
+            self._moves += n == 0
             try:
                 await self._bench.microscope.move_wd(wd_um, magnification)
             except CommandRefused as error:
@@ -377,3 +377,10 @@ class Job:
                 magnification=state.magnification if state.start is not None else None,
             )
         )
+
+
+def _newest(state: AnyState, command: Command) -> TracePoint:
+    """The newest reading as people are shown it: that of a success, or before its last step, verified the focus."""
+    is_end = isinstance(command, Conclude) and command.outcome.converged
+    is_verified = is_end or state.phase is Phase.ADJUST
+    return as_shown(state.trace, converged=is_verified)[-1]

@@ -51,7 +51,7 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def _beam_of(settings: Settings) -> Beam | None:
-    """What a dose is reckoned from, if it is known."""
+    """What a dose is computed from, if it is known."""
     known = settings.dose
     if known.current_pa is None:
         return None

@@ -1,1 +1,1 @@
-"""Frames with their truth: for training, evaluation and pictures."""
+"""Frames with their ground truth: for training, evaluation and pictures."""

@@ -1,8 +1,8 @@
 """Dataset 1: labelled frames of the trained specimens as Lee et al. 2021 took them, made from a seed.
 
-30 000 frames of 640 x 480, 10 000 a specimen, at the published magnifications, with brightness, contrast, focus,
-astigmatism, noise, charging and dust varied. Parts are split by scene: no scene lies in two of them. Specimens that no
-network learns from are there too, all of them for testing.
+30 000 frames of 640 x 480, 10 000 per specimen, at the published magnifications, with brightness, contrast, focus,
+astigmatism, noise, charging and dust varied. Parts are split by scene: no scene is in two of them. Specimens that no
+network learns from are included, all of them for testing.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ PUBLISHED_MAGNIFICATIONS = {
 }
 UNSEEN_MAGNIFICATIONS = (500.0, 10_000.0)
 SPECIMENS = (*PUBLISHED_MAGNIFICATIONS, *UNSEEN)
-"""Those learned from, then those that are only for testing."""
+"""Those to train on, then those for testing only."""
 
 
 class Part(StrEnum):
@@ -39,7 +39,7 @@ _SHARES = ((Part.TRAIN, 0.70), (Part.VALIDATE, 0.85), (Part.TEST, 1.0))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset1:
-    """The frames of a seed. `width_px` of 320 gives the fast mode, which is what networks judge in the end."""
+    """The frames of a seed. A `width_px` of 320 gives the fast mode, at whose sampling networks judge."""
 
     seed: int = 1
     scenes_per_specimen: int = 1250
@@ -59,7 +59,7 @@ class Dataset1:
         return self._scene(specimen, number, rng).frames(self.frames_per_scene, rng)
 
     def part(self, part: Part, *specimens: str) -> Iterator[LabelledFrames]:
-        """All scenes of a part, specimen by specimen; without names, those that are learned from."""
+        """All scenes of a part, specimen by specimen; by default those of the specimens to train on."""
         for specimen in specimens or PUBLISHED_MAGNIFICATIONS:
             for number in self.scenes(part, specimen):
                 yield self.frames(specimen, number)

@@ -1,7 +1,7 @@
-"""Dataset 1 on disk, in the EM-30's own files: pairs of jpg and txt, a folder a specimen, and a note of what it is.
+"""Dataset 1 on disk, in the EM-30's own files: pairs of jpg and txt, one folder per specimen, and a note about the set.
 
-Each file gets its name when it is whole, a frame's text after its picture, and the note is `complete` at the very end:
-a writing that was cut off goes on where it stopped.
+Each file gets its name when it is complete, a frame's text after its picture, and the note says `complete` only at the
+very end: an interrupted run continues where it stopped.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class Plan:
         ]
 
     def note(self) -> dict[str, Any]:
-        """What is known before the first frame, as JSON has it."""
+        """What is known before the first frame, as JSON."""
         scenes = self.scenes()
         counts = Counter((specimen, str(part_of(specimen, number))) for specimen, number in scenes)
         fields = {
@@ -87,10 +87,10 @@ class Plan:
 
 
 def write_dataset(plan: Plan, folder: Path, *, workers: int = 1) -> Generator[tuple[int, int]]:
-    """Write what is missing, with so many processes; yields (scenes there, scenes in all) as it goes.
+    """Write what is missing, with `workers` processes; yields (scenes done, scenes in all) as it goes.
 
     Raises:
-        FolderError: the folder holds something else or cannot be written to, or there is too little room.
+        FolderError: the folder holds something else or cannot be written to, or there is too little disk space.
     """
     scenes = plan.scenes()
     if not scenes:
@@ -115,8 +115,8 @@ def write_dataset(plan: Plan, folder: Path, *, workers: int = 1) -> Generator[tu
         raise FolderError(f"{folder} cannot be written: {error.strerror or error}") from error
     except BrokenProcessPool as error:
         raise FolderError(
-            "a process that draws frames was ended from outside",
-            remedy="is there enough memory? The same command with fewer --workers goes on",
+            "a process that draws frames was killed",
+            remedy="is there enough memory? The same command with fewer --workers continues",
         ) from error
 
 
@@ -142,7 +142,7 @@ def frame_files(frames: LabelledFrames) -> Iterator[tuple[str, bytes, bytes]]:
 
 
 def _write_scene(dataset: Dataset1, folder: Path, specimen: str, number: int) -> list[str]:
-    """Write a scene's frames if they are not all there; their lines of the listing. Raises `OSError`."""
+    """Write a scene's frames if they are not all there; returns their lines of the listing. Raises `OSError`."""
     paths = _scene_paths(dataset, folder, specimen, number)
     if not all(path.exists() for path in paths):
         (folder / specimen).mkdir(exist_ok=True)
@@ -153,12 +153,12 @@ def _write_scene(dataset: Dataset1, folder: Path, specimen: str, number: int) ->
 
 
 def _mapped(tasks: list[tuple[Dataset1, Path, str, int]], workers: int) -> Iterator[list[str]]:
-    """`_write_scene` of every task, in order, by `workers` processes (1: by this one)."""
+    """`_write_scene` of every task, in order, by `workers` processes (1: in this one)."""
     if workers == 1:
         for task in tasks:
             yield _write_scene(*task)
         return
-    # Not forked: a copy of a process with threads may hang.
+    # Not forked: a forked copy of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
     try:
@@ -168,13 +168,13 @@ def _mapped(tasks: list[tuple[Dataset1, Path, str, int]], workers: int) -> Itera
 
 
 def _prepare_worker() -> None:
-    """One core a process; Ctrl-C is the parent's."""
+    """Use one core per process, and leave Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
 
 
 def _require_own(plan: Plan, folder: Path) -> None:
-    """Raises `FolderError` unless the folder is not there, is empty, or is this data set's."""
+    """Raises `FolderError` unless the folder does not exist, is empty, or holds this data set."""
     path = folder / NOTE_NAME
     if not path.exists():
         held = folder.iterdir() if folder.exists() else ()

@@ -1,7 +1,7 @@
-"""Frames with their truth, without end: what the networks are trained on.
+"""Endless frames with their ground truth: what the networks are trained on.
 
-Labels follow `afdaemon.sim.truth`: they depend on defocus alone. Scenes are drawn anew all the time, and each is used
-several times, for drawing one takes as long as imaging it often.
+Labels follow `afdaemon.sim.truth`: they depend on defocus alone. New scenes are drawn all the time, and each is used
+several times, because drawing one takes as long as imaging it many times.
 """
 
 import hashlib
@@ -33,12 +33,14 @@ _MICROGRAPH_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _HELD_BACK_SHARE = 4
 """One micrograph in this many, chosen by its name, is never trained on."""
 _LEAST_NOISE = 4.0
+"""Smallest extra noise of a noisy frame, in grey levels; `Recipe.most_noise` is the largest."""
 _MICROGRAPH_AT = 1_000.0
-"""Magnification at which micrographs are drawn; what the frames claim is another, drawn at random."""
+"""Magnification at which micrographs are drawn; the frames claim another one, drawn at random."""
 
 _HEIGHTS_DOF, _USUAL_ALPHA_RAD = (0.2, 3.0), 5e-3
 """How high uneven ground is to either side, in depths of focus at a usual convergence angle."""
 _CELLS_PX, _TERRACED_SHARE = (30.0, 400.0), 0.5
+"""Size of its hills in fast-mode pixels, and the share of uneven grounds that are terraced."""
 
 HARSH = Variety(
     electrons=(30.0, 3000.0),
@@ -55,10 +57,10 @@ HARSH = Variety(
 class Recipe:
     """What is drawn and how often. `weights` are relative; micrographs share the weight of `micrograph`.
 
-    Of `draws_every` scenes one is drawn anew, the others are taken from the last `kept_scenes`. Each frame
-    gives two windows of `window_px`, or itself as a whole where that is None. The shares are of frames that were
-    averaged afterwards, that got up to `most_noise` grey levels more of noise, that were compressed as the vendor
-    does, and of scenes with a contrast and grain of their own, or on uneven ground.
+    One in `draws_every` scenes is newly drawn, the others are taken from the last `kept_scenes`. Each frame gives two
+    windows of `window_px`, or the whole frame if that is None. The shares are those of frames that are averaged
+    (smoothed) afterwards, that get up to `most_noise` grey levels of extra noise, or that are compressed as the vendor
+    does it, and of scenes with a contrast and grain of their own, or on uneven ground.
     """
 
     weights: dict[str, float] = field(
@@ -112,7 +114,7 @@ class Scenery:
         self._share = np.array(list(weights.values())) / sum(weights.values())
 
     def next_scene(self) -> Scene:
-        """A new one."""
+        """A new scene."""
         rng, recipe = self._rng, self._recipe
         name = self._names[int(rng.choice(len(self._names), p=self._share))]
         magnification = log_uniform(rng, recipe.magnifications)
@@ -134,7 +136,7 @@ class Scenery:
 
 
 def uneven(specimen: Specimen, magnification: float, rng: np.random.Generator) -> Uneven:
-    """`specimen` on hills or terraces from a fraction of a depth of focus to several high."""
+    """`specimen` on hills or terraces whose height is a fraction of a depth of focus, or up to several of them."""
     step_um = pixel_um(magnification, FAST_WIDTH_PX)
     return Uneven(
         specimen,
@@ -147,13 +149,13 @@ def uneven(specimen: Specimen, magnification: float, rng: np.random.Generator) -
 
 
 def micrograph_at(micrograph: Micrograph, magnification: float, reduction: float) -> Micrograph:
-    """A micrograph of which `reduction` pixels fall on one of a fast-mode frame at `magnification`."""
+    """A micrograph scaled so that `reduction` of its pixels make one of a fast-mode frame at `magnification`."""
     pixel_um = micrograph.pixel_um * _MICROGRAPH_AT / magnification * 3.0 / reduction
     return replace(micrograph, pixel_um=pixel_um)
 
 
 def stream(recipe: Recipe, micrographs: Sequence[Path], *, seed: int) -> Iterator[LabelledFrames]:
-    """Windows of frames without end; the same seed, recipe and micrographs give the same ones."""
+    """Endless windows of frames; the same seed, recipe and micrographs give the same ones."""
     rng = np.random.default_rng(seed)
     noise = np.random.Generator(np.random.SFC64(seed))
     scenery = Scenery(recipe, micrographs, rng)
@@ -168,7 +170,7 @@ def stream(recipe: Recipe, micrographs: Sequence[Path], *, seed: int) -> Iterato
 
 
 def _worn(frames: LabelledFrames, recipe: Recipe, rng: np.random.Generator) -> LabelledFrames:
-    """Windows of each frame, turned, some averaged and compressed on their way."""
+    """Windows of each frame, turned; some frames are first averaged, made noisier or compressed."""
     windows, blurs = [], []
     for frame, blur_px in zip(frames.pixels, frames.blur_px, strict=True):
         sigma_px = float(rng.uniform(0.2, 1.5)) if rng.random() < recipe.averaged_share else 0.0
@@ -196,7 +198,7 @@ def _worn(frames: LabelledFrames, recipe: Recipe, rng: np.random.Generator) -> L
 def _windows(
     frame: NDArray[np.uint8], size: int | None, rng: np.random.Generator
 ) -> Iterator[NDArray[np.uint8]]:
-    """Two squares of `size` px side by side, anywhere up and down; or the frame as a whole."""
+    """Two squares of `size` px, at the left and right edges and at random heights; or the whole frame."""
     height, width = frame.shape
     if size is None:
         yield frame

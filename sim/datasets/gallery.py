@@ -28,7 +28,7 @@ _GREY_LEVELS = (64, 48, 32, 24, 16, 12, 8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gallery:
-    """What is shown: a row a specimen, a column each magnification and defocus (in depths of focus)."""
+    """What is shown: one row per specimen, one column per magnification and defocus (in depths of focus)."""
 
     specimens: tuple[str, ...] = (
         *(name for name in TRAINED if name not in STAND_INS),
@@ -41,10 +41,10 @@ class Gallery:
 
 
 def draw(gallery: Gallery) -> Grey:
-    """The sheet, uint8 (H, W). A field that the lens cannot bring so far out of focus stays black.
+    """The sheet, uint8 (H, W). A field that the lens cannot defocus that far stays black.
 
     Raises:
-        SimError: a specimen, seed or magnification that cannot be.
+        SimError: an invalid specimen, seed or magnification.
     """
     # All settings are checked before the first of many frames is drawn.
     wanted = [

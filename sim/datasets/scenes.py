@@ -1,4 +1,4 @@
-"""Scenes to learn from: a field of a specimen, imaged many times, each frame with its own defocus, detector and flaws.
+"""Scenes to train on: a field of a specimen, imaged many times, each frame with its own defocus, detector and flaws.
 
 Every frame goes through the whole simulator (relief, tilt, charging, jitter). Its label depends on defocus alone.
 """
@@ -24,18 +24,20 @@ OpenSpecimen = Callable[[int], Specimen]
 _SPREAD_AT_LEAST = 0.03
 """Standard deviation of a sharp field's signal below which there is nothing to focus on."""
 _DETAIL_AT_LEAST = 0.012
-"""The same after all that is coarser than about three pixels has been taken away."""
+"""The same after everything coarser than about three pixels has been removed."""
 _TRIES = 8
+"""Places that are tried before the last one is taken as it is."""
 _STAGE_UM = 1e4
+"""How far from the specimen's origin places are tried, along x and y."""
 _GROUND = 911
-"""The stream of an uneven ground's noise."""
+"""Random stream of an uneven ground's noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variety:
-    """What differs between scenes and frames, and how far. Ranges are log-uniform but for brightness and gamma.
+    """What varies between scenes and frames, and how much. Ranges are log-uniform, except for brightness and gamma.
 
-    `astigmatism_dof` is the largest distance of the line foci in depths of focus; shares are probabilities.
+    `astigmatism_dof` is the largest distance between the line foci in depths of focus; shares are probabilities.
     """
 
     alpha_rad: Range = (2e-3, 8e-3)
@@ -226,7 +228,7 @@ def tells_focus(field: FloatImage) -> bool:
 
 
 def worth_looking(imager: Imager, view: View, rng: np.random.Generator) -> View:
-    """A place near `view` whose field tells something; the last one tried if none does."""
+    """A place near `view` whose field is informative; the last one tried if none is."""
     for _ in range(_TRIES):
         x_um, y_um = rng.uniform(-_STAGE_UM, _STAGE_UM, 2)
         view = replace(view, x_um=float(x_um), y_um=float(y_um))
@@ -260,7 +262,7 @@ class Varied:
 class Uneven:
     """A specimen on ground that rises and falls by up to `height_um`, over about `cell_um`.
 
-    With `steps` the ground is made of as many terraces above the lowest one, with sharp edges.
+    With `steps` above 0 the ground consists of that many terraces above the lowest one, with sharp edges.
     """
 
     specimen: Specimen

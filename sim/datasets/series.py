@@ -1,7 +1,7 @@
 """Focus series: one place at one magnification, imaged over the working distance. What ACNet is trained on.
 
-Ours are dense near the focus, on columns of many kinds. Dataset 2 of Lee et al. 2021 is of sweeps of equal steps, all
-on one instrument.
+Ours are dense near the focus, on columns of many kinds. Dataset 2 of Lee et al. 2021 consists of sweeps with equal
+steps, all on one instrument.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,14 +22,17 @@ from afdaemon.sim.specimens.micrograph import load_micrograph
 from afdaemon.sim.surface import Specimen
 
 _REACH_DOF = 45.0
+"""Largest offset of a series from the best WD."""
 _MAGNIFICATIONS = {"gold_nanoparticles": (6_000.0, 32_000.0)}
 _OTHER_MAGNIFICATIONS = (300.0, 25_000.0)
 _ALPHA_RAD = (1.5e-3, 6e-3)
+"""Convergence semi-angles of the columns. ASSUMED."""
 _SWEEP_FRAMES = 250
+"""Frames of a sweep (Lee et al. 2021)."""
 _FINE_FROM = 10_000.0
-"""Magnification from which sweeps go in steps of 5 um from 19 mm, not of 50 um from 14 mm: the authors' code."""
+"""Magnification from which sweeps start at 19 mm in steps of 5 um, not at 14 mm in steps of 50 um (authors' code)."""
 _SWEEPS_FOCUS_UM = (19_300.0, 19_900.0)
-"""ASSUMED: where both sweeps have their focus, for it was almost the same in all of Dataset 2."""
+"""ASSUMED: the best WDs, which both kinds of sweep reach; they were almost the same in all of Dataset 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +47,14 @@ class ImagedSeries:
 
 
 def offsets_dof() -> NDArray[np.float64]:
-    """Offsets in depths of focus: every 0.4 near focus, ever wider steps out to 45."""
+    """Offsets in depths of focus: every 0.4 near focus, in ever wider steps out to 45."""
     far = np.geomspace(6.0, _REACH_DOF, 20)[1:]
     near = np.arange(-15, 16) * 0.4
     return np.concatenate([-far[::-1], near, far])
 
 
 def focus_series(micrographs: Sequence[Path], *, seed: int) -> Iterator[ImagedSeries]:
-    """Series without end, over all drawn specimens and the given micrographs in turn."""
+    """Endless series, over all drawn specimens and the given micrographs in turn."""
     rng = np.random.default_rng(seed)
     loaded = [load_micrograph(path) for path in micrographs]
     names = [*TRAINING_SPECIMENS, *(["micrograph"] if loaded else [])]
@@ -92,7 +95,7 @@ def image_series(
 
 
 def dataset2_series(name: str, rng: np.random.Generator) -> ImagedSeries:
-    """A sweep somewhere on a specimen of that name, at one of its magnifications, on a well-kept instrument."""
+    """A sweep somewhere on the specimen called `name`, at one of its magnifications, on a well-kept instrument."""
     low, high = PUBLISHED_MAGNIFICATIONS.get(name, UNSEEN_MAGNIFICATIONS)
     magnification = float(rng.uniform(low, high))
     kept_well = InstrumentSettings()
@@ -107,7 +110,7 @@ def dataset2_series(name: str, rng: np.random.Generator) -> ImagedSeries:
 
 
 def dataset2(*, seed: int) -> Iterator[ImagedSeries]:
-    """Sweeps without end, over the published specimens in turn; the first 91 are Dataset 2."""
+    """Endless sweeps, over the published specimens in turn; the first 91 are Dataset 2."""
     rng = np.random.default_rng(seed)
     while True:
         for name in PUBLISHED_MAGNIFICATIONS:

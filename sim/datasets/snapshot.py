@@ -1,4 +1,4 @@
-"""Single frames of the simulated instrument with their truth, as it would record them in its present state."""
+"""Single frames of the simulated instrument with their ground truth, as it would record them in its present state."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from afdaemon.sim.instrument.world import Truth, World
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A frame, uint8 (height, width), of pixels `pixel_nm` wide, and the world's truth at its exposure."""
+    """A frame, uint8 (height, width), of pixels `pixel_nm` wide, and the ground truth at its exposure."""
 
     pixels: NDArray[np.uint8]
     pixel_nm: float
@@ -30,7 +30,7 @@ class Snapshot:
         return self.defocus_um / self.truth.dof_um
 
     def as_json(self) -> dict[str, object]:
-        """What is told of the frame."""
+        """The frame's description: what was imaged, how, and how far out of focus."""
         truth = self.truth
         return {
             "specimen": truth.specimen,
@@ -49,7 +49,7 @@ class Snapshot:
 
 
 class _Waiting:
-    """A clock on which any wait is over at once."""
+    """A clock on which every wait is over at once."""
 
     def __init__(self) -> None:
         self._now_s = 0.0
@@ -66,7 +66,7 @@ def take(settings: InstrumentSettings, defocus_dof: Sequence[float]) -> list[Sna
     """One place of one instrument, a frame at each defocus (in depths of focus of the field).
 
     Raises:
-        SimError: settings or a specimen that cannot be, or a defocus that the lens does not reach.
+        SimError: invalid settings or specimen, or a defocus that the lens does not reach.
     """
     return asyncio.run(_take(settings, defocus_dof))
 

@@ -1,6 +1,6 @@
 """Many frames at once, for training: the same arithmetic as a single exposure's, with numpy on threads or with torch.
 
-On the processor numpy is the faster of the two, for it works on one frame at a time in the cache.
+On the CPU numpy is the faster of the two, because it works on one frame at a time in the cache.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _TOGETHER = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
-    """One frame to be made: of which field, how blurred, how detected."""
+    """One frame to make: its field, its blur, its detector."""
 
     field: int
     blur: Blur
@@ -49,10 +49,10 @@ def simulate_batch(
     """Frames, uint8 (n, H - 2 margin_y, W - 2 margin_x), of sharp fields, float32 (fields, H, W).
 
     Args:
-        fields: noise-free yields, of which `Exposure.field` chooses.
-        exposures: what to make.
+        fields: noise-free yields; `Exposure.field` picks one of them.
+        exposures: the frames to make.
         seed: of the noise; the same seed gives the same frames on the same device, however many workers.
-        margin_px: (x, y) that is cut off at each border once it has been blurred in.
+        margin_px: (x, y) that is cut off at each border after blurring.
         device: `numpy`, or a device of torch (`cpu`, `cuda`, `cuda:1`), or `auto`: CUDA if there is one, else numpy.
         workers: threads, for numpy.
     """
@@ -108,7 +108,7 @@ def _with_numpy(
     window: tuple[slice, slice],
     workers: int,
 ) -> None:
-    """Fill `frames`, each from a random stream of its own, on threads: numpy lets go of the interpreter."""
+    """Fill `frames`, each from a random stream of its own, on threads: numpy releases the GIL."""
     used = sorted({exposure.field for exposure in exposures})
     size = (fields.shape[1], fields.shape[2])
 

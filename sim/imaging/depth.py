@@ -2,7 +2,7 @@
 
 A field is split into a few layers of equal height; between two, a spot belongs to both by linear weights. Each layer is
 blurred with the defocus of its own height, and the sum is divided by the equally blurred weights, so that no bright or
-dark halo stands where two layers meet.
+dark halo appears where two layers meet.
 """
 
 import math
@@ -16,11 +16,13 @@ from afdaemon.sim.optics import Optics, transfer
 from afdaemon.sim.surface import FloatImage
 
 MOST_LAYERS = 12
+"""Fields with more relief get wider steps instead: each layer costs a transform and a transfer function."""
 LAYER_STEP_PX = 0.75
 """Neighbouring layers differ by at most this blur radius, unless there are too many."""
 _FLAT_STEPS = 0.25
-"""Relief below this share of a step is flat."""
+"""Relief below this share of a step counts as flat."""
 _FAINTEST_WEIGHT = 1e-3
+"""Floor of the blurred weights, which the signal is divided by."""
 
 Spectra = NDArray[np.complex64]
 
@@ -43,7 +45,7 @@ LEVEL = Tilt()
 class Layers:
     """A field (H, W) split by height: heights (K,) in um, and half-plane spectra (K, H, W // 2 + 1), complex64.
 
-    `weights` are the spectra of the layers' weights, None where one layer is all.
+    `weights` are the spectra of the layers' weights, None if there is only one layer.
     """
 
     size: tuple[int, int]
@@ -82,7 +84,7 @@ def plane_um(
 
 
 def layer_step_um(pixel_um: float, alpha_rad: float) -> float:
-    """Height between two layers, the same for all angles within a factor of sqrt(2) so that layers can be kept."""
+    """Height between two layers, the same for all angles within a factor of sqrt(2) so that layers can be cached."""
     rounded = math.exp2(0.5 * math.ceil(2.0 * math.log2(alpha_rad)))
     return LAYER_STEP_PX * pixel_um / rounded
 

@@ -1,10 +1,9 @@
 """The detector: from electrons that the specimen gives off to grey values. Pure.
 
-Counting noise is a Poisson law made from standard normals by its Cornish-Fisher expansion, one normal for each pixel.
-It is several times faster than drawing Poisson numbers, and what is drawn does not depend on the signal: a last-bit
-difference on another processor changes a pixel by one grey level at most, where a sampler that accepts and rejects
-would fall out of step with its random stream and change all pixels after it. Counts are not rounded to whole electrons,
-for the same reason.
+Counting noise follows a Poisson law, made from standard normals by its Cornish-Fisher expansion, one normal per pixel.
+This is several times faster than drawing Poisson numbers, and the draws do not depend on the signal: a last-bit
+difference on another processor changes a pixel by one grey level at most, whereas a rejection sampler would get out of
+step with its random stream and change all later pixels. For the same reason counts are not rounded to whole electrons.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ NORMALS_PER_PIXEL = 2
 """One for the counted electrons, one for the amplifier."""
 
 _FEWEST = 0.05
-"""Counts below are taken for this in the law's last term, which would grow without bound."""
+"""Smaller means are replaced by this in the square root: the expansion's last term would grow without bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +32,7 @@ class Detector:
     `electrons` is the mean count of a pixel of signal 1; a pixel of signal s is Poisson with mean s * electrons.
     The amplifier maps signal 0.5 to `brightness` (0..1 of the grey scale) with gain `contrast`, applies `gamma` and
     adds Gaussian `read_noise` (in grey levels); it saturates at 0 and 255. `backscatter` is the share of the
-    backscattered electrons in the signal: 0 is the SE detector, 1 the BSE detector, between them both are mixed.
+    backscattered electrons in the signal: 0 is the SE detector, 1 the BSE detector, in between both are mixed.
     """
 
     electrons: float = 150.0
@@ -50,13 +49,13 @@ def electrons_per_pixel(
     """Counted electrons of a pixel of signal 1: current * dwell / e, times the yield and the share that is detected.
 
     The yield of signal 1 (a bright edge) and the efficiency are ASSUMED; 100 pA for 400 ns give 150. A tungsten gun
-    has some 4 pA in a probe of 11 nm, so that default is ASSUMED to stand for the mean of many fast scans.
+    has some 4 pA in a probe of 12 nm, so that default is ASSUMED to stand for the mean of many fast scans.
     """
     return current_pa * dwell_ns * 1e-9 / _ELECTRON_PC * emitted * efficiency
 
 
 def detect(signal: FloatImage, detector: Detector, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Grey values, uint8 of the same (H, W), of a noise-free signal (0..1, float32), which stays as it is.
+    """Grey values, uint8 of the same (H, W), of a noise-free signal (0..1, float32), which is left unchanged.
 
     Takes `NORMALS_PER_PIXEL` normals for each pixel from `rng`, whatever the signal and the settings.
     """
@@ -66,7 +65,7 @@ def detect(signal: FloatImage, detector: Detector, rng: np.random.Generator) -> 
 
 
 def detector_terms(detector: Detector) -> NDArray[np.float32]:
-    """What `evaluate_detector` needs, float32 (5,): electrons, gain per electron, offset, gamma, noise in levels."""
+    """The terms of `evaluate_detector`, float32 (5,): electrons, gain per electron, offset, gamma, noise in levels."""
     return np.array(
         [
             detector.electrons,
@@ -103,7 +102,7 @@ def count(ops: Ops, mean: Array, z: Array) -> Array:
     """Counts with the first four cumulants of a Poisson law of that mean, from standard normals `z`.
 
     Cornish-Fisher: m + sqrt(m) z + (z^2 - 1) / 6 + (z - z^3) / (72 sqrt(m)), at least 0; here in Horner's form. From
-    a mean of 2 on, variance and skewness are right within a few per cent. Overwrites `mean`.
+    a mean of 2 on, variance and skewness are correct to a few per cent. Overwrites `mean`.
     """
     root = ops.sqrt(ops.at_least(mean + 0.0, _FEWEST))
     cubic = (1.0 / 72.0) / root

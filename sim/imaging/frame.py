@@ -1,4 +1,4 @@
-"""One frame: specimen -> electron optics -> scan -> detector. All state is in the arguments, all chance in `rng`."""
+"""One frame: specimen -> electron optics -> scan -> detector. State is in the arguments, randomness in `rng`."""
 
 import math
 from dataclasses import dataclass
@@ -32,13 +32,15 @@ from afdaemon.sim.optics import Blur, Optics, pixel_um, transfer
 from afdaemon.sim.surface import FloatImage, Patch, Specimen, Surface
 
 _SUPERSAMPLING = 2
+"""Drawing pixels per frame pixel, along x and y."""
 _MARGIN = 1 / 16
-"""Drawn beyond each border, as a share of the frame, so that blur brings in what lies there; also makes fast sizes."""
+"""Drawn beyond each border, as a share of the frame, so that blur brings in what lies there; also for fast FFTs."""
 
 _DETAIL_SIGMA_PX = 1.5
+"""Width of the Gaussian that `detail` subtracts."""
 
 _KEPT_VIEWS = 4
-"""Views whose drawn surface is kept: mostly it is the focus alone that changes."""
+"""Views whose drawn surface is cached: usually only the focus changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ def _sharp_surface(specimen: Specimen, view: View) -> Surface:
 
 
 def _patch(view: View, width: int, height: int) -> Patch:
-    """The upright rectangle to draw, in which the turned field lies."""
+    """The upright rectangle to draw, which contains the rotated field."""
     if view.rotation_rad != 0.0:
         cos, sin = abs(math.cos(view.rotation_rad)), abs(math.sin(view.rotation_rad))
         width, height = (
@@ -100,7 +102,7 @@ def _patch(view: View, width: int, height: int) -> Patch:
 
 
 def _reduce(drawn: FloatImage, view: View, size: tuple[int, int]) -> FloatImage:
-    """A drawing turned into the scan's direction and averaged over each pixel; `size` is (width, height)."""
+    """A drawing rotated into the scan's direction and averaged over each pixel; `size` is (width, height)."""
     if view.rotation_rad != 0.0:
         drawn = _turned(
             drawn, view.rotation_rad, (size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING)
@@ -129,7 +131,7 @@ def blur_field(field: FloatImage, blur: Blur) -> FloatImage:
 
 
 def detail(field: FloatImage) -> FloatImage:
-    """What of `field` (H, W) is finer than about three pixels."""
+    """The part of `field` (H, W) that is finer than about three pixels."""
     coarse = cv2.GaussianBlur(field, (0, 0), _DETAIL_SIGMA_PX)
     return np.asarray(field - coarse, np.float32)
 
@@ -159,9 +161,9 @@ def _padded(view: View) -> tuple[int, int]:
 
 
 class Imager:
-    """Exposes frames of one specimen; what the last few views show is kept, for mostly only the focus changes.
+    """Exposes frames of one specimen; what the last few views show is cached, as usually only the focus changes.
 
-    `optics`, `detector` and `tilt` may be set anew at any time. Not for several threads at once.
+    `optics`, `detector` and `tilt` may be replaced at any time. Not thread-safe.
     """
 
     def __init__(
@@ -210,9 +212,9 @@ class Imager:
         return _mixed(self._surface(view), self.detector.backscatter)
 
     def focus_height_um(self, view: View) -> float:
-        """Height above the specimen's plane at which the field's detail lies: its best WD is so much shorter.
+        """Height above the specimen's plane at which the field's detail lies: its best WD is shorter by this.
 
-        Heights count by the power of the fine detail there, for a deep hole with nothing in it has no focus.
+        Heights are weighted by the power of the fine detail there: a deep hole with nothing in it has no focus.
         """
         return self._heights(view, self.detector.backscatter)
 
@@ -251,7 +253,7 @@ class Imager:
 
 
 def _mixed(surface: Surface, backscatter: float) -> FloatImage:
-    """The signal that the detector's mix of both kinds of electrons makes of the two yields."""
+    """The signal of a detector with this share of backscattered electrons."""
     if backscatter == 0.0 or surface.backscatter is None:
         return surface.secondary
     share = np.float32(backscatter)

@@ -1,4 +1,4 @@
-"""What the scan does to a frame: lines that miss their place, a specimen that moves, streaks behind what charges. Pure.
+"""What the scan does to a frame: displaced lines, a moving specimen, streaks behind charging spots. Pure.
 
 x is the fast direction, y the slow one. A displacement is where a line really lies, relative to where it should.
 """
@@ -14,13 +14,14 @@ from afdaemon.sim.ops import frequencies
 from afdaemon.sim.surface import FloatImage
 
 NORMALS_PER_LINE = 2
-"""One for the line's jitter, one for what it leaves of the charge."""
+"""One for the line's jitter, one for the charge that it leaves."""
 
 _VIBRATION_RAD = 0.5
 """Direction of the vibration, from x towards y. ASSUMED."""
 _UNSEEN_PX = 1e-3
-"""Displacements that stay below are left out."""
+"""Displacements below this are ignored."""
 _LOBES = 4
+"""Of the Lanczos kernel, to either side: it spans eight lines."""
 _STREAK_SHARE = 1 / 8
 """Length over which a streak fades, as a share of the line. ASSUMED."""
 _STREAK_STRENGTH = 0.4
@@ -35,7 +36,7 @@ class ScanFlaws:
 
     `jitter_nm` is the standard deviation of a line's start, `hum_nm` and `vibration_nm` are amplitudes (the hum along
     x, the vibration along a direction of its own), `drift_nm_per_s` is the specimen's creep (x, y). `charging` is the
-    signal that a spot which charges fully adds.
+    signal that a fully charging spot adds.
     """
 
     jitter_nm: float = 0.5
@@ -64,9 +65,9 @@ class Scanning:
 def displacement_px(
     scanning: Scanning, jitter: NDArray[np.float32], pixel_nm: float
 ) -> NDArray[np.float64]:
-    """Where the lines lie, (H, 2) as (x, y) in pixels, from one standard normal `jitter` a line, (H,).
+    """Where the lines lie, (H, 2) as (x, y) in pixels, from one standard normal `jitter` per line, (H,).
 
-    Drift counts from the middle of the frame: what it adds up to before then is the view's position.
+    Drift counts from the middle of the frame: what has accumulated until then is part of the view's position.
     """
     flaws, lines = scanning.flaws, len(jitter)
     in_frame_s = (np.arange(lines, dtype=np.float64) + 0.5) * scanning.line_s
@@ -83,7 +84,7 @@ def displacement_px(
 def _wave(
     frequency_hz: float, start_s: float, in_frame_s: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """A sine of the time since the clock began; whole periods before the frame are taken off first."""
+    """A sine of the time since the clock began; whole periods before the frame are subtracted first."""
     turns = math.fmod(frequency_hz * start_s, 1.0) + frequency_hz * in_frame_s
     return np.asarray(np.sin(2.0 * np.pi * turns))
 
@@ -96,8 +97,8 @@ def scan_out(
 ) -> FloatImage:
     """The field of `size` (H, W) that `spectrum` belongs to, read line by line where the lines really lie.
 
-    Only `window` of it is returned, float32. Along a line the shift is a phase, thus exact; between lines it is
-    Lanczos interpolation over eight of them. Without a displacement, or with one that nobody sees, the field as it is.
+    Only `window` of it is returned, float32. Along a line the shift is a phase, hence exact; between lines it is
+    Lanczos interpolation over eight of them. Without a displacement, or with a negligible one, the field is unchanged.
     """
     rows, columns = window
     if displacement is None or np.abs(displacement).max() < _UNSEEN_PX:
@@ -140,8 +141,8 @@ def streaks(charging: FloatImage) -> FloatImage:
 def draw_streaks(signal: FloatImage, streak: FloatImage, strength: float, z: FloatImage) -> None:
     """Draw bright and dark streaks behind what charges, in place.
 
-    `signal` and `streak` are (H, W); `z`, (H,), holds one standard normal a line, of which neighbouring lines share
-    most.
+    `signal` and `streak` are (H, W); `z`, (H,), holds one standard normal per line. Their running mean makes the
+    strength of a streak, so neighbouring lines are similar.
     """
     slow = _trailing(z[None, :], _CHARGE_LINES)[0] * np.float32(
         _STREAK_STRENGTH * math.sqrt(2.0 * _CHARGE_LINES)
@@ -150,7 +151,7 @@ def draw_streaks(signal: FloatImage, streak: FloatImage, strength: float, z: Flo
 
 
 def _trailing(values: FloatImage, length: float) -> FloatImage:
-    """Running mean (rows, n) over what came before, with weights that fall by e over `length` samples."""
+    """Running mean (rows, n) over earlier samples, with weights that fall by a factor of e over `length` samples."""
     n = values.shape[1]
     weights = np.exp(-np.arange(n) / length).astype(np.float32)
     weights /= weights.sum()

@@ -1,9 +1,9 @@
-"""The time that ages a simulated world: what its drift, its phases and its lens go by.
+"""The age of a simulated world: the time that its drift, its phases and its lens depend on.
 
-A client thinks for as long as it likes, links differ in speed, and a scaled clock makes a millisecond of the machine
-worth many. So by default a world ages with its own work alone: settling, scanning, driving the stage. Then the same
-orders give the same frames, byte for byte, over every link and on every machine. By the clock it also ages while nobody
-asks for anything, as an instrument does; then only a clock that is moved by hand repeats a run.
+A client may pause for as long as it likes, links differ in speed, and a scaled clock turns a millisecond of real time
+into many. So by default a world ages only with its own work: settling, scanning, driving the stage. Then the same
+commands give the same frames, byte for byte, over every link and on every machine. With the clock it also ages while
+idle, as an instrument does; a run is then repeatable only on a clock that is advanced by hand.
 """
 
 from enum import StrEnum
@@ -12,7 +12,7 @@ from afdaemon.drivers.base import Clock
 
 
 class Ageing(StrEnum):
-    """What makes the world older."""
+    """What the world ages with."""
 
     WORK = "work"
     CLOCK = "clock"
@@ -38,7 +38,7 @@ class Age:
         return self._done_s + min(takes_s, self._clock.now_s() - began_s)
 
     def seen_s(self) -> float:
-        """The age with the idle time since the last work: for readings, which change nothing."""
+        """The age including the idle time since the last work: for read-backs, which change nothing."""
         if self._ageing is Ageing.CLOCK or self._working is not None:
             return self.now_s()
         return self._done_s + self._clock.now_s() - self._idle_since_s
@@ -49,7 +49,7 @@ class Age:
         self._idle_since_s = self._clock.now_s()
 
     async def work(self, takes_s: float) -> float:
-        """Work for `takes_s`; the age at which it began."""
+        """Work for `takes_s`; returns the age at which it began."""
         began_s = finished_s = self.now_s()
         self._working = self._clock.now_s(), takes_s
         try:

@@ -1,6 +1,6 @@
 """The column at any time: where it focuses, what its beam is like, and where it points. Pure.
 
-All of it follows from the settings and a few numbers drawn from the seed. What remembers, the lens, is in
+Everything follows from the settings and a few numbers drawn from the seed. The part with a memory, the lens, is in
 `afdaemon.sim.instrument.lens`.
 """
 
@@ -52,10 +52,10 @@ class Column:
         )
 
     def drift_um(self, age_s: float) -> float:
-        """How far the best WD has gone from where it was at age 0: creep, and a wandering about it.
+        """How far the best WD has drifted since age 0: a steady creep, and random wandering.
 
-        The wandering is a sum of sines from half a minute to an hour whose power grows with their period, as that of
-        a random walk does between these two; so it is a function of the age alone, and bounded.
+        The wandering is a sum of sines with periods from half a minute to an hour, whose power grows with the period as
+        in a random walk; so it is a function of the age alone, and bounded.
         """
         turns = 2.0 * np.pi * age_s / _WANDER_PERIODS_S
         amplitude = np.sqrt(2.0 * _WANDER_PERIODS_S / _WANDER_PERIODS_S.sum())
@@ -68,7 +68,7 @@ class Column:
         return self.focus_um + self.drift_um(age_s) + shift_um
 
     def optics(self, wd_um: float, kv: float) -> Optics:
-        """The beam at a WD: an aperture's angle gets smaller the longer that is."""
+        """The beam at a WD: behind an aperture, the convergence angle shrinks as the WD grows."""
         alpha = self.alpha_mrad * 1e-3
         if self.settings.aperture_um is not None:
             alpha = alpha_rad(self.settings.aperture_um, wd_um)
@@ -79,11 +79,11 @@ class Column:
         )
 
     def rotation_rad(self, magnification: float) -> float:
-        """How far the scan is turned at a magnification, against that at the start."""
+        """Rotation of the scan at a magnification, relative to the start."""
         return math.radians(self.settings.rotation_deg) * self._decades(magnification)
 
     def shift_um(self, magnification: float) -> Place:
-        """Where the field's centre is at a magnification, against that at the start: a share of the field's width."""
+        """Shift of the field's centre at a magnification, relative to the start: a share of the field's width."""
         width_um = REFERENCE_WIDTH_UM / magnification
         far_um = 0.01 * self.settings.shift_pct * width_um * self._decades(magnification)
         return far_um * math.cos(self.skew_rad), far_um * math.sin(self.skew_rad)
@@ -93,7 +93,7 @@ class Column:
 
 
 def rested_lens(settings: InstrumentSettings, wd_um: float) -> Lens:
-    """The lens of an instrument that has stood at `wd_um` for long."""
+    """The lens of an instrument that has stood at `wd_um` for a long time."""
     column = settings.column
     memory = Memory.fresh(wd_um, backlash_um=column.backlash_um, hysteresis_um=column.hysteresis_um)
     return Lens.resting(memory, now_s=0.0, time_constant_s=settings.time_constant_s)

@@ -1,4 +1,4 @@
-"""Instruments by name of their condition, and from a plain table: what a configuration file or a command line says."""
+"""Instruments by the name of their condition, and from a plain table, as in a configuration file or command line."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ class Key:
 def instrument(condition: Condition, **flat: Any) -> InstrumentSettings:
     """An instrument in that condition; `flat` are fields of `InstrumentSettings`. Raises `SettingError`.
 
-    Ideal has no flaws but counting noise; good is the default; poor drifts, lags, shakes and hisses, and its
+    Ideal has no flaws except counting noise; good is the default; poor drifts, lags, vibrates and is noisy, and its
     astigmatism is 1.5 depths of focus at its first magnification.
     """
     match condition:
@@ -58,10 +58,10 @@ def instrument(condition: Condition, **flat: Any) -> InstrumentSettings:
 
 
 def settings_from(table: Mapping[str, object]) -> InstrumentSettings:
-    """An instrument from a table such as a TOML file holds, or with dotted keys, or both; values may be texts.
+    """An instrument from a table as in a TOML file, or with dotted keys, or both; values may be strings.
 
-    The key `condition` names what the others start from. Raises `SettingError` for an unknown key, with the nearest
-    that exists, and for a value out of its range.
+    The key `condition` names what the others start from. Raises `SettingError` for an unknown key, naming the nearest
+    known one, and for a value out of range.
     """
     given = dict(_flattened(table))
     known = {key.name: key.spec for key in keys()}
@@ -81,7 +81,7 @@ def settings_from(table: Mapping[str, object]) -> InstrumentSettings:
 
 
 def read_as(spec: Spec, name: str, value: object) -> Any:
-    """What `value` means to the setting of that name. Raises `SettingError`."""
+    """Read `value` as the setting called `name`. Raises `SettingError`."""
     try:
         return spec.read(name, value)
     except SpecError as wrong:

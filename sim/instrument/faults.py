@@ -1,6 +1,6 @@
-"""What may go wrong on a simulated instrument: by name, by chance and by time. Pure.
+"""What may go wrong on a simulated instrument: faults by name, with a probability and a time window. Pure.
 
-A rule in words: `NAME[:PROBABILITY][,KEY=VALUE...]` with the keys from_s, until_s, times and amount, for example
+A rule as text: `NAME[:PROBABILITY][,KEY=VALUE...]` with the keys from_s, until_s, times and amount, for example
 `frame-missing`, `wd-refused:0.2`, `frame-delayed,times=3,amount=2.5`, `unplug:0.01,from_s=10,until_s=60`.
 Times are seconds since the instrument was switched on.
 
@@ -43,7 +43,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
-    """How much of a fault: what is counted, its range, and what it is unless given (None: drawn, 0 to 1)."""
+    """The size of a fault: what it measures, its range, and its default (None: drawn, 0 to 1)."""
 
     of: str
     allowed: Range
@@ -52,7 +52,7 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a fault does, and how its amount is counted; None where there is nothing to count."""
+    """What a fault does, and what its amount is; None if it has none."""
 
     does: str
     amount: Amount | None = None
@@ -117,7 +117,7 @@ _TIME_S = Range(low=0.0, high=math.inf)
 class FaultRule:
     """`fault` strikes with `probability` at each occasion between `from_s` and `until_s`, at most `times` times.
 
-    `amount` is counted as `MEANINGS` says. Raises `FaultError` for a value that cannot be.
+    `MEANINGS` says what `amount` measures. Raises `FaultError` for an invalid value.
     """
 
     fault: Fault
@@ -140,7 +140,7 @@ class FaultRule:
             self._require("amount", self.amount, allowed.allowed, f" ({allowed.of})")
 
     def __str__(self) -> str:
-        """The rule in words, which `parse_rule` reads back."""
+        """The rule as text, which `parse_rule` reads back."""
         words = [
             self.fault.value if self.probability == 1.0 else f"{self.fault}:{self.probability!r}"
         ]
@@ -170,7 +170,7 @@ def fault_named(name: str) -> Fault:
 
 
 def parse_rule(text: str) -> FaultRule:
-    """The rule that `text` says, see the module. Raises `FaultError`."""
+    """The rule that `text` stands for; see the module for its syntax. Raises `FaultError`."""
     head, *pairs = text.strip().split(",")
     name, colon, probability = head.partition(":")
     times: int | None = None
@@ -208,20 +208,20 @@ class FaultPlan:
         return dict(self._strikes)
 
     def add(self, rule: FaultRule) -> None:
-        """One more rule, beside those of the same fault."""
+        """Add a rule to those of the same fault."""
         self._rules[rule.fault].append(_Standing(rule))
 
     def set(self, rule: FaultRule) -> None:
-        """This rule in place of those of the same fault."""
+        """Replace the rules of the same fault by this one."""
         self._rules[rule.fault] = [_Standing(rule)]
 
     def clear(self, fault: Fault | None = None) -> None:
-        """Take back the rules of `fault`, or all."""
+        """Remove the rules of `fault`, or all rules."""
         for each in Fault if fault is None else (fault,):
             self._rules[each] = []
 
     def strikes(self, fault: Fault, now_s: float) -> float | None:
-        """By how much `fault` strikes on this occasion, `now_s` after the start; None: it does not."""
+        """The amount by which `fault` strikes on this occasion, `now_s` after the start; None if it does not."""
         for standing in self._rules[fault]:
             rule = standing.rule
             if standing.left == 0 or not rule.from_s <= now_s < rule.until_s:
@@ -235,11 +235,11 @@ class FaultPlan:
         return None
 
     def pick(self, count: int) -> int:
-        """One of `count` parts that a fault is to damage."""
+        """Which of `count` parts a fault is to damage."""
         return int(self._rngs[Fault.FRAME_TRUNCATED].integers(count))
 
     def damage(self, data: bytes, count: int) -> bytes:
-        """`data` with `count` of its bytes, or all, changed to others."""
+        """`data` with `count` of its bytes, at most all of them, changed."""
         rng = self._rngs[Fault.FRAME_CORRUPT]
         damaged = np.frombuffer(data, np.uint8).copy()
         where = rng.choice(damaged.size, size=min(count, damaged.size), replace=False)
@@ -266,7 +266,7 @@ _GREY_NOISE = 4.0
 
 @dataclass(slots=True)
 class _Standing:
-    """A rule in force and how often it may still strike; None: as often as it likes."""
+    """A rule in force and how often it may still strike; None: without limit."""
 
     rule: FaultRule
     left: int | None = None

@@ -1,8 +1,8 @@
 """An `Instrument` as a microscope without any wire between: for tests, training and measurements of control alone.
 
-It judges frames as the drivers of real links do: a frame that is damaged (told as by a checksum), was sent before, has
-another WD than the commanded one, or repeats the grey values of the one before is dropped, counted and asked for anew,
-`_MAX_DROPPED_IN_ROW` times at most.
+It judges frames as the drivers of real links do: a frame that is damaged (detected as by a checksum), was sent before,
+has a WD other than the commanded one, or repeats the grey values of the one before is dropped, counted and requested
+again, at most `_MAX_DROPPED_IN_ROW` times.
 """
 
 import asyncio
@@ -26,8 +26,9 @@ from afdaemon.sim.instrument.world import Shot
 _WD_TOLERANCE_UM = 2.0
 MAGNIFICATION_TOLERANCE = 0.5
 _MAX_DROPPED_IN_ROW = 5
+"""These three are as in the drivers of real links: the defaults of `LinkSettings`, and `drivers.em30.evidence`."""
 LOOK_S = 0.05
-"""Pause between two looks whether an unplugged instrument is back."""
+"""Pause between two checks whether an unplugged instrument is back."""
 
 
 class InProcessMicroscope:
@@ -53,7 +54,7 @@ class InProcessMicroscope:
 
     @property
     def connected(self) -> bool:
-        """Whether `run` has begun, `close` not been called, and the instrument is not unplugged."""
+        """Whether `run` has begun, `close` has not been called, and the instrument is not unplugged."""
         return self._up.is_set()
 
     @property
@@ -62,7 +63,7 @@ class InProcessMicroscope:
         return self._tally.stats
 
     async def run(self) -> None:
-        """Be connected until cancelled or closed, and again after each break."""
+        """Stay connected until cancelled or closed; reconnect after each break."""
         while not self._closed:
             while self._instrument.unplugged:
                 await self._clock.sleep(LOOK_S)
@@ -115,17 +116,17 @@ class InProcessMicroscope:
                     return self._use(shot)
                 problem = found
             else:
-                problem = LinkTimeout("a frame was asked for and never came")
+                problem = LinkTimeout("a frame was requested and never came")
             dropped += 1
         raise type(problem)(f"{dropped} frames in a row were no evidence: {problem}")
 
     async def close(self) -> None:
-        """Be disconnected."""
+        """Disconnect."""
         self._closed = True
         self._break()
 
     def _problem(self, shot: Shot) -> DriverError | None:
-        """Why this frame is no evidence of the commanded WD, counted by cause; None when it is."""
+        """Why this frame is not evidence of the commanded WD, counted by cause; None if it is."""
         data = shot.pixels.tobytes()
         if self._instrument.on_wire(data) != data:
             self._tally.invalid()
@@ -165,11 +166,11 @@ class InProcessMicroscope:
             raise NotConnected(f"{self.name} is not running")
 
     def _require_whole(self) -> None:
-        """Notice that the link broke under an operation."""
+        """Raise `LinkLost` if the link broke during an operation."""
         if self._instrument.breaks_at(1) is not None:
             self._break()
         if not self.connected:
-            raise LinkLost("the connection broke under an operation")
+            raise LinkLost("the connection broke during an operation")
 
     def _break(self) -> None:
         self._up.clear()

@@ -1,7 +1,7 @@
 """The instrument that every link speaks to: a `World`, and what may go wrong between it and a wire.
 
-A link's instrument side asks here and nowhere else, so that a fault does the same on all of them. The world stays pure
-physics; `FaultPlan` decides what strikes when, and this module carries it out.
+The instrument side of every link talks to this module only, so that a fault does the same on all of them. The world
+stays pure physics; `FaultPlan` decides what strikes when, and this module carries it out.
 """
 
 from collections import deque
@@ -15,8 +15,9 @@ from afdaemon.sim.instrument.settings import MAGNIFICATION, WD_UM
 from afdaemon.sim.instrument.world import Shot, Truth, World
 
 _REMEMBERED_SHOTS = 8
+"""Sent frames that a stale or frozen one may repeat."""
 _OTHER_WD_UM = 10.0
-"""A stale frame's WD is at least so far from the present one, or nobody could tell it."""
+"""A stale frame's WD differs from the present one by at least this much; otherwise it could not be recognised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class Instrument:
         return round(self._clock.now_s() * 1e6)
 
     def settle_us(self) -> int:
-        """How long from now until a frame is evidence, when a command has just been given: lens and stage."""
+        """Time from now until a frame is evidence, just after a command: lens and stage have to settle."""
         stage_s = self.world.stage_busy_until_s - self._clock.now_s()
         return round(1e6 * max(self.world.settings.settle_s, stage_s))
 
@@ -68,7 +69,7 @@ class Instrument:
         if not (WD_UM.holds(wd_um) and MAGNIFICATION.holds(mag)):
             self.world.command(wd_um, mag)  # which refuses, whatever else may go wrong
         if self._strikes(Fault.WD_REFUSED) is not None:
-            raise OutOfReach("the instrument takes no command now")
+            raise OutOfReach("the instrument is not taking commands now")
         if self._strikes(Fault.WD_IGNORED) is not None:
             return
         due_s = self._clock.now_s() + (self._strikes(Fault.WD_LATE) or 0.0)
@@ -81,7 +82,7 @@ class Instrument:
         self.world.move_stage(x_um, y_um)
 
     async def frames(self) -> list[Shot]:
-        """What comes for one request: as a rule one frame, exposed when the lens has settled."""
+        """The frames that answer one request: normally one, exposed when the lens has settled."""
         self._maybe_unplug()
         self._carry_out_late()
         await self.world.settle()
@@ -105,7 +106,7 @@ class Instrument:
         return message
 
     def on_wires(self, *parts: bytes) -> list[bytes]:
-        """As `on_wire`, for a frame that travels in several parts: one of them is damaged, whichever."""
+        """As `on_wire`, for a frame that travels in several parts: one of them, at random, is damaged."""
         damaged = list(parts)
         at = self.plan.pick(len(parts))
         damaged[at] = self.on_wire(parts[at])
@@ -120,21 +121,21 @@ class Instrument:
 
     @property
     def unplugged(self) -> bool:
-        """Whether the link is gone at present: what is connected has to be dropped, what connects refused."""
+        """Whether the link is down at present: connections have to be dropped, and new ones refused."""
         return self._clock.now_s() < self._plugged_s
 
     def unplug(self, seconds: float) -> None:
-        """Be gone for `seconds` of the instrument's clock."""
+        """Take the link down for `seconds` of the instrument's clock."""
         self._plugged_s = self._clock.now_s() + seconds
         for act in self._on_unplug:
             act()
 
     def replug(self) -> None:
-        """Be there again."""
+        """Bring the link up again."""
         self._plugged_s = self._clock.now_s()
 
     def on_unplug(self, act: Callable[[], None]) -> None:
-        """Have `act` called whenever the link is unplugged: a server hangs up."""
+        """Have `act` called whenever the link is unplugged, e.g. for a server to hang up."""
         self._on_unplug.append(act)
 
     # --- what no link carries ---
@@ -145,7 +146,7 @@ class Instrument:
         return self.world.truth()
 
     def since_start_s(self) -> float:
-        """Seconds since it was switched on: what the times of fault rules count."""
+        """Seconds since it was switched on, the time base of fault rules."""
         return self._clock.now_s() - self._start_s
 
     # --- inside ---
@@ -158,13 +159,13 @@ class Instrument:
             self.unplug(seconds)
 
     def _carry_out_late(self) -> None:
-        """Commands are carried out in their order, each when it is due and somebody looks."""
+        """Carry out late commands in order, each once it is due and the instrument is asked for something."""
         while self._late and self._late[0].due_s <= self._clock.now_s():
             order = self._late.popleft()
             self.world.command(order.wd_um, order.magnification)
 
     def _overshot(self, wd_um: float, too_far_um: float) -> float:
-        """Beyond `wd_um`, as one comes to it, within reach."""
+        """A WD beyond `wd_um` in the direction of travel, within reach."""
         onward = 1.0 if wd_um >= self.world.truth().wd_um else -1.0
         return min(max(wd_um + onward * too_far_um, WD_UM.low), WD_UM.high)
 

@@ -1,9 +1,10 @@
-"""The objective lens: which working distance it was told, which one it reached, and when. Pure.
+"""The objective lens: the working distance commanded, the one reached, and when. Pure.
 
-A command changes the lens current, which settles exponentially. Iron remembers: at one current the field, and so the
-working distance, depends on the way that led there. The memory is rate-independent, a Prandtl-Ishlinskii operator: a
-weighted sum of plays (Brokate and Sprekels, Hysteresis and Phase Transitions, 1996, chapter 2). A WD read back comes
-from the lens current and knows nothing of that. ASSUMED: both that the EM-30 reads its current back, and the widths.
+A command changes the lens current, which settles exponentially. Iron has hysteresis: at the same current the field, and
+so the working distance, depends on the path that led there. The memory is rate-independent, a Prandtl-Ishlinskii
+operator: a weighted sum of plays (Brokate and Sprekels, Hysteresis and Phase Transitions, 1996, chapter 2). A WD
+read-back comes from the lens current and does not show it. ASSUMED: that the EM-30 reads its current back,
+and the widths.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 _PLAYS = (0.5, 1.0, 2.0, 4.0)
-"""Half-widths of the plays in loop widths: a loop is fully open after a way of 8 widths."""
+"""Half-widths of the plays in loop widths: a loop is fully open after a travel of 8 widths."""
 
 _WEIGHT = 0.5 / sum(_PLAYS)
 """Each play's weight, so that a long way up and a long way down end one loop width apart."""
@@ -51,10 +52,10 @@ class Approach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What the lens keeps of its past commands (um).
+    """What the lens remembers of its past commands (um).
 
     `backlash_um` is how far a command must turn back before the drive follows at all; `hysteresis_um` is the width of
-    the loop between a long way up and a long way down. After both the reached WD differs by their sum.
+    the loop between a long way up and a long way down. The WDs reached after these two differ by their sum.
     """
 
     backlash_um: float
@@ -106,13 +107,13 @@ class Lens:
 
     @classmethod
     def resting(cls, memory: Memory, *, now_s: float, time_constant_s: float) -> Self:
-        """A lens that has stood for long where its memory says."""
+        """A lens that has long been at rest where its memory puts it."""
         wd_um = memory.reached_um
         still = Approach(from_um=wd_um, to_um=wd_um, since_s=now_s, time_constant_s=time_constant_s)
         return cls(current=still, reached=still, memory=memory)
 
     def commanded(self, wd_um: float, now_s: float) -> Self:
-        """The lens as it is from a command to `wd_um` at `now_s` on."""
+        """The lens after a command to `wd_um` at `now_s`."""
         memory = self.memory.after(wd_um)
         return replace(
             self,

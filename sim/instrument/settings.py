@@ -1,7 +1,7 @@
-"""What a simulated instrument is made of, checked when it is named.
+"""Settings of a simulated instrument, checked when they are made.
 
-Each field's range, unit and help stand beside it. The defaults are a well-kept instrument: flaws that it has, none that
-anybody would call the service for. All values without another source are ASSUMED.
+Each field declares its range, unit and help. The defaults are those of a well-kept instrument: it has flaws, but none
+that anybody would call the service for. All values without another source are ASSUMED.
 """
 
 import math
@@ -27,7 +27,7 @@ STAGE_X_UM = Range(low=15_000.0, high=23_000.0)
 STAGE_Y_UM = Range(low=11_500.0, high=28_500.0)
 STAGE_START_UM = (19_000.0, 20_000.0)
 _SETTLING_TIME_CONSTANTS = 12.0
-"""In its settling time the lens comes within e^-12 of the way: 0.3 um of the longest."""
+"""After its settling time e^-12 of the lens's travel is left: 0.3 um of the longest one."""
 
 _FLAWS = ScanFlaws()
 _DETECTOR = Detector()
@@ -80,7 +80,7 @@ SCANS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnSettings:
-    """Gun and lenses, and how they fall short. Where `aperture_um` is given, it makes the convergence angle."""
+    """Gun and lenses, and their flaws. Where `aperture_um` is given, it determines the convergence angle."""
 
     kv: float = number(DEFAULT_KV, KV.low, KV.high, "kV", "accelerating voltage")
     spot: float = number(
@@ -154,7 +154,7 @@ class DetectorSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanSettings:
-    """What is wrong with the scan and shakes the specimen; see `ScanFlaws`."""
+    """Flaws of the scan, and what moves the specimen; see `ScanFlaws`."""
 
     jitter_nm: float = number(_FLAWS.jitter_nm, 0.0, 10_000.0, "nm", "lines start off by (rms)")
     hum_nm: float = number(_FLAWS.hum_nm, 0.0, 10_000.0, "nm", "amplitude of the mains' hum")
@@ -177,7 +177,7 @@ class ScanSettings:
         check(self, SettingError)
 
     def flaws(self, velocity_um_per_s: Place, rotation_rad: float) -> ScanFlaws:
-        """The flaws of a frame, scanned in a direction of its own while the stage moves too."""
+        """The flaws of a frame whose scan is rotated while the stage moves, along the frame's axes."""
         x = self.creep_x_nm_per_s + 1_000.0 * velocity_um_per_s[0]
         y = self.creep_y_nm_per_s + 1_000.0 * velocity_um_per_s[1]
         cos, sin = math.cos(rotation_rad), math.sin(rotation_rad)
@@ -259,7 +259,7 @@ class InstrumentSettings:
 
     @property
     def alpha_rad(self) -> float:
-        """Convergence semi-angle in rad, where no aperture makes it."""
+        """Convergence semi-angle in rad, where no aperture determines it."""
         return self.alpha_mrad * 1e-3
 
     @property

@@ -1,4 +1,4 @@
-"""The truth in JSON and on disk, beside the vendor's wire and never on it: for tests, reports and benchmarks."""
+"""The ground truth in JSON and on disk, never on the vendor's wire: for tests, reports and benchmarks."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def truth_from(document: Mapping[str, Any]) -> Truth:
 
 
 def write_truth(path: Path, truth: Truth) -> None:
-    """Write `truth` as JSON in one stroke, so that a reader never sees half of it.
+    """Write `truth` as JSON atomically, so that a reader never sees half of it.
 
     Raises `ServeError`.
     """

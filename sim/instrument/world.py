@@ -1,11 +1,11 @@
-"""The simulated instrument's world: column, stage, specimen and detector on one clock, all chance from one seed.
+"""The simulated instrument's world: column, stage, specimen and detector on one clock, all randomness from one seed.
 
-Every link's instrument side, and the microscope that runs in-process, drive the same `World`. It knows the truth, which
-tests and reports may ask for and no link carries.
+Every link's instrument side, and the microscope that runs in-process, drive the same `World`. It knows the ground
+truth, which tests and reports may ask for and no link carries.
 
-Repeatable: the same seed and the same orders give the same bytes, over every link and in every run, while the world
-ages with its work (see `afdaemon.sim.instrument.age`). For that each exposure's noise and read-back depend on the
-seed and on the exposure's number alone, and readings in between draw from a stream of their own.
+Repeatable: the same seed and the same commands give the same bytes, over every link and in every run, as long as the
+world ages with its work (see `afdaemon.sim.instrument.age`). To that end each exposure's noise and read-back depend on
+the seed and on the exposure's number alone, and readings in between draw from a stream of their own.
 """
 
 import asyncio
@@ -40,8 +40,9 @@ from afdaemon.sim.specimens.catalogue import open_specimen
 from afdaemon.sim.truth import focus_score
 
 REMEMBERED_COMMANDS = 2000
+"""The last commands, which the truth lists."""
 _CREEP_STEP_PX = 0.25
-"""The field follows the specimen's creep in steps of this, so that it need not be drawn for each frame."""
+"""The field follows the specimen's creep in steps of this size, so that it need not be redrawn for each frame."""
 
 
 class Stream(IntEnum):
@@ -56,7 +57,7 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """One recorded frame: `pixels`, uint8 (height, width), and what the instrument says of it.
+    """One recorded frame: `pixels`, uint8 (height, width), and what the instrument says about it.
 
     `number` advances with each exposure, which lasted from `start_us` to `end_us` of the world's clock.
     """
@@ -83,14 +84,14 @@ class Commanded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """What only the simulator knows, now.
+    """The ground truth at present, which only the simulator knows.
 
     `wd_um` is where the beam has its crossover, `lens_wd_um` what the lens current stands for: the one lies
     `hysteresis_um` beyond the other. `focus_wd_um` is the best WD of the field that the last frame showed: that of the
     specimen's plane, `plane_wd_um`, less the height of its detail `height_um` (0 before the first frame). It has
     drifted by `drift_um`. `dof_um`, `blur_px` (larger semi-axis of the defocus ellipse) and `score` are those of the
-    present magnification at 320 pixels; `alpha_rad` and `probe_nm` are those of the present WD. `age_s` is what drift
-    counts.
+    present magnification at 320 pixels; `alpha_rad` and `probe_nm` are those of the present WD. `age_s` is the time
+    that drift depends on.
     """
 
     seed: int
@@ -123,7 +124,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
-    """All that a frame's grey values follow from, besides the specimen."""
+    """Everything that determines a frame's grey values, apart from the specimen."""
 
     number: int
     view: View
@@ -320,7 +321,7 @@ class World:
         return np.random.default_rng(np.random.SeedSequence(self.settings.seed, spawn_key=key))
 
     def _begin(self) -> float:
-        """The age at which an order is carried out: one before it, if any, has been."""
+        """The age at which an order is carried out; any order before it is over by then."""
         self._age.reach(self._ready_age_s)
         return self._age.now_s()
 
@@ -353,7 +354,7 @@ class World:
         )
 
     def _centre_um(self, magnification: int, scan: Scan, age_s: float) -> Place:
-        """The field's centre on the specimen: stage, the shift of the magnification, and creep, in steps."""
+        """The field's centre on the specimen: stage, shift with the magnification, and creep in steps."""
         step_um = _CREEP_STEP_PX * pixel_um(magnification, scan.width_px)
         flaws = self.settings.scan
         stage_um, shift_um = self._travel.at(age_s), self._column.shift_um(magnification)
