@@ -126,8 +126,8 @@ def main() -> int:
     os.chdir(ROOT)
     only, tests = (QUICK[0], QUICK[1:]) if arguments.quick else (arguments.only, TESTS)
     mutants = [m for m in _all_mutants() if only in m.path]
-    if arguments.count is not None and arguments.count < len(mutants):
-        mutants = random.Random(arguments.seed).sample(mutants, arguments.count)  # noqa: S311
+    random.Random(arguments.seed).shuffle(mutants)  # noqa: S311 - a part of them says much of all
+    mutants = mutants[: arguments.count]
     covering = _covering(tests)
     everything = {(_UNCHANGED.path, 0): sorted({t for tests in covering.values() for t in tests})}
     (_, is_killed), *_ = _run([_UNCHANGED], everything, 1)
@@ -137,13 +137,8 @@ def main() -> int:
     for done, (mutant, killed) in enumerate(_run(mutants, covering, arguments.jobs), 1):
         if not killed:
             survived.append(mutant)
-        print(
-            f"\r{done} of {len(mutants)}, {len(survived)} survive",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
-    print(file=sys.stderr)
+            where = f"{mutant.path}:{mutant.line} {mutant.operator} ({mutant.occurrence})"
+            print(f"{done} of {len(mutants)}: {where} survives", file=sys.stderr, flush=True)
     killed_share = 1.0 - len(survived) / len(mutants)
     return conclude(
         arguments,
