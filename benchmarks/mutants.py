@@ -1,4 +1,4 @@
-"""Mutants: would a test notice, if a decision were another?
+"""Mutants: would a test notice if a decision were different?
 
 Each mutant is control/ or job/ with one small change: a number off by one, a comparison or a sign turned about, a
 condition negated (operators of cosmic-ray). The tests that run the changed line are run in a process of their own; a
@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import ModuleSpec
@@ -51,12 +51,14 @@ TESTS = (
     "tests/service/test_translate.py",
 )
 SLOW = "tests/job/test_fast_job.py"
-"""Its networks take seconds to load in each process; what it tests, others test with scripted laws."""
+"""Its networks take seconds to load in each process; other files test the same with scripted laws."""
+DECLARATIONS = ("tests/test_config.py", "tests/control/test_values.py")
+"""What is declared at import (defaults, bounds, immutable values) is compared here, without a line of it being run."""
 LEAST_KILLED = 0.85
 QUICK = ("afdaemon/control/published/stop.py", "tests/control/test_rules.py")
-"""What --quick looks at, and the tests it runs."""
+"""What --quick mutates, and the tests it runs."""
 LIMIT_S = 120
-"""For the tests of one mutant, which otherwise take up to a minute: a longer run does not end."""
+"""Limit for the tests of one mutant, which otherwise take up to a minute: a longer run never ends."""
 OPERATORS = (
     "NumberReplacer",
     "AddNot",
@@ -185,6 +187,10 @@ class _Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid] = self.seconds_of(report.nodeid) + report.duration
 
+    @property
+    def tests(self) -> Iterable[str]:
+        return self._seconds
+
     def seconds_of(self, test: str) -> float:
         return self._seconds.get(test, 0.0)
 
@@ -194,7 +200,7 @@ Covering = Mapping[tuple[str, int], Sequence[str]]
 
 
 def _covering(tests: Sequence[str]) -> Covering:
-    """Run all tests once, in a process of their own, for this one must not have imported what is mutated."""
+    """Run all tests once, in a process of their own: this one must not have imported what is mutated."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "covering.json"
         child = os.fork()
@@ -215,6 +221,7 @@ def _record(result: Path, tests: Sequence[str]) -> int:
     code = int(pytest.main([*_PYTEST, *tests, f"--ignore={SLOW}"], plugins=[recorder]))
     measured.stop()
     data = measured.get_data()
+    declared = {test for test in recorder.tests if test.startswith(DECLARATIONS)}
     told = []
     for file in data.measured_files():
         path = Path(file).relative_to(ROOT).as_posix()
@@ -224,7 +231,7 @@ def _record(result: Path, tests: Sequence[str]) -> int:
             whole |= running
             if "" not in contexts:  # run at import alone: every test of the file may depend on it
                 told.append((path, line, sorted(running, key=recorder.seconds_of)))
-        told.append((path, 0, sorted(whole, key=recorder.seconds_of)))
+        told.append((path, 0, sorted(whole | declared, key=recorder.seconds_of)))
     result.write_text(json.dumps(told))
     return code
 
@@ -247,7 +254,7 @@ def _run(mutants: Sequence[Mutant], covering: Covering, jobs: int) -> Iterator[t
 
 
 def _tested(mutant: Mutant, covering: Covering) -> int:
-    """The exit code of the tests that run the changed line: 0 if they are content."""
+    """The exit code of the tests that run the changed line: 0 if they pass."""
     tests = covering.get((mutant.path, mutant.line)) or covering.get((mutant.path, 0), ())
     if not tests:
         return 0
@@ -258,7 +265,7 @@ def _tested(mutant: Mutant, covering: Covering) -> int:
 
 
 class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports one module from changed source, and leaves all others to others."""
+    """Imports one module from changed source, and leaves all others to the usual importers."""
 
     def __init__(self, mutant: Mutant) -> None:
         self._mutant = mutant

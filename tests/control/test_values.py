@@ -1,0 +1,31 @@
+"""What is decided on, and what was decided, cannot be changed afterwards."""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import afdaemon.control
+import afdaemon.job
+
+
+def _values() -> dict[str, type]:
+    """Every dataclass of the two rooms by its dotted name."""
+    found = {}
+    for room in (afdaemon.control, afdaemon.job):
+        for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            for name, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+                if dataclasses.is_dataclass(kind) and kind.__module__ == module.name:
+                    found[f"{module.name}.{name}"] = kind
+    return found
+
+
+@pytest.mark.parametrize("name", _values())
+def test_a_value_never_changes_and_takes_no_stray_attribute(name: str) -> None:
+    value = object.__new__(_values()[name])
+    for attribute in (dataclasses.fields(value)[0].name, "stray"):
+        with pytest.raises((AttributeError, TypeError)):
+            setattr(value, attribute, 1)
+    assert not hasattr(value, "__dict__")
