@@ -18,13 +18,13 @@ MAX_FRAME_SIDE_PX = 8192
 
 
 def require_magnification(magnification: float | None) -> None:
-    """Raise `CommandRefused` for a magnification that is no number above 0; None asks for none."""
+    """Raise `CommandRefused` for a magnification that is not a number above 0; None is allowed."""
     if magnification is not None and not 0.0 < magnification < math.inf:
         raise CommandRefused(f"a magnification is a number above 0, not {magnification}")
 
 
 class Clock(Protocol):
-    """What a driver asks of a clock."""
+    """What a driver needs of a clock."""
 
     def now_s(self) -> float:
         """Monotonic seconds."""
@@ -40,7 +40,7 @@ class Frame:
     """One image that may be used as evidence at `wd_um`.
 
     `pixels` has shape (height, width), uint8 or uint16, and must not be written to. `sequence` grows by at least
-    one from frame to frame of a connection. `received_s` is when the last byte was here.
+    one from frame to frame of a connection. `received_s` is when the last byte arrived.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
@@ -62,7 +62,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MicroscopeState:
-    """What the instrument says of itself: working distance (um) and magnification."""
+    """What the instrument reports about itself: working distance (um) and magnification."""
 
     wd_um: float
     magnification: float
@@ -83,7 +83,7 @@ class LinkStats:
 
 @runtime_checkable
 class Microscope(Protocol):
-    """An instrument as the service sees it. One caller at a time; errors are of the family `DriverError`.
+    """An instrument as the service sees it. One caller at a time; all its errors are `DriverError`s.
 
     `run` keeps the link up (connects, reconnects) until it is cancelled. The other methods fail at once with
     `NotConnected` while the link is down.
@@ -119,8 +119,8 @@ class Microscope(Protocol):
     async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
         """Command an absolute WD, and a magnification; returns when the instrument has acknowledged it.
 
-        Without a magnification it stays as it is. One that the instrument does not have, or a link that can set none,
-        is `CommandRefused`; then nothing was moved.
+        Without a magnification the present one is kept. Raises `CommandRefused` for one that the instrument does not
+        have or the link cannot set; then nothing was moved.
         """
         ...
 

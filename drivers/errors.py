@@ -2,14 +2,14 @@
 
 DriverError
  ├─ NotConnected     the link is down; nothing was sent
- ├─ LinkLost         the link broke under an operation; it may or may not have been carried out
+ ├─ LinkLost         the link broke during an operation, which may or may not have been carried out
  ├─ LinkTimeout      the instrument did not answer in time
- ├─ ProtocolError    it answered something that no version we know may answer
- ├─ CommandRefused   it understood and said no
+ ├─ ProtocolError    an answer that no version of the protocol that we know allows
+ ├─ CommandRefused   the instrument understood the command and refused it
  │   └─ Unsupported    the link cannot carry such a command; nothing was sent
  ├─ FrameInvalid     a frame cannot be decoded, or is larger than the cap
  │   └─ OverCap       it is larger than the cap: waiting does not help
- ├─ FrameStale       frames keep coming that are no evidence (old, frozen, out of step)
+ ├─ FrameStale       frames keep coming that are not evidence (old, frozen, out of step)
  └─ SettingsError    no link of that name, or a setting that the link cannot have
 """
 
@@ -30,7 +30,7 @@ class NotConnected(DriverError):
 
 
 class LinkLost(DriverError):
-    """The link broke under an operation; it may or may not have been carried out."""
+    """The link broke during an operation, which may or may not have been carried out."""
 
 
 class LinkTimeout(DriverError):
@@ -42,7 +42,7 @@ class ProtocolError(DriverError):
 
 
 class CommandRefused(DriverError):
-    """The instrument understood and said no."""
+    """The instrument understood the command and refused it."""
 
 
 class Unsupported(CommandRefused):
@@ -54,11 +54,11 @@ class FrameInvalid(DriverError):
 
 
 class OverCap(FrameInvalid):
-    """What came for a frame is larger than any the instrument makes. Waiting does not help."""
+    """What came as a frame is larger than any that the instrument makes. Waiting does not help."""
 
 
 class FrameStale(DriverError):
-    """Too many frames in a row that are no evidence: old, frozen, or out of step with the command."""
+    """Too many frames in a row that are not evidence: old, frozen, or out of step with the command."""
 
 
 class SettingsError(DriverError):

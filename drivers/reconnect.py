@@ -10,7 +10,7 @@
 Each step answers with exactly one action. The delays start low, so that a restarted vendor program
 is found at once, and double up to a cap (the known client tries every 3 s). A link that breaks soon
 after it came up counts as one more failure: otherwise a peer that accepts and hangs up would be
-asked without pause.
+retried without a pause.
 """
 
 from dataclasses import dataclass

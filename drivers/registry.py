@@ -1,8 +1,8 @@
 """Drivers by the name of their link: the built-in ones, and any that a package offers.
 
 A package offers a driver through the entry point group `afdaemon.drivers`: its name is the link's
-name, and its object a function `(settings, clock) -> Microscope`. A built-in name cannot be taken
-over.
+name, and its object a function `(settings, clock) -> Microscope`. A built-in name cannot be
+overridden.
 """
 
 import importlib

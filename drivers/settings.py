@@ -1,6 +1,7 @@
-"""What every link's settings share: how one is made of a plain table.
+"""What every link's settings share: how they are made from a plain table.
 
-Settings are frozen dataclasses whose fields say what they may be (`afdaemon.spec`); a wrong one is a `SettingsError`.
+Settings are frozen dataclasses whose fields declare their allowed values (`afdaemon.spec`); a wrong value is a
+`SettingsError`.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Weights on disk: safetensors, and beside them a JSON card that says what they are.
 
-The card names the architecture with its arguments, the preprocessing, how and on what it was trained, what it
-measured, and the SHA-256 of the weight file. A loader that meets a card it cannot honour refuses. Never pickle.
+The card names the architecture with its arguments, the preprocessing, how and on what it was trained, its metrics, and
+the SHA-256 of the weight file. A loader that meets a card it cannot honour refuses. Never pickle.
 """
 
 import hashlib
@@ -92,12 +92,12 @@ def load_into(
     preprocessing: Mapping[str, Any],
     beside: str | None = None,
 ) -> dict[str, Tensor]:
-    """Load weights into `module` after checking that the card promises what this version does.
+    """Load weights into `module` after checking that the card matches what this version does.
 
-    Returns the tensors whose names begin with `beside`: they are stored with the network, but not a part of it.
+    Returns the tensors whose names begin with `beside`: they are stored with the network, but are not a part of it.
 
     Raises:
-        WeightsError: the card or the weights differ from what is expected; the message says in what.
+        WeightsError: the card or the weights differ from what is expected; the message says how.
     """
     card = read_card(weights)
     if card.architecture != architecture:

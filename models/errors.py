@@ -4,7 +4,7 @@ ModelError
  ├─ WeightsError     a weight file or its card is missing, damaged, or one this version cannot honour
  ├─ ImageError       an image that cannot be read or scored
  ├─ DatasetError     labelled frames of a folder that cannot be used
- └─ TrainingError    a training that cannot begin or go on
+ └─ TrainingError    a training that cannot begin or continue
 """
 
 
@@ -38,4 +38,4 @@ class DatasetError(ModelError):
 
 
 class TrainingError(ModelError):
-    """A training that cannot begin or go on."""
+    """A training that cannot begin or continue."""

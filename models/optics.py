@@ -1,7 +1,7 @@
-"""The optics that the service assumes, and the scale of scores. Every number here has no other owner. Pure.
+"""The optics that the service assumes, and the scale of scores. Each of these numbers is defined here only. Pure.
 
-The simulator keeps its own (`afdaemon.sim.optics`, `afdaemon.sim.truth`): that is the truth, this is what is believed
-of it. A test holds the two against each other.
+The simulator keeps its own (`afdaemon.sim.optics`, `afdaemon.sim.truth`): those are the ground truth, these are what
+the service assumes. A test compares the two.
 """
 
 import math
@@ -17,10 +17,10 @@ PICTURE_WIDTH_UM = 127_000.0
 """Width of the picture that a magnification refers to. ASSUMED: the usual 127 mm."""
 
 SAMPLING_WIDTH_PX = 320
-"""Width of the EM-30's fast-mode frames: at their sampling depth of focus and scores are defined and AENet judges."""
+"""Width of the EM-30's fast-mode frames: depth of focus and scores are defined, and AENet judges, at this sampling."""
 
 MAGNIFICATION_SCALE = 100_000.0
-"""By which magnifications are divided before a network sees them (Lee et al. 2021, Methods)."""
+"""Magnifications are divided by this before a network sees them (Lee et al. 2021, Methods)."""
 
 TOP_SCORE = 9.0
 """Score of a frame that cannot be sharper; the lowest is 0 (Lee et al. 2021)."""
@@ -32,7 +32,7 @@ HALF_SCORE_DOF = HALF_SCORE_RADIUS_PX / 2.0
 """The same in depths of focus: one of them blurs by a disc of 2 px radius."""
 
 _LEAST_SCORE = 0.01
-"""Scores nearer to either end of the scale than this say nothing more of the blur."""
+"""Scores nearer to either end of the scale than this say nothing more about the blur."""
 
 
 def pixel_nm(magnification: float, width_px: int) -> float:
@@ -41,7 +41,7 @@ def pixel_nm(magnification: float, width_px: int) -> float:
 
 
 def magnification_of(field_width_um: float) -> float:
-    """The magnification at which a picture shows so much of the specimen."""
+    """The magnification at which a picture shows a field of this width."""
     return PICTURE_WIDTH_UM / field_width_um
 
 

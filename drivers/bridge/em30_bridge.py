@@ -9,10 +9,10 @@ It runs on the vendor's PC: one file, Python 3.9 or newer, nothing to install.
 
 What it promises: a MOVE is acknowledged only after the vendor's software has answered, is never repeated by the bridge
 itself, and is refused with the reason where it was not carried out. Where nobody can know (the vendor's software fell
-silent, or its link broke under the command) the bridge hangs up on the daemon, which then knows that it does not know.
+silent, or its link broke during the command) the bridge hangs up on the daemon, which then knows that it does not know.
 While the vendor's software is away the daemon is refused, with the reason.
-A frame belongs to the last command: what lay in the folder before, or shows another WD, is never handed on. The JPEG
-goes through as it is.
+A frame belongs to the last command: what lay in the folder before, or shows another WD, is never passed on. The JPEG
+is passed on unchanged.
 
 The stream link has no encryption and no password: it listens on this machine alone unless --allow names the networks
 that may connect.
@@ -52,15 +52,15 @@ log = logging.getLogger("em30_bridge")
 
 
 class Trouble(Exception):
-    """A request that was not carried out, and why: the daemon is told."""
+    """A request that was not carried out; the daemon gets the reason."""
 
 
 class Broken(Exception):
-    """The vendor's link broke under a request, which may or may not have been carried out: the daemon is hung up on."""
+    """The vendor's link broke during a request, which may or may not have been carried out: hang up on the daemon."""
 
 
 class BadInput(Exception):
-    """What the program was given cannot be used: one sentence, exit code 2."""
+    """Bad input to the program: one sentence, exit code 2."""
 
 
 def now_us() -> int:
@@ -228,7 +228,7 @@ def _is_a_frame(message: Message) -> bool:
 
 
 class Decoder:
-    """Messages of the `heard` kinds out of bytes; whatever else comes is passed over and counted in `lost`."""
+    """Messages of the `heard` kinds out of bytes; whatever else comes is skipped and counted in `lost`."""
 
     def __init__(self, heard: frozenset[Kind] = REQUESTS) -> None:
         self._heard = heard
@@ -342,7 +342,7 @@ def position(x_um: float, y_um: float) -> bytes:
 
 
 def refusal(reply: bytes) -> str:
-    """The vendor's reason where its reply says no, else nothing. ASSUMED: a no starts with NG or ERROR."""
+    """The vendor's reason where its reply is a refusal, else "". ASSUMED: a refusal starts with NG or ERROR."""
     text = reply.decode(VENDOR_ENCODING, errors="replace")
     return on_one_line(text) if text.lstrip().upper().startswith(("NG", "ERROR")) else ""
 
@@ -358,7 +358,7 @@ def read_parameters(data: bytes) -> Place:
         raise ValueError("the parameter text lacks MAG or WD")
     wd, magnification = _WD.fullmatch(fields["WD"]), _number(fields["MAG"])
     if wd is None or magnification != int(magnification):
-        raise ValueError("MAG is not a whole number, or WD no number of um or mm")
+        raise ValueError("MAG is not a whole number, or WD is not a number of um or mm")
     wd_um = _number(wd["number"]) * (1000.0 if wd["unit"].lower() == "mm" else 1.0)
     if abs(wd_um) > MAX_LENGTH_UM or not 1 <= magnification <= MAX_MAGNIFICATION:
         raise ValueError("MAG or WD is out of range")
@@ -384,7 +384,7 @@ TEXT_NAME = "ResponseImage.txt"
 MAX_IMAGE_BYTES = 32 * 1024 * 1024
 MAX_FOLDER_ENTRIES = 4096
 IN_USE_S = 0.6
-"""How long a file is tried again that the vendor's software still has open (Windows: sharing violation)."""
+"""How long to retry a file that the vendor's software still has open (Windows: sharing violation)."""
 IN_USE_PAUSE_S = 0.02
 
 _NO_SEGMENT = frozenset((0x01, *range(0xD0, 0xD8)))
@@ -393,9 +393,9 @@ _SCAN = 0xDA
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a whole JPEG, from its header (ITU-T T.81, annex B). Raises `ValueError`."""
+    """(width, height) of a complete JPEG, from its header (ITU-T T.81, annex B). Raises `ValueError`."""
     if not (data.startswith(b"\xff\xd8") and data.rstrip(b"\0").endswith(b"\xff\xd9")):
-        raise ValueError("the image is no whole JPEG")
+        raise ValueError("the image is not a complete JPEG")
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -414,7 +414,7 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 class Pair(NamedTuple):
-    """A whole pair: the JPEG as it is, its size, and where its text says that it was taken."""
+    """A complete pair: the JPEG as it is, its size, and where its text says that it was taken."""
 
     image: bytes
     width_px: int
@@ -423,7 +423,7 @@ class Pair(NamedTuple):
 
 
 class Partial(NamedTuple):
-    """A pair that cannot be used yet, or (`hopeless`) never: `why`. `text` is what its text held."""
+    """A pair that cannot be used yet, or (`hopeless`) ever: `why`. `text` is what its text held."""
 
     why: str
     text: bytes = b""
@@ -433,8 +433,8 @@ class Partial(NamedTuple):
 class DropFolder:
     """The folder that the vendor's software writes pairs into. Everything here blocks: call it in a thread.
 
-    Names are found in any case. A pair is whole when the picture has its end marker and the text its keys and its last
-    line end; a text that stays as it is from one look to the next is taken without that end too.
+    Names are found in any case. A pair is complete when the picture has its end marker and the text its keys and its
+    last line end; a text that stays the same from one look to the next is also taken without that line end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -457,7 +457,7 @@ class DropFolder:
         return [path.name for paths in self._files().values() for path in paths]
 
     def clear(self) -> bool:
-        """Remove what lies there; whether anything did. Raises `Trouble`."""
+        """Remove what lies there; returns whether anything did. Raises `Trouble`."""
         try:
             found = [path for paths in self._files().values() for path in paths]
             for path in found:
@@ -538,16 +538,20 @@ CONNECT_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S = 1.0
 INFOR_TIMEOUT_S = 0.5
 ASK_AGAIN_S = 1.5
+"""A command is repeated when no pair has come for this long."""
 HALF_WRITTEN_S = 0.75
+"""A pair that is still incomplete after this time is given up."""
 POLL_S = 0.02
 MAX_DROPPED = 5
+"""A GRAB is refused after this many unusable pairs."""
 MAX_OWED = 16
 MAX_EARLIER = 16
+"""Orders that are still owed a pair, and earlier places, that are remembered."""
 READBACK_UM = 2.1
 """How far a frame's WD may lie from its order's. ASSUMED."""
 RECONNECT_FIRST_S, RECONNECT_CAP_S, GOOD_AFTER_S = 0.25, 3.0, 5.0
 STAGE_TIME_US = 5_000_000
-"""How long a stage move takes at most: nothing tells of its end. ASSUMED: the known client waits 4 to 5 s."""
+"""Longest duration of a stage move, whose end nothing signals. ASSUMED: the known client waits 4 to 5 s."""
 
 Wanted = Callable[[], bool]
 
@@ -567,7 +571,7 @@ class VendorLine(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Keep what fits; one byte more than that tells that there was too much."""
+        """Keep what fits; one byte more than that shows that there was too much."""
         self._held += data[: MAX_REPLY_BYTES + 1 - len(self._held)]
         self._news.set()
 
@@ -577,14 +581,14 @@ class VendorLine(asyncio.Protocol):
         self._end(f"it closed the connection: {said}" if said else "it closed the connection")
 
     def send(self, data: bytes) -> None:
-        """Send a command to which a reply is awaited, or none. Raises `Broken` when the line is over."""
+        """Send a command, whether or not it has a reply. Raises `Broken` when the line is over."""
         if self.over.is_set() or self._transport is None:
             raise Broken(f"the link to the vendor's software broke: {self.why_over}")
         self._held.clear()
         self._transport.write(data)
 
     async def reply(self, timeout_s: float) -> bytes | None:
-        """What the vendor's software says now; None where it says nothing. Raises `Broken` when the line breaks."""
+        """What the vendor's software replies; None if it says nothing. Raises `Broken` when the line breaks."""
         await self._more_within(timeout_s)
         while 0 < len(self._held) <= MAX_REPLY_BYTES and await self._more_within(QUIET_S):
             pass
@@ -635,7 +639,7 @@ class Order(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """A pair that belongs to the last command, and when it was taken at most."""
+    """A pair that belongs to the last command, and the earliest and latest time at which it was taken."""
 
     pair: Pair
     start_us: int
@@ -645,11 +649,10 @@ class Shot(NamedTuple):
 class Session:
     """Commands and frames over one line.
 
-    A broken one is thrown away whole: nothing outlives it but `earlier`, the places commanded before, whose frames may
-    still come.
+    A broken session is discarded: only `earlier` outlives it, the places commanded before, whose frames may still come.
 
-    Every WDMAG makes exactly one pair, in order, after the column has settled. So the session keeps the orders that it
-    is owed a pair of: a move leaves one, `grab` takes it, or repeats the command when none is owed.
+    Every WDMAG makes exactly one pair, in order, after the column has settled. So the session keeps the orders whose
+    pair is still owed: a move leaves one, `grab` takes it, or repeats the command when none is owed.
     """
 
     def __init__(
@@ -686,14 +689,14 @@ class Session:
         return self._known
 
     async def move(self, wd_um: float, magnification: float) -> int:
-        """Go there (magnification 0: as it is); the clock at the acknowledgement. Raises `Trouble`, `Broken`."""
+        """Go there (magnification 0: keep it); returns the clock at the acknowledgement. Raises `Trouble`, `Broken`."""
         if not magnification:
             magnification = (self._known or await self.present()).magnification
         self._evidence_us = await self._command(Place(wd_um, round(magnification)))
         return self._evidence_us
 
     def move_stage(self, x_um: float, y_um: float) -> int:
-        """Send the stage there; the clock. There is no answer: frames wait until it must have arrived."""
+        """Send the stage there; returns the clock. There is no answer: frames wait until it must have arrived."""
         self.line.send(position(x_um, y_um))
         clock_us = now_us()
         self._evidence_us = clock_us + STAGE_TIME_US
@@ -747,7 +750,7 @@ class Session:
         return reply
 
     async def _ask_again(self) -> None:
-        """Nothing has come for long. Of two pairs that may come now, the first counts from the first order."""
+        """Repeat a command whose pair has not come. Of two pairs that may come now, the first is the first order's."""
         before = [order for order in self._owed if order.ack_us >= self._evidence_us]
         await self._command(self._target or await self.present())
         latest = self._owed[-1]
@@ -778,7 +781,7 @@ class Session:
         if self.line.over.is_set():
             raise Broken(f"the link to the vendor's software broke: {self.line.why_over}")
         if not wanted():
-            raise Trouble("nobody waits for the frame any more")
+            raise Trouble("nobody is waiting for the frame any more")
         if now_s() >= until_s:
             limit = f"no usable frame within {self._options.frame_timeout_s:g} s"
             raise Trouble(f"{limit}: {problem or 'nothing came; check the option --folder'}")
@@ -789,9 +792,9 @@ class Session:
             self._owed.popleft()
 
     def _judge(self, pair: Pair) -> Shot | None:
-        """The shot, unless the pair belongs to an older command. It, and what was owed before it, is owed no more.
+        """The shot, or None for a pair of an older command. The pair, and those owed before it, are no longer owed.
 
-        A pair that belongs to no command at all is handed on: the daemon decides what is evidence.
+        A pair that belongs to no command at all is passed on: the daemon decides what is evidence.
         """
         end_us = now_us()
         orders = list(self._owed)
@@ -858,13 +861,13 @@ class Vendor:
         return session
 
     def problem(self) -> str:
-        """Why nothing can be asked of it now; nothing where it can."""
+        """Why it cannot be asked for anything now; "" if it can."""
         if self._session is not None and not self._session.line.over.is_set():
             return ""
         return f"the vendor's software at {self._options.vendor} is not connected: {self._why_down}"
 
     def session(self) -> Session:
-        """The session, up. Raises `Trouble` at once where it is down."""
+        """The session, which is up. Raises `Trouble` at once if it is down."""
         problem = self.problem()
         if self._session is None or problem:
             raise Trouble(problem)
@@ -875,7 +878,7 @@ class Vendor:
         self.session()
         async with self._turn:
             if not wanted():
-                raise Trouble("nobody waits for the answer any more")
+                raise Trouble("nobody is waiting for the answer any more")
             session = self.session()
             if request.kind is Kind.MOVE:
                 return await session.move(*request.numbers)
@@ -905,17 +908,22 @@ CONNECT_ERRORS = (OSError, Broken, asyncio.TimeoutError)
 # --- the daemon ---
 
 SILENT_S = 5.0
-"""A client that has said nothing for so long, while nothing was owed to it, gives way to another."""
+"""A client that has been silent for this long, while nothing was owed to it, gives way to another."""
 HELLO_WITHIN_S = 5.0
+"""A client that has not said HELLO by then is disconnected."""
 CUT_OFF_S = 1.0
+"""A message whose sender pauses for this long is given up."""
 SEND_TIMEOUT_S = 10.0
+"""A client that does not take an answer within this time is disconnected."""
 MAX_STRANGERS = 8
+"""Connections that have not been welcomed yet; more are turned away."""
 MAX_WAITING = 16
+"""Requests of a client that wait for their turn; more are refused."""
 READ_BYTES = 65_536
 
 
 class Visit:
-    """One connection from a client. It has a say once its HELLO was answered by WELCOME."""
+    """One connection from a client. Its requests are accepted once its HELLO has been answered by WELCOME."""
 
     def __init__(
         self, server: DaemonServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -935,11 +943,11 @@ class Visit:
 
     @property
     def silent_s(self) -> float:
-        """How long nothing was heard of it, and nothing owed to it."""
+        """How long it has been silent while nothing was owed to it."""
         return 0.0 if self._busy_with else now_s() - self._active_s
 
     async def hear(self) -> None:
-        """Take requests until the client leaves. PING is answered at once, beside a request that takes its time."""
+        """Take requests until the client leaves. PING is answered at once, even while a request is under way."""
         began_s = self._active_s
         while not self.gone:
             data = await self._read()
@@ -967,14 +975,14 @@ class Visit:
             await self._carry_out(request)
 
     def hang_up(self, cause: str) -> None:
-        """Leave this client now."""
+        """Disconnect this client now."""
         if not self.gone:
             log.warning("hanging up on %s: %s", self.peer, cause)
         self.leave()
         self._writer.transport.abort()
 
     def leave(self) -> None:
-        """Nothing that it has asked for and that has not begun is carried out any more."""
+        """Mark the client as gone: requests of its that have not begun are not carried out."""
         self.gone = True
         self._requests.put_nowait(None)
 
@@ -1037,7 +1045,7 @@ class Visit:
             await self._send(self._server.message_of(answer, self._done_with(request)))
 
     def _done_with(self, request: Message) -> Message:
-        """What the answer answers. Said before it is sent: the client may ask the next thing at once."""
+        """The request that the answer names. To be called before it is sent: the client may ask again at once."""
         latest, self._busy_with = self._busy_with or request, None
         self._active_s = now_s()
         return latest
@@ -1094,21 +1102,21 @@ class DaemonServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def seat(self, visit: Visit) -> str:
-        """Why `visit` cannot be served now; nothing where it can."""
+        """Why `visit` cannot be served now; "" if it can."""
         problem, other = self.vendor.problem(), self._seated
         if not problem and other is not None and other is not visit and not other.gone:
             if other.silent_s <= SILENT_S:
                 problem = f"another client is connected: {other.peer}"
             else:
                 other.hang_up(f"silent for {other.silent_s:.0f} s; {visit.peer} takes its place")
-        if problem and problem != self._refused:  # a daemon tries again and again: one line will do
+        if problem and problem != self._refused:  # a daemon keeps retrying: one line is enough
             log.warning("%s is refused: %s", visit.peer, problem)
         self._refused = problem
         self._seated = self._seated if problem else visit
         return problem
 
     def _vendor_lost(self, problem: str) -> None:
-        """Without an instrument behind it the link is worth nothing, and the daemon should know at once."""
+        """Hang up: without an instrument behind it the link is useless, and the daemon should know at once."""
         if self._seated is not None and not self._seated.gone:
             self._seated.hang_up(problem)
 
@@ -1164,7 +1172,7 @@ class DaemonServer:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            log.error("a connection ended by a fault of this program", exc_info=error)
+            log.error("a connection ended because of a bug in this program", exc_info=error)
 
 
 def peer_of(writer: asyncio.StreamWriter) -> str:
@@ -1201,7 +1209,7 @@ class Address(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What the program was told."""
+    """The options of the program."""
 
     folder: Path
     listen: Address
@@ -1232,17 +1240,21 @@ def make_parser() -> Parser:
     add("--listen", default=DEFAULT_LISTEN, help="where the daemon connects (%(default)s)")
     add("--vendor", default="127.0.0.1:9025", help="the vendor's software (%(default)s)")
     add(
-        "--allow", action="append", default=[], metavar="NETWORK", help="who may connect; repeat it"
+        "--allow",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="a network that may connect; may be repeated",
     )
     add(
         "--frame-timeout",
         type=float,
         default=3.0,
         metavar="S",
-        help="wait for a frame (%(default)s)",
+        help="longest wait for a frame in seconds (%(default)s)",
     )
-    add("--log", type=Path, metavar="FILE", help="log to this file too; it is rotated")
-    add("--check", action="store_true", help="look at folder, port and vendor's software, and end")
+    add("--log", type=Path, metavar="FILE", help="also log to this file, which is rotated")
+    add("--check", action="store_true", help="check folder, port and vendor's software, then exit")
     version = f"em30_bridge {__version__}, stream version {VERSION}"
     add("--version", action="version", version=version)
     return parser
@@ -1315,7 +1327,7 @@ def start_log(path: Path | None) -> None:
 
 @contextlib.asynccontextmanager
 async def bridging(options: Options) -> AsyncIterator[tuple[Address, asyncio.Future[None]]]:
-    """The bridge at work: where it listens, and what keeps the vendor's link up. Raises `BadInput`."""
+    """Run the bridge; yields where it listens, and the task that keeps the vendor's link up. Raises `BadInput`."""
     vendor = Vendor(DropFolder(options.folder), options)
     server = DaemonServer(vendor, options)
     address = await server.start()
@@ -1351,7 +1363,7 @@ async def told_to_stop() -> None:
 
 
 async def check(options: Options) -> bool:
-    """Say what is found of folder, port and vendor's software; whether all is well. Nothing moves."""
+    """Report on folder, port and vendor's software; returns whether all is well. Nothing moves."""
     folder = DropFolder(options.folder)
     waiting = ", ".join(folder.waiting()) or "no frame"
     say(f"folder {options.folder}: can be used; {waiting} lies there")
@@ -1373,7 +1385,7 @@ async def check(options: Options) -> bool:
 
 
 async def check_port(vendor: Vendor, options: Options) -> bool:
-    """Say whether the port can be had."""
+    """Report whether the port is free."""
     server = DaemonServer(vendor, options)
     try:
         await server.start()
@@ -1393,7 +1405,7 @@ def say(text: str) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run; the exit code: 0 ended as told, 1 a check found something amiss, 2 bad input."""
+    """Run; returns the exit code: 0 ended as told, 1 a check found something wrong, 2 bad input."""
     try:
         options = parse_options(sys.argv[1:] if words is None else words)
         DropFolder(options.folder).check()

@@ -1,1 +1,1 @@
-"""Drivers of the COXEM EM-30, one module a link."""
+"""Drivers of the COXEM EM-30, one module per link."""

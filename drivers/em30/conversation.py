@@ -1,8 +1,8 @@
 """Questions and answers over a byte link that carries the messages of `afdaemon.drivers.wire.stream`.
 
-A reader task hears whatever comes, whenever it comes. Answers are matched with questions by the sequence number that
-they name; one that nobody waits for any more is handed to `on_stray` and forgotten. A peer that says nothing for
-`ping_s` is asked for a sign of life, and the link is given up when none comes.
+A reader task receives whatever comes, at any time. Answers are matched with questions by the sequence number that they
+name; one that nobody is waiting for any more is handed to `on_stray` and forgotten. A peer that is silent for `ping_s`
+is sent a PING, and the link is given up when it is not answered.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ ANSWERS = get_args(Answer)
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something came that is no message, or is one no more: `why`. It may have been the answer."""
+    """Something came that is not a message, or is a damaged one: `why`. It may have been the answer."""
 
     why: str
 
 
 class Question:
-    """One question, which may be put again and again; the answer to any of them will do."""
+    """One question, which may be asked repeatedly; the answer to any of the attempts will do."""
 
     def __init__(self, conversation: "Conversation") -> None:
         self._conversation = conversation
@@ -102,7 +102,7 @@ class Conversation:
 
     @property
     def damage(self) -> str:
-        """What was wrong with the last bytes that were no message; empty if all bytes were."""
+        """What was wrong with the last bytes that were not a message; empty if there were none."""
         return self._decoder.losses.last
 
     @contextmanager
@@ -116,7 +116,7 @@ class Conversation:
             self._questions.remove(question)
 
     async def ask(self, message: Message) -> Answer:
-        """Put a question once, and wait `reply_timeout_s` for its answer.
+        """Ask a question once, and wait `reply_timeout_s` for its answer.
 
         Raises `LinkLost`, `ProtocolError`, or `LinkTimeout`; the link is given up then.
         """
@@ -164,7 +164,7 @@ class Conversation:
         self._wake_all()
 
     async def _take_in(self) -> bool:
-        """Hear what comes; False when the sender has stopped in the middle of something."""
+        """Receive what comes; False when the sender has stopped in the middle of something."""
         held = self._decoder.pending or self._unreported_garbage
         try:
             async with asyncio.timeout(self._settings.cut_off_s if held else None):
@@ -184,7 +184,7 @@ class Conversation:
         return self._decoder.losses.garbage_bytes > self._reported.garbage_bytes
 
     def _report_damage(self, *, silent: bool) -> None:
-        """Tell of a lost message at once, of other bytes only when nothing follows: they may be the rest of one."""
+        """Report a lost message at once, other bytes only when nothing follows: they may be the rest of a message."""
         losses = self._decoder.losses
         lost = losses.messages > self._reported.messages
         if lost or (silent and self._unreported_garbage):
@@ -197,7 +197,7 @@ class Conversation:
             question.wake()
 
     async def _keep_alive(self) -> None:
-        """Ask for a sign of life when nothing is heard; `ask` gives the link up where there is none."""
+        """Send a PING when nothing has been heard; `ask` gives the link up where it is not answered."""
         with contextlib.suppress(DriverError):
             while True:
                 left_s = self._heard_s + self._settings.ping_s - self._clock.now_s()

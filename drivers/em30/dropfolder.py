@@ -1,9 +1,9 @@
 """The drop folder: pairs of `ResponseImage.jpg` and `ResponseImage.txt`.
 
-Everything here blocks: call it in a thread. The instrument writes a pair only after the one before
-was taken away. The client may look while it writes, so a pair is whole only when the picture has
-its end marker and the text its keys and its last line end. A text that stays the same from one look
-to the next is also taken without that line end. ASSUMED: the vendor's text may lack it.
+Everything here blocks: call it in a thread. The instrument writes a pair only after the previous
+one was taken away. The client may look while it writes, so a pair is complete only when the picture
+has its end marker and the text its keys and its last line end. A text that stays the same from one
+look to the next is also taken without that line end. ASSUMED: the vendor's text may lack it.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ MAX_IMAGE_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A whole pair.
+    """A complete pair.
 
-    `pixels` has shape (height, width), uint8, read-only; `digest` tells identical images.
+    `pixels` has shape (height, width), uint8, read-only; identical images have the same `digest`.
     """
 
     pixels: NDArray[np.uint8]
@@ -38,7 +38,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partial:
-    """A pair that cannot be used yet, or never: `why`.
+    """A pair that cannot be used yet, or ever: `why`.
 
     `text` is what the text held at this look.
     """
@@ -48,7 +48,7 @@ class Partial:
 
 
 class DropFolder:
-    """The folder that both programs know."""
+    """The folder that both programs share."""
 
     def __init__(self, path: Path) -> None:
         self._image = path / IMAGE_NAME
@@ -64,7 +64,7 @@ class DropFolder:
             )
 
     def remove(self) -> bool:
-        """Remove what lies there; whether anything did.
+        """Remove what lies there; returns whether anything did.
 
         Raises `FrameInvalid` when it cannot be removed.
         """

@@ -12,7 +12,7 @@ from afdaemon.drivers.wire.jpeg import decode_jpeg
 from afdaemon.drivers.wire.messages import WD_RESOLUTION_UM, Encoding, FrameData
 
 MAGNIFICATION_TOLERANCE = 0.5
-"""A vendor's software carries whole numbers."""
+"""The vendor's software uses whole numbers."""
 
 
 class Cause(StrEnum):
@@ -26,7 +26,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objection:
-    """A frame is no evidence, or none came: the cause, and the cause in words."""
+    """A frame is not evidence, or none came: the cause, and the cause in words."""
 
     cause: Cause
     why: str
@@ -34,7 +34,7 @@ class Objection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A frame's grey values, (height, width), uint8 or uint16, read-only; `digest` tells identical ones."""
+    """A frame's grey values, (height, width), uint8 or uint16, read-only; identical ones have the same `digest`."""
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
     digest: bytes
@@ -42,7 +42,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a frame has to be. None asks for nothing.
+    """What is required of a frame. None requires nothing.
 
     Its exposure began at `from_us` of the instrument's clock or later, its number is above `above_number`, its grey
     values are not those of `last_digest`.
@@ -75,7 +75,7 @@ def _raw(frame: FrameData) -> NDArray[np.uint8] | NDArray[np.uint16]:
 
 
 def objection(frame: FrameData, picture: Picture, wanted: Wanted) -> Objection | None:
-    """Why `frame` is no evidence; None when it is."""
+    """Why `frame` is not evidence; None if it is."""
     if frame.start_us < wanted.from_us:
         early_s = 1e-6 * (wanted.from_us - frame.start_us)
         return _stale(f"its exposure began {early_s:.3f} s before the last move had settled")

@@ -1,9 +1,9 @@
 """Commands that are answered by a text without delimiters, one after the other, over a byte link.
 
-A reader task collects what comes, so a peer that goes away is noticed at once, also while nobody waits for an answer.
-An answer ends where the sender falls silent; one that ends with the link may be cut, and is none. Answers are paired
-with commands by their order alone, therefore an answer that is still owed when the next command comes (the caller was
-cancelled) is waited for first.
+A reader task collects what comes, so a peer that goes away is noticed at once, even while nobody is waiting for an
+answer. An answer ends where the sender falls silent; one that ends with the link may be cut off, and does not count.
+Answers are matched with commands by their order alone; so an answer that is still owed when the next command comes (its
+caller was cancelled) is awaited first.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class Exchange:
     async def _read(self) -> None:
         """Collect until the peer goes away.
 
-        What is beyond the cap is dropped: one byte more tells of it.
+        What exceeds the cap is dropped, except for one byte that shows it.
         """
         with contextlib.suppress(LinkLost):
             while True:

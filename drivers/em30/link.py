@@ -1,7 +1,7 @@
 """A link that carries bytes both ways, in order: TCP (`tcp.py`) or USB bulk endpoints (`usb.py`).
 
-What the bytes mean is the session's business (`stream_session.py`, `exchange.py`), and so is keeping somebody in
-`receive` at all times: a link may notice only there that its peer has gone.
+What the bytes mean is the session's business (`stream_session.py`, `exchange.py`), and so is having a call of `receive`
+under way at all times: a link may notice only there that its peer has gone.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from afdaemon.drivers.errors import LinkLost
 
 
 class ByteLink(Protocol):
-    """An open link. Once lost it stays lost: another one is opened. To be used in one event loop."""
+    """An open link. Once lost it stays lost: open another one. For use in one event loop."""
 
     @property
     def is_up(self) -> bool:
@@ -34,8 +34,8 @@ class ByteLink(Protocol):
     async def send(self, data: bytes, *, timeout_s: float) -> None:
         """Send all of `data`; one caller at a time.
 
-        A send that is cancelled goes out whole all the same, or the link is lost: a peer never gets part of one and
-        then another. Raises `LinkLost`, or `LinkTimeout` when the peer does not take it; the link is lost then.
+        A cancelled send still goes out whole, or the link is lost: a peer never gets part of one and then another.
+        Raises `LinkLost`, or `LinkTimeout` when the peer does not take it; the link is lost then.
         """
         ...
 
@@ -47,7 +47,7 @@ class ByteLink(Protocol):
         ...
 
     def abort(self, why: str) -> None:
-        """Break the link now: whoever waits for it gets `LinkLost` with `why`."""
+        """Break the link now: everyone waiting for it gets `LinkLost` with `why`."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A microscope that is reached again whenever its link breaks, whatever the link is."""
+"""A microscope that reconnects whenever its link breaks, whatever the link is."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ from afdaemon.drivers.errors import DriverError, LinkTimeout, NotConnected
 
 
 class Session(Protocol):
-    """One connection to the instrument and what is known since it was made. Its errors are `DriverError`s."""
+    """One connection to the instrument, and what has been learned since it was made. Its errors are `DriverError`s."""
 
     @property
     def link(self) -> ByteLink:
@@ -113,7 +113,7 @@ class Em30Microscope:
             ) from None
 
     async def read_state(self) -> MicroscopeState:
-        """WD and magnification, as the instrument tells them."""
+        """WD and magnification, as the instrument reports them."""
         return await self._present_session().read_state()
 
     async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
@@ -140,7 +140,7 @@ class Em30Microscope:
         return self._session
 
     def _why_down(self) -> DriverError:
-        """Why the last attempt failed, or why the link broke that was up before."""
+        """Why the last attempt failed, or why the link broke."""
         return self._failure or NotConnected(
             self._session.link.why_lost if self._session else "it has not been opened yet"
         )

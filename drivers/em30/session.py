@@ -1,4 +1,4 @@
-"""One session on the `aisem` link: a connection, its drop folder, and what is known since then.
+"""One session on the `aisem` link: a connection, its drop folder, and what has been learned since.
 
 Every WDMAG makes the instrument write exactly one image pair, after its column has settled. So the
 session counts the pairs that it is owed: a move leaves one to come, `grab` takes it, or repeats the
@@ -6,7 +6,7 @@ command when none is owed. What lies in the folder when a command goes out is ol
 command, and is removed.
 
 A pair is evidence only when its WD and magnification are the command's and its image is not, byte
-for byte, the one before. Anything else is dropped, counted and replaced; too many in a row is
+for byte, the one before. Anything else is dropped, counted and replaced; too many in a row are a
 `FrameStale`.
 """
 
@@ -34,7 +34,7 @@ from afdaemon.drivers.wire import aisem as wire
 class AisemSession:
     """Commands and frames over one connection.
 
-    A broken one is thrown away whole: nothing known outlives it.
+    A broken session is discarded: nothing that it knows outlives it.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class AisemSession:
     # --- state ---
 
     async def read_state(self) -> MicroscopeState:
-        """Ask with GET_INFOR; what was known last stands in for an answer that cannot be had.
+        """Ask with GET_INFOR; without a usable answer the last known state is returned.
 
         ASSUMED: the answer is the parameter text. Whether every version of the vendor's software
         answers is not known, so the last frame or move serves when this one does not.
@@ -107,7 +107,7 @@ class AisemSession:
     # --- moves ---
 
     async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
-        """Command an absolute WD (um) at that or the present magnification; return once acknowledged."""
+        """Command an absolute WD (um) at this magnification or the present one; return once acknowledged."""
         if magnification is None:
             magnification = (self._known or await self.read_state()).magnification
         target = wire.SetWdMag(wd_um=wd_um, magnification=round(magnification))
@@ -129,8 +129,8 @@ class AisemSession:
             reply = await self._exchange.ask(data, timeout_s=self._settings.reply_timeout_s)
             wire.require_acknowledged(wire.decode_reply(reply), command=data.decode("ascii"))
         except LinkTimeout:
-            # Answers are told apart by their order alone, and a late one would be taken for the
-            # next one's.
+            # Answers are told apart by their order alone: a late one would be taken for the
+            # answer to the next command.
             self.link.abort("a command was not answered in time")
             raise
         except CommandRefused:
@@ -168,7 +168,7 @@ class AisemSession:
         return wire.SetWdMag(wd_um=state.wd_um, magnification=round(state.magnification))
 
     async def _next_pair(self, deadline_s: float) -> Pair | FrameInvalid | None:
-        """The next whole pair; `FrameInvalid` for one given up; None when it is time to ask."""
+        """The next complete pair; `FrameInvalid` for one given up; None when it is time to ask."""
         began_s = self._clock.now_s()
         partial_since_s: float | None = None
         partial = Partial(why="")
@@ -214,7 +214,7 @@ class AisemSession:
         self._owed = max(0, self._owed - 1)
 
     def _judge(self, pair: Pair) -> FrameStale | None:
-        """Why this pair is no evidence of the commanded WD, counted by cause; None when it is."""
+        """Why this pair is not evidence of the commanded WD, counted by cause; None if it is."""
         target = self._target
         frozen = pair.digest == self._last_digest
         self._last_digest = pair.digest

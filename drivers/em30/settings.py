@@ -16,9 +16,9 @@ _CAP = f"Longest pause between two attempts to connect; by default {_CAP_S:g} s,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSettings:
-    """What every link has: how long to wait, and what is tried again. Raises SettingsError for a wrong value.
+    """What every link has: how long to wait, and when to retry. Raises SettingsError for a wrong value.
 
-    `frame_timeout_s` bounds a whole `grab`, within which frames that are no evidence are replaced.
+    `frame_timeout_s` bounds a whole `grab`, within which frames that are not evidence are replaced.
     """
 
     connect_timeout_s: float = seconds(2.0, "Longest wait for a connection.")
@@ -82,7 +82,7 @@ class StreamSettings(FramedSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsbSettings(FramedSettings):
-    """Which device. Nothing tells that it has been plugged in: it is looked for once a second.
+    """Which device. Nothing signals that it has been plugged in, so it is looked for once a second.
 
     ASSUMED: the ids; they are those that pid.codes sets aside for tests.
     """

@@ -1,8 +1,8 @@
-"""One session on the `stream` messages, over whatever link, and what is known since it began.
+"""One session on the `stream` messages, over whatever link, and what has been learned since it began.
 
-Each command names its sequence number in its answer, so a late answer of a command that was cancelled is told apart
-from the next one's. A frame is asked for when it is wanted, and judged by `evidence.objection`; one that is no
-evidence, or came damaged, is dropped, counted by cause and asked for again.
+Each answer names the sequence number of its command, so a late answer to a cancelled command is told apart from the
+answer to the next one. A frame is requested when it is wanted, and judged by `evidence.objection`; one that is not
+evidence, or came damaged, is dropped, counted by cause and requested again.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ async def open_stream_session(
 class StreamSession:
     """Commands and frames over one connection; see `open_stream_session`.
 
-    A broken one is thrown away whole: nothing known outlives it.
+    A broken session is discarded: nothing that it knows outlives it.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class StreamSession:
                 self._known = MicroscopeState(wd_um=wd_um, magnification=magnification)
                 return self._known
             case Refused(reason=reason):
-                raise CommandRefused(f"the instrument refused to tell its state: {reason}")
+                raise CommandRefused(f"the instrument refused to report its state: {reason}")
             case _:
                 raise self._senseless(answer, "GET_STATE")
 
     async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
-        """Command an absolute WD (um) at that or the present magnification; return once acknowledged."""
+        """Command an absolute WD (um) at this magnification or the present one; return once acknowledged."""
         if magnification is None:
             magnification = (self._known or await self.read_state()).magnification
         target = Move(wd_um=wd_um, magnification=magnification)
@@ -151,11 +151,11 @@ class StreamSession:
                 raise self._senseless(answer, what)
 
     def _hold_back(self, ack: Ack) -> None:
-        """What was exposed before this command had settled is no evidence."""
+        """Frames that were exposed before this command had settled are not evidence."""
         self._evidence_from_us = max(self._evidence_from_us, ack.clock_us + ack.settle_us)
 
     def _stray(self, answer: Answer) -> None:
-        """An answer that nobody waits for any more: the command was cancelled, but carried out."""
+        """An answer that nobody is waiting for any more: the command was cancelled, but carried out."""
         match answer:
             case Ack():
                 self._hold_back(answer)
@@ -181,7 +181,7 @@ class StreamSession:
                     return came
                 last = came
                 self._count(last.cause)
-        self._last_number = None  # an instrument that counts anew is believed the next time
+        self._last_number = None  # next time accept an instrument that has restarted its count
         kind = FrameInvalid if last.cause is Cause.INVALID else FrameStale
         raise kind(
             f"{self._settings.max_dropped_in_row} frames in a row were no evidence: {last.why}"
@@ -205,7 +205,7 @@ class StreamSession:
     async def _ask_frame(
         self, question: Question, deadline_s: float, last: Objection
     ) -> FrameData | Objection:
-        """What comes for a GRAB, which is repeated when nothing does."""
+        """What comes in answer to a GRAB, which is repeated when nothing does."""
         await question.put(Grab())
         while (left_s := deadline_s - self._clock.now_s()) > 0.0:
             came = await question.answer(within_s=min(left_s, self._settings.ask_again_s))

@@ -49,7 +49,7 @@ class TcpLink:
         await self._fate.wait()
 
     async def send(self, data: bytes, *, timeout_s: float) -> None:
-        """Send all of `data`. Raises `LinkLost`, or `LinkTimeout` and is lost then."""
+        """Send all of `data`. Raises `LinkLost`, or `LinkTimeout`; the link is lost then."""
         self.check()
         self._writer.write(data)
         try:

@@ -1,7 +1,7 @@
 """The `usb` link: the stream's messages over the bulk endpoints of a USB device.
 
-One thread owns the device and makes every call of pyusb; the event loop hands it what is to be sent and takes what has
-come. A blocked call cannot be interrupted, so each is a slice of `SLICE_S`, and what is sent waits for one at most.
+One thread owns the device and makes every call to pyusb; the event loop hands it what is to be sent and takes what has
+come. A blocked call cannot be interrupted, so each lasts `SLICE_S` at most, and a send waits for one at most.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from afdaemon.drivers.errors import DriverError, LinkLost, LinkTimeout, NotConne
 from afdaemon.drivers.settings import build
 
 INBOX_BYTES = 4 * 1024 * 1024
-"""More than this is not read ahead; then the device has to wait, as the bus provides."""
+"""No more than this is read ahead; then the device has to wait, as the bus allows."""
 CLOSE_S = 2.0
-"""A thread that is stuck in a call for longer is left behind."""
+"""A thread that is stuck in a call for longer than this is left behind."""
 
 _Args = ParamSpec("_Args")
 
@@ -58,7 +58,7 @@ def _usb_microscope(
 
 @dataclass(slots=True, kw_only=True)
 class _Order:
-    """Bytes that are still to send, by when (s, the loop's time), and whom to tell."""
+    """Bytes that are still to send, their deadline (s, the loop's time), and the future of whoever waits."""
 
     left: memoryview
     deadline_s: float
@@ -81,7 +81,7 @@ class UsbLink:
         self._inbox = bytearray()
         self._closing = False
         self._stalls = 0
-        # A daemon: a call that never comes back must not keep the process alive.
+        # A daemon: a call that never returns must not keep the process alive.
         self._thread = threading.Thread(target=self._own, name="usb owner", daemon=True)
 
     @classmethod
@@ -130,7 +130,7 @@ class UsbLink:
         await self._fate.wait()
 
     async def send(self, data: bytes, *, timeout_s: float) -> None:
-        """Send all of `data`, also when the caller is cancelled. Raises `LinkLost` or `LinkTimeout`."""
+        """Send all of `data`, even if the caller is cancelled. Raises `LinkLost` or `LinkTimeout`."""
         self.check()
         order = _Order(
             left=memoryview(data),
@@ -161,7 +161,7 @@ class UsbLink:
             await self._arrived.wait()
 
     def abort(self, why: str) -> None:
-        """Break the link now; what has not been sent is not."""
+        """Break the link now; what has not been sent stays unsent."""
         self._lose(LinkLost(why))
 
     async def close(self) -> None:
@@ -186,7 +186,7 @@ class UsbLink:
             future.set_exception(error)
 
     def _lose(self, error: DriverError) -> None:
-        """The link has broken: tell everybody who waits."""
+        """Mark the link as broken, and wake everyone who is waiting."""
         self._fate.end(str(error))
         with self._changed:
             self._closing = True
@@ -223,7 +223,7 @@ class UsbLink:
             self._post(self._lose, why)
 
     def _write_slice(self, device: UsbDevice) -> bool:
-        """Send what is due, and go on to reading when the device is slow to take it; False when all is over."""
+        """Send what is due, and go on to reading when the device is slow to take it; False when the link is closing."""
         while (order := self._first_order()) is not None:
             order.left = order.left[device.write(order.left) :]
             if order.left:
@@ -262,5 +262,5 @@ class UsbLink:
     ) -> None:
         try:
             self._loop.call_soon_threadsafe(lambda: call(*args, **kwargs))
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed: nobody is waiting any more
             self._closing = True

@@ -16,11 +16,13 @@ from afdaemon.drivers.em30.settings import UsbSettings
 from afdaemon.drivers.errors import DriverError, LinkLost, NotConnected
 
 SLICE_S = 0.02
-"""The longest that one call blocks: it cannot be interrupted, and what is to be written waits for it."""
+"""The longest time that one call blocks: it cannot be interrupted, and what is to be written waits for it."""
 _BUFFER_BYTES = 64 * 1024
 """A multiple of every packet size, so that no packet overflows it."""
 _MAX_STALLS_IN_ROW = 8
+"""More than this are a lost link."""
 DRAIN_READS = 256
+"""Most reads of `drain`: a device that never stops sending must not block it."""
 VENDOR_SPECIFIC_CLASS = 0xFF
 UDEV_RULE = "systemd/60-afdaemon-em30.rules"
 
@@ -83,19 +85,19 @@ class UsbDevice:
         return count
 
     def clear_halts(self) -> None:
-        """After a time-out, both ends may differ on what was sent last; this lets them agree."""
+        """Synchronise both ends again: after a time-out they may disagree on what was sent last."""
         with contextlib.suppress(usb.core.USBError):
             self._device.clear_halt(self._pair.into_host)
             self._device.clear_halt(self._pair.out_of_host)
 
     def drain(self) -> None:
-        """Throw away what the device still had for the program before us. Raises `LinkLost`."""
+        """Discard what the device still held for the previous program. Raises `LinkLost`."""
         for _ in range(DRAIN_READS):
             if not self.read():
                 return
 
     def close(self) -> None:
-        """Release it. What has gone cannot be released and need not be."""
+        """Release it. A device that has gone cannot be released and need not be."""
         _release(self._device)
 
     def _recover(self, error: usb.core.USBError, endpoint: int) -> None:
@@ -151,7 +153,7 @@ def _choose(found: list[Any], serial: str, name: str) -> Any:
 
 
 def _serial(device: Any) -> str:
-    _active_configuration(device)  # opens it: the question for the serial number hides why it fails
+    _active_configuration(device)  # opens it: reading the serial number would hide why that fails
     try:
         return device.serial_number or ""
     except ValueError:  # it has no strings
@@ -189,7 +191,7 @@ def _configure(device: Any, name: str) -> _BulkPair:
 
 
 def _active_configuration(device: Any) -> Any:
-    """None when none is set: pyusb says that with an error without a number."""
+    """The active configuration, None when none is set: pyusb reports that as an error without a number."""
     try:
         return device.get_active_configuration()
     except usb.core.USBError as error:

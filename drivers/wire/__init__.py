@@ -1,1 +1,1 @@
-"""Pure codecs, one module a wire; none of them touches a socket."""
+"""Pure codecs, one module per wire; none of them touches a socket."""

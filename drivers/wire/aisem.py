@@ -6,14 +6,14 @@ bytes.
     Connected.  COMM.START.  READY     the handshake, one send each, about 5 ms apart
     WDMAG,<WD in mm>,<magnification>   go there, write one image pair; answered
     POSITION,<x in mm>,<y in mm>       move the stage; no answer
-    GET_INFOR                          tell the parameters; answered
+    GET_INFOR                          report the parameters; answered
     FINISH                             end of the session
 
 **Where a message ends.** The link has neither delimiters nor lengths: one send is one message. TCP
-keeps no such borders, so two sends may arrive as one chunk and one send as two. A word without
+keeps no such boundaries, so two sends may arrive as one chunk and one send as two. A word without
 arguments ends with its last letter. A message with arguments ends where the next letter or line end
 stands (no argument holds a letter: numbers are never written in scientific notation), or else where
-the sender falls silent, which the caller, who has the clock, tells by `silent=True`.
+the sender falls silent, which the caller, who has the clock, reports with `silent=True`.
 
 Lengths are mm on the wire and um everywhere else. What the replies say is not known. ASSUMED: any
 text acknowledges, unless it starts with `NG` or `ERROR`; GET_INFOR is answered with the parameter
@@ -105,10 +105,10 @@ _SEPARATORS = b" \t\r\n\0"
 
 
 class CommandDecoder:
-    """What the instrument hears: `feed` bytes as they come, then take messages until none is left.
+    """What the instrument receives: `feed` bytes as they come, then take messages until none is left.
 
-    What is no command raises `ProtocolError` and empties the buffer, so that the next send is read
-    afresh.
+    Whatever is not a command raises `ProtocolError` and empties the buffer, so that the next send is
+    read afresh.
     """
 
     def __init__(self) -> None:
@@ -187,7 +187,7 @@ def decode_reply(data: bytes) -> str:
 
 
 def require_acknowledged(reply: str, *, command: str) -> None:
-    """Raise `CommandRefused` when the reply says no.
+    """Raise `CommandRefused` when the reply is a refusal.
 
     ASSUMED: it then starts with `NG` or `ERROR`.
     """
@@ -206,7 +206,7 @@ def _check_reply_size(data: bytes) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What the instrument says of itself, or of the image that the text came with.
+    """What the instrument says about itself, or about the image that the text came with.
 
     `score` is the expert's 0..9 in labelled training files, otherwise None. `others` holds every
     further key, upper case, with its text.
@@ -348,7 +348,7 @@ def _mm_text(um: float) -> str:
 
 
 def _check_length(um: float) -> None:
-    if not abs(um) <= MAX_LENGTH_UM:  # NaN is not either
+    if not abs(um) <= MAX_LENGTH_UM:  # rejects NaN too
         raise ProtocolError(f"a length of {um} um is beyond what the link carries (10 m)")
 
 

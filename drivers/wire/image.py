@@ -28,7 +28,7 @@ def decode_grey(data: bytes) -> GreyPixels:
     """Grey pixels, uint8 or uint16 (H, W), of an image file's bytes; colour becomes luma, alpha is dropped.
 
     Raises:
-        FrameInvalid: no PNG, JPEG or TIFF, cut off, damaged, too large, or of another sample type.
+        FrameInvalid: not a PNG, JPEG or TIFF, cut off, damaged, too large, or of another sample type.
     """
     if len(data) > _MAX_FILE_BYTES:
         raise FrameInvalid(f"the image file is larger than {_MAX_FILE_BYTES >> 20} MiB")
@@ -69,7 +69,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     """(width, height) in pixels that an image file's header promises.
 
     Raises:
-        FrameInvalid: no PNG, JPEG or TIFF, or cut off.
+        FrameInvalid: not a PNG, JPEG or TIFF, or cut off.
     """
     try:
         if data.startswith(_PNG):
@@ -100,8 +100,8 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
 def crop_data_bar(grey: GreyPixels) -> GreyPixels:
     """Cut off the strip of text that many microscopes put at the bottom, if there is one.
 
-    A bar is recognised by its ground: from some row in the lowest third on, most pixels of most rows share one value,
-    with text of another grey on it, while few rows of the picture above do.
+    A bar is recognised by its background: from some row in the lowest third on, most pixels of most rows share one
+    value, with text of another grey on it, while few rows of the picture above do.
     """
     height = grey.shape[0]
     values = grey.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Grey values of the instrument's JPEGs; how large one is and whether all of it is here, told without decoding it.
+"""Grey values of the instrument's JPEGs; the size of one, and whether it is complete, without decoding it.
 
 A decoder takes as much memory as the header asks for, so the header is read first. ITU-T T.81,
 annex B.
@@ -21,7 +21,7 @@ _SCAN = 0xDA
 def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
     """Grey values of a JPEG (its first channel), shape (height, width), uint8, read-only.
 
-    Raises `FrameInvalid`. The size is read from the header, and held against the cap, before
+    Raises `FrameInvalid`. The size is read from the header, and checked against the cap, before
     anything is decoded.
     """
     width, height = jpeg_size(data)
@@ -42,9 +42,9 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """(width, height) in pixels of a whole JPEG.
+    """(width, height) in pixels of a complete JPEG.
 
-    Raises `FrameInvalid` when it is cut off or is no JPEG.
+    Raises `FrameInvalid` when it is cut off or not a JPEG.
     """
     if not data.startswith(_SOI):
         raise FrameInvalid("the image is not a JPEG")

@@ -4,8 +4,8 @@ A folder of them holds pairs `SCENE-NUMBER.jpg` and `SCENE-NUMBER.txt`, as the i
 depth of folders. The text is its parameter text (`afdaemon.drivers.wire.aisem`) with a score: `SCORE` is the digit that
 an expert gave, `FOCUS_SCORE`, where there is one, the same with decimals, and then it is what counts.
 
-ASSUMED: the keys `SCORE`, `BRIGHTNESS` and `CONTRAST`. The last two may be missing, or be no numbers; then nothing is
-known of them.
+ASSUMED: the keys `SCORE`, `BRIGHTNESS` and `CONTRAST`. The last two may be missing, or not be numbers; then they are
+taken as unknown.
 """
 
 import math
@@ -19,7 +19,7 @@ from afdaemon.drivers.wire.aisem import Parameters, decode_parameters, encode_pa
 PICTURE_SUFFIXES = (".jpg", ".jpeg")
 TEXT_SUFFIX = ".txt"
 NOTE_NAME = "dataset.json"
-"""What a written data set says of itself; `parts` names the part of each scene."""
+"""The description of a written data set; `parts` names the part of each scene."""
 LISTING_NAME = "SHA256SUMS"
 
 FOCUS_SCORE = "FOCUS_SCORE"
@@ -81,7 +81,7 @@ def _score(read: Parameters) -> float:
 
 def _check_score(score: float, text: str, key: str) -> None:
     low, high = SCORE_RANGE
-    if not low <= score <= high:  # NaN is not either
+    if not low <= score <= high:  # rejects NaN too
         raise ProtocolError(f"{key} is a number from {low:g} to {high:g}, not {text[:40]!r}")
 
 

@@ -5,7 +5,7 @@
     GET_STATE                                STATE   WD um, magnification
     MOVE   WD um, magnification (0: as is)   ACK     clock us, settling us     or REFUSED reason
     STAGE  x um, y um                        ACK                               or REFUSED
-    GRAB                                     FRAME   what and how it was taken, grey values    or REFUSED
+    GRAB                                     FRAME   how it was taken, grey values             or REFUSED
     PING                                     PONG
     BYE                                      -
 
@@ -24,7 +24,7 @@ from afdaemon.drivers.base import MAX_FRAME_SIDE_PX
 VERSION = 1
 MAX_TEXT_BYTES = 512
 WD_RESOLUTION_UM = 0.1
-"""How far the wires alone may set a WD read back from its command: a bridge's other side has steps of 0.1 um."""
+"""How much the wires alone may change a WD read back: the link on a bridge's other side has steps of 0.1 um."""
 
 
 class Encoding(IntEnum):
@@ -84,7 +84,7 @@ class MoveStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ack:
-    """Carried out at `clock_us`; what is exposed from `settle_us` later on is evidence."""
+    """Carried out at `clock_us`; a frame whose exposure begins at least `settle_us` later is evidence."""
 
     answers: int
     clock_us: int

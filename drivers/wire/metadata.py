@@ -1,9 +1,9 @@
-"""What image files of scanning electron microscopes tell of their picture: magnification, and where a data bar begins.
+"""What SEM image files say about their picture: magnification, and where a data bar begins.
 
-Every maker draws its magnification for a display of its own width: at "50.00 K X" a Zeiss shows 6 um, a COXEM EM-30
-2.5 um. So the width of the field is what counts. It comes, in this order, from the file's own field width, or from its
-pixel size and the number of pixels that this was told for (a file may have been reduced since). Only where a file tells
-neither is there the maker's own magnification to fall back on.
+Every maker defines magnification for a display width of its own: at "50.00 K X" a Zeiss shows 6 um, a COXEM EM-30
+2.5 um. So the width of the field is what counts. It is the file's own field width or, failing that, its pixel size
+times the number of pixels that this refers to (the file may have been reduced since). Only where a file has neither is
+the maker's own magnification used.
 
 | maker | where | keys |
 |---|---|---|
@@ -32,15 +32,15 @@ MAX_TEXT_BYTES = 2**20
 
 _IMAGE_DESCRIPTION = 270
 _ZEISS_PIXELS = 1024
-"""AP_PIXEL_SIZE is told for a picture that is this wide, whatever the width of the file."""
+"""AP_PIXEL_SIZE refers to a picture that is this wide, whatever the width of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """What a file tells: its maker, the field's width or the maker's own magnification, the height above the data bar.
+    """What a file says: its maker, the field's width or the maker's own magnification, the height above the data bar.
 
-    Width or magnification may be None, but not both. `picture_px` is None where no bar is told of. `wd_um` is the
-    commanded WD, known of the EM-30 alone.
+    Width or magnification may be None, but not both. `picture_px` is None where no bar is mentioned. `wd_um` is the
+    commanded WD, known for the EM-30 only.
     """
 
     maker: str
@@ -59,7 +59,7 @@ class Size:
 
 
 def from_page(page: Page, data: bytes) -> Metadata | None:
-    """What the tags of a TIFF's page tell, None if they tell no magnification."""
+    """What the tags of a TIFF's page say, None if they give no magnification."""
     size = Size(page.width_px, page.height_px)
     for tag, read in _TAGS.items():
         held = page.text(data, tag)
@@ -70,7 +70,7 @@ def from_page(page: Page, data: bytes) -> Metadata | None:
 
 
 def from_text(data: bytes, size: Size) -> Metadata | None:
-    """What a text file beside an image of `size` tells, None if it tells no magnification."""
+    """What a text file beside an image of `size` says, None if it gives no magnification."""
     if len(data) > MAX_TEXT_BYTES:
         return None
     return _of_text(_decode(data), size) or _em30(data)
@@ -195,7 +195,7 @@ def _metadata(
     magnification: float | None = None,
     picture: tuple[float | None, float | None] = (None, None),
 ) -> Metadata | None:
-    """`picture` is width and height that the file tells of the picture without its bar, in pixels of its own."""
+    """`picture` is the width and height that the file gives for the picture without its bar, in pixels of its own."""
     width_um, magnification = _usable(width_um), _usable(magnification)
     if width_um is None and magnification is None:
         return None
@@ -211,7 +211,7 @@ def _metadata(
 
 
 def _usable(number: float | None) -> float | None:
-    """A finite number above 0; products of what a file tells may be neither."""
+    """A finite number above 0, else None; products of what a file says may be neither."""
     return number if number is not None and 0.0 < number < math.inf else None
 
 

@@ -1,16 +1,16 @@
 """The bytes of the `stream` link, the same over TCP and over USB bulk endpoints. Pure.
 
-ASSUMED: this framing is our own. No public description of the vendor's USB protocol exists; a real one takes the place
-of this module.
+ASSUMED: this framing is our own. No public description of the vendor's USB protocol exists; a real one would replace
+this module.
 
 The messages themselves are in `afdaemon.drivers.wire.messages`. One on the wire, all numbers little-endian:
 
     magic "AF30" | version u8 | type u8 | flags u16 | length u32 | sequence u32 | header CRC-32 | payload | CRC-32
 
-The header's CRC covers the 16 bytes before it, so that a damaged length is never believed. The last CRC covers those
-16 bytes and the payload; the header's CRC is left out, for a CRC over data and their own CRC does not depend on the
+The header's CRC covers the 16 bytes before it, so that a damaged length is never trusted. The last CRC covers those
+16 bytes and the payload; the header's CRC is left out, because a CRC over data and their own CRC does not depend on the
 data. `flags` is 0 and ignored. `sequence` counts the sender's messages; an answer names the sequence that it
-answers. A reader that meets garbage, a damaged message or one that was cut off goes on at the next magic and counts
+answers. A reader that meets garbage, a damaged message or one that was cut off continues at the next magic and counts
 what it lost; no bytes make it raise, and none make it hold more than one message of `MAX_PAYLOAD_BYTES`.
 """
 
@@ -50,7 +50,7 @@ class Received:
 
 @dataclass(slots=True)
 class Losses:
-    """What a decoder could not use: stray bytes, and messages by cause; `last` tells of the last one in words."""
+    """What a decoder could not use: stray bytes, and messages by cause; `last` describes the last one in words."""
 
     garbage_bytes: int = 0
     bad_headers: int = 0
@@ -76,8 +76,8 @@ def encode(message: Message, *, sequence: int) -> bytes:
 class Decoder:
     """Messages out of bytes: `feed` them as they come, then take messages until there is none.
 
-    A message that turns out damaged is looked through for others, as it may have been cut off. Where bytes are made
-    of such messages, one within the other, that is given up after `_CHECKS_A_BYTE` looks at each: time stays linear.
+    A message that turns out damaged is searched for others, as it may have been cut off. Where such messages are nested
+    in each other, the search ends after `_CHECKS_A_BYTE` checks of each byte, so that the time stays linear.
     """
 
     def __init__(self) -> None:
@@ -134,12 +134,12 @@ class Decoder:
         return payload
 
     def _pay(self, end: int) -> int:
-        """How much of a damaged message of `end` bytes to leave: its magic, or all when too much was looked at."""
+        """How much of a damaged message of `end` bytes to skip: its magic, or all of it when the checks are used up."""
         self._credit_bytes = min(self._credit_bytes, _CHECKS_A_BYTE * len(self._buffer)) - end
         return len(MAGIC) if self._credit_bytes > 0 else end
 
     def _find_magic(self) -> bool:
-        """Drop what lies before the next magic, or what of it may have come; whether it has come whole."""
+        """Drop what precedes the next magic, or the beginning of one; returns whether the magic is complete."""
         at = self._buffer.find(MAGIC)
         if at < 0:
             keep = next(n for n in (3, 2, 1, 0) if self._buffer.endswith(MAGIC[:n]))
@@ -151,7 +151,7 @@ class Decoder:
         return len(self._buffer) >= len(MAGIC)
 
     def _skip(self, cause: str, why: str, length: int = len(MAGIC)) -> None:
-        """Leave the message at hand: the next may begin inside what it claimed."""
+        """Skip the present message: the next may begin inside what it claimed."""
         del self._buffer[:length]
         self._count(cause, why)
 

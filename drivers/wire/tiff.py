@@ -1,7 +1,7 @@
 """TIFF files: their pages and texts, without decoding a pixel. Classic (42) and big (43) ones; TIFF 6.0, section 2.
 
-Pages are a chain of directories, each told where the next one is. Files come from anywhere: a chain that bites its tail
-ends, and what a tag promises is held against the size of the file.
+Pages are a chain of directories, each of which points to the next. Files come from anywhere: a circular chain ends, and
+what a tag promises is checked against the size of the file.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""Focus series: what was read over the working distance at one place. ACNet learns from them, and is tested on them."""
+"""Focus series: readings over the working distance at one place. ACNet is trained and tested on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from afdaemon.models.training.kept_arrays import load_arrays, save_arrays
 
 READ = ("score", "variance", "entropy")
 _POINTS = 2001
+"""Fewest grid points of a `SeriesBank`."""
 Array = NDArray[np.float64]
 
 
@@ -21,7 +22,7 @@ Array = NDArray[np.float64]
 class FocusSeries:
     """One place and magnification over WD: offsets from the best WD in um, rising, and what was read there, all (n,).
 
-    `dof_um` is the depth of focus, the tolerance that the error is measured in.
+    `dof_um` is the depth of focus, in which errors are measured.
     """
 
     magnification: float
@@ -35,7 +36,7 @@ class FocusSeries:
 def splined(series: FocusSeries, step_um: float = 1.0) -> FocusSeries:
     """The series every `step_um`, offsets counted from where its score is highest, as in Lee et al. 2021.
 
-    For them this is the best WD, since nobody knows another.
+    They take this for the best WD, since the true one is not known.
     """
     fine_um = np.arange(series.offset_um[0], series.offset_um[-1] + 0.5 * step_um, step_um)
     filled = {name: CubicSpline(series.offset_um, getattr(series, name))(fine_um) for name in READ}
@@ -61,7 +62,7 @@ def load_series(path: Path, facts: Mapping[str, Any]) -> list[FocusSeries]:
     """What `save_series` wrote with the same facts.
 
     Raises:
-        TrainingError: the file can't be read, or holds series that were made otherwise.
+        TrainingError: the file can't be read, or holds series that were made differently.
     """
     held = load_arrays(path, ("places", "read"), facts, what="focus series")
     return [
@@ -101,7 +102,7 @@ class SeriesBank:
         return len(self.magnification)
 
     def read(self, index: NDArray[np.intp], offset_um: Array) -> Array:
-        """Score, variance, entropy, (3, n), of series `index` (n,) at `offset_um` (n,); held beyond their ends."""
+        """Score, variance, entropy, (3, n), of series `index` (n,) at `offset_um` (n,); constant beyond their ends."""
         place = (np.clip(offset_um / self.reach_um[index], -1.0, 1.0) + 1.0) / 2.0
         at = place * (self._points - 1)
         low = np.minimum(at.astype(np.intp), self._points - 2)

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from afdaemon.models.acnet.state import STATE_SIZE, places_of
 
 _SLOPE = 0.2
+"""Slope of leaky ReLU below 0."""
 
 
 class ACNet(nn.Module):
     """(N, 80) states -> (N,) steps as a share of A_max, in -1..1.
 
-    `shift` and `scale` (80,) standardise the state; set once from the training data, saved with the weights. What is
-    named in `without` (of `state.KINDS`) it doesn't see: those inputs are zero. Raises `ModelError` for another name.
+    `shift` and `scale` (80,) standardise the state; set once from the training data, saved with the weights. Inputs
+    named in `without` (of `state.KINDS`) are hidden from it: they are zero. Raises `ModelError` for any other name.
     """
 
     shift: Tensor

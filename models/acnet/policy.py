@@ -1,4 +1,4 @@
-"""The step that ACNet proposes from what has been read so far."""
+"""The step that ACNet proposes from the readings so far."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,11 +15,11 @@ ARCHITECTURE = "ACNet"
 PREPROCESSING = {"state_size": STATE_SIZE, "memory": 20}
 DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "acnet.safetensors"
 _FURTHEST_A_MAX = 1.1
-"""No two readings of a servo are further apart: steps are cut to A_max, and read-backs are noisy."""
+"""Successive readings of a servo are no further apart than this: steps are cut to A_max, and read-backs are noisy."""
 
 
 class StepPolicy:
-    """ACNet behind the words of control: readings in, a WD step in um out."""
+    """ACNet as control calls it: readings in, a WD step in um out."""
 
     def __init__(self, network: ACNet, card: Card) -> None:
         self._network = network.eval()
@@ -36,8 +36,8 @@ class StepPolicy:
     ) -> float:
         """Proposed step in um, positive to lengthen the WD; histories are newest first, of any length >= 1.
 
-        What was read before a jump of more than A_max, as when a search turned round, is left out: ACNet has never
-        seen the like, and would run the wrong way.
+        Readings before a jump of more than A_max, as when a search turns round, are left out: ACNet has never been
+        trained on such jumps, and would step the wrong way.
         """
         kept = _unbroken(wd_um, _FURTHEST_A_MAX * a_max_um(magnification))
         state = encode_state(
@@ -53,7 +53,7 @@ class StepPolicy:
 
 
 def _unbroken(wd_um: Sequence[float], furthest_um: float) -> int:
-    """How many of the newest readings are each at most so far from the one before."""
+    """How many of the newest readings are each at most `furthest_um` from the one before."""
     for count, (newer, older) in enumerate(pairwise(wd_um), start=1):
         if abs(newer - older) > furthest_um:
             return count

@@ -9,10 +9,10 @@ OURS, PUBLISHED = "ours", "published"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcnetPreset:
-    """A training but for its frames: `series` focus series, and how they are learned from.
+    """A training, apart from its frames: `series` focus series, and how the network learns from them.
 
-    With `dataset2` they are sweeps of equal steps on one instrument, filled up by splines to every um, and the best WD
-    is where the score is highest; else they are dense near the focus, which the simulator knows.
+    With `dataset2` they are sweeps with equal steps on one instrument, interpolated by splines to 1 um, and the best WD
+    is where the score is highest; else they are dense near the focus, which is known from the simulator.
     """
 
     source: str

@@ -1,9 +1,8 @@
 """What ACNet sees: 80 numbers made of a memory of 20 readings, and the action limit A_max(m).
 
 The layout is that of the authors of Lee et al. 2021 (doi:10.1038/s41598-021-00412-5, Supplementary
-Table S3). All differences are present minus past, in the order of the past: the reading before
-comes first. The present WD is left out on purpose, so that the network cannot learn one fixed WD as
-the best.
+Table S3). All differences are present minus past, the most recent reading first. The present WD is
+left out on purpose, so that the network cannot learn one fixed WD as the best.
 
     0 .. 18   19 differences of WD, divided by A_max(m)
     19        present score / 10                  20 .. 38   19 differences of score / 10
@@ -43,14 +42,14 @@ KINDS = {
     "variance": (VARIANCE, *range(40, 59)),
     "entropy": (ENTROPY, *range(60, 79)),
 }
-"""Places in the state of each thing that is read from a frame."""
+"""Places in the state of each measure that is taken of a frame."""
 
 _SCORE_SCALE = 10.0
 _ENTROPY_SCALE = 100.0
 
 
 def places_of(kinds: Sequence[str]) -> list[int]:
-    """Where the state holds these of `KINDS`. Raises `ModelError` for another name."""
+    """Where the state holds these `KINDS`. Raises `ModelError` for any other name."""
     for kind in kinds:
         if kind not in KINDS:
             raise ModelError(
@@ -77,8 +76,8 @@ def fill_memory(newest_first: ArrayLike) -> NDArray[np.float64]:
     """A memory of 20 from a history of any length.
 
     Takes (..., n) with n >= 1, newest first; returns float64 (..., 20). A longer history loses its
-    oldest values; a shorter one is filled up with its oldest, so at the start of a job the whole
-    memory is the first reading.
+    oldest values; a shorter one is padded with its oldest, so at the start of a job the whole memory
+    is the first reading.
     """
     history = np.asarray(newest_first, dtype=np.float64)
     if history.ndim == 0 or history.shape[-1] == 0:

@@ -3,8 +3,8 @@
 As in Lee et al. 2021: supervised targets (the step to the best WD, cut to +-A_max), a replay memory, exploration noise
 that fades, and steps beyond the optimum so that it learns to stay. Here many series are played at once, and the error
 is measured on a scale that is linear within a depth of focus and logarithmic beyond: with plain squares an error of a
-depth of focus at 5000x is too small a share of A_max to be learned. `TrainConfig` can say otherwise in each of these:
-see `acnet_presets`.
+depth of focus at 5000x is too small a share of A_max to be learned. `TrainConfig` can change each of these: see
+`afdaemon.models.acnet.presets`.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,10 +31,10 @@ _FIELDS = ("wd_um", *READ)
 class TrainConfig:
     """How ACNet is trained.
 
-    `squares` measures errors as plain squares; `final_rate` is the learning rate's share that is left at the end;
-    without `standardised` states stay as they are encoded; with `steps_beyond` a run ends so many steps after it first
-    came to the best WD, at the latest after `steps`; if `bounded` no run leaves its series; `without` names what the
-    network shall not see.
+    `squares` measures errors as plain squares; `final_rate` is the share of the learning rate that is left at the end;
+    without `standardised` states stay as they are encoded; with `steps_beyond` a run ends that many steps after it
+    first reached the best WD, at the latest after `steps`; if `bounded` no run leaves its series; `without` names the
+    inputs that are hidden from the network.
     """
 
     episodes: int = 500
@@ -112,11 +112,11 @@ class Players:
         return (0.5 * self.dof_um / self.a_max_um).astype(np.float32)
 
     def at_best(self) -> NDArray[np.bool_]:
-        """Who stands within half a depth of focus of the best WD, (parallel,)."""
+        """Which runs are within half a depth of focus of the best WD, (parallel,)."""
         return np.abs(self._memory[0, :, 0]) <= 0.5 * self.dof_um
 
     def move(self, share: Array) -> None:
-        """Everybody moves by `share` (parallel,) of A_max and reads."""
+        """Move every run by `share` (parallel,) of A_max, and take a reading."""
         offset_um = self._memory[0, :, 0] + np.clip(share, -1.0, 1.0) * self.a_max_um
         reading = self._read(np.clip(offset_um, -self._bound_um, self._bound_um))
         self._memory = np.concatenate([reading[:, :, None], self._memory[:, :, :-1]], axis=2)
@@ -137,7 +137,7 @@ class Replay:
         self._next = self._filled = 0
 
     def __len__(self) -> int:
-        """How many are remembered."""
+        """How many states are stored."""
         return self._filled
 
     def add(
@@ -146,7 +146,7 @@ class Replay:
         targets: NDArray[np.float32],
         tolerances: NDArray[np.float32],
     ) -> None:
-        """Remember some; the oldest are forgotten."""
+        """Store some; the oldest are overwritten."""
         at = (self._next + np.arange(len(states))) % len(self._rows)
         self._rows[at] = np.column_stack([states, targets, tolerances])
         self._next = int(at[-1] + 1) % len(self._rows)
@@ -217,9 +217,9 @@ def play(
     *,
     beyond: int | None = None,
 ) -> None:
-    """Let the network move everybody `steps` times, with exploration noise of `spread` (share of A_max).
+    """Let the network move every run `steps` times, with exploration noise of `spread` (share of A_max).
 
-    With `beyond`, what a run does so many steps after it first came to the best WD is not remembered.
+    With `beyond`, the states of a run later than that many steps after it first reached the best WD are not stored.
     """
     network.eval()
     left = np.full(len(players.a_max_um), steps)
@@ -258,7 +258,7 @@ def _learn(
 
 
 def evaluate(network: ACNet, series: Sequence[FocusSeries], config: TrainConfig) -> dict[str, Any]:
-    """Errors of the best reading after 5, 10 and 15 servo readings on series it may not know."""
+    """Errors of the best reading after 5, 10 and 15 servo readings; `series` should be held out from training."""
     rng = np.random.default_rng(config.seed + 1)
     players = Players(SeriesBank(series), config, rng)
     report: dict[str, Any] = {"runs": config.parallel}
@@ -281,7 +281,7 @@ def save(
 ) -> None:
     """Write the weights (16 bits a number: half the size, and far finer than the noise) and their card.
 
-    `notes` say there where the training came from and what it learned from.
+    `notes` record there where the training came from and what it learned from.
     """
     checkpoint.save(
         weights,

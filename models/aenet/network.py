@@ -3,9 +3,9 @@
 `AENetCompact` keeps the idea of Lee et al. 2021 (image and magnification plane in, residual blocks, four halvings,
 fully convolutional, one number from a map) at about a fortieth of the work. It estimates the logarithm of the blur:
 with u = -2 ln(b / b0) the published label curve 9 / (1 + (b / b0)^2) is 9 * sigmoid(u), which never saturates exactly,
-so that two blurred frames still compare. A second map says how much each spot tells: flat ground between two particles
-says nothing of the focus, so the frame's u is the mean weighted by it, in place of the published median. A third map is
-the logarithm of the error to be expected.
+so that two blurred frames can still be compared. A second map says how informative each spot is: flat ground between
+two particles says nothing about the focus, so the frame's u is the mean weighted by it, in place of the published
+median. A third map is the logarithm of the expected error.
 """
 
 from dataclasses import dataclass
@@ -28,13 +28,14 @@ PREPROCESSING: dict[str, Any] = {
 WIDTHS = (16, 32, 64, 128, 160)
 """Channels of stem and blocks: 1.95 GFLOP for a frame of 320 x 240."""
 LOG_ERROR_RANGE = (-4.0, 2.0)
+"""Bounds of the logarithm of the expected error: .02 to 7.4 on the scale of scores."""
 _SLOPE = 0.2
 _MAPS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Of each frame, all float32 (N,): u = -2 ln(b / b0), and the logarithm of the mean error of its score."""
+    """For each frame, all float32 (N,): u = -2 ln(b / b0), and the logarithm of the mean error of its score."""
 
     u: Tensor
     log_error: Tensor
@@ -94,7 +95,7 @@ class AENetCompact(nn.Module):
 
 
 def estimate(maps: Tensor) -> Estimate:
-    """What the maps (N, 3, h, w) say of each frame: means weighted by how much each spot tells."""
+    """What the maps (N, 3, h, w) say about each frame: means weighted by how informative each spot is."""
     u, weight, log_error = maps.float().flatten(2).unbind(1)
     share = torch.softmax(weight, dim=1)
     return Estimate(

@@ -1,9 +1,9 @@
-"""Has the network ever seen the like of this frame? Distance of its features from those of the training frames.
+"""Is this frame out of distribution? Distance of its features from those of the training frames.
 
 Features are the last block's, averaged over the frame with the weights of its score. Over the training frames they are
-taken for Gaussian; the distance is Mahalanobis' (Lee K. et al. 2018, "A simple unified framework for detecting
-out-of-distribution samples"), over the one that a frame in `RARE` of the training exceeds: above 1 a frame is unlike
-them all.
+assumed to be Gaussian; the distance is the Mahalanobis distance (Lee K. et al. 2018, "A simple unified framework for
+detecting out-of-distribution samples"), divided by the one that a share `RARE` of the training frames exceeds: above 1
+a frame is out of distribution.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Familiarity:
     whitening: Tensor
 
     def distance(self, features: Tensor) -> Tensor:
-        """Of each frame's features (N, d): (N,), above 1 for what is unlike the training."""
+        """Distance of each frame's features (N, d): (N,), above 1 if it is out of distribution."""
         away = (features.float() - self.mean) @ self.whitening
         norm: Tensor = away.norm(dim=1)
         return norm
@@ -53,7 +53,7 @@ class Familiarity:
 
 
 def load_aenet(weights: Path) -> tuple[AENetCompact, Familiarity | None, checkpoint.Card]:
-    """A trained network, what it is familiar with (None if that was not stored), its card. Raises `WeightsError`."""
+    """A trained network, the statistics of its features (None if not stored), and its card. Raises `WeightsError`."""
     card = checkpoint.read_card(weights)
     model = AENetCompact(**card.arguments)
     beside = checkpoint.load_into(
@@ -69,7 +69,7 @@ def features_of(features: Tensor, maps: Tensor) -> Tensor:
 
 
 def fit(features: Tensor) -> Familiarity:
-    """The familiarity of frames with `features` (n, d); n well above d."""
+    """The statistics of frames with `features` (n, d); n well above d."""
     x = features.double()
     mean = x.mean(0)
     away = x - mean
@@ -82,7 +82,7 @@ def fit(features: Tensor) -> Familiarity:
 
 
 def fit_network(model: AENetCompact, batches: Iterator[Batch], count: int) -> Familiarity:
-    """The familiarity of `model` with `count` batches."""
+    """The statistics of the features that `model` finds in `count` batches."""
     seen = []
     with torch.inference_mode():
         for _ in range(count):

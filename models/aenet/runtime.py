@@ -1,4 +1,4 @@
-"""AENet made quick for service: batch norm folded into the convolutions, channels last, 16 bits where they are native.
+"""AENet made fast for service: batch norm folded into the convolutions, channels last, 16 bits where they are native.
 
 On a CPU with bf16 instructions the convolutions run in it, elsewhere in fp32; on a GPU in bf16, or in TF32, which is
 torch's own choice for convolutions there. The head and the weighted means stay in fp32: a score near 4.5 moves by 2.25
@@ -28,10 +28,10 @@ _WARM_UP_RUNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Judgements:
-    """What is told of each frame of a batch, all float64 (N,).
+    """What is found for each frame of a batch, all float64 (N,).
 
-    Score 0..9; mean error to be expected of it; distance from the training frames (`models.familiarity`: above 1 it is
-    unlike them all), 0 where that is not known.
+    Score 0..9; its expected mean error; distance from the training frames (`models.aenet.out_of_distribution`: above 1
+    the frame is out of distribution), 0 where that is not known.
     """
 
     score: NDArray[np.float64]
@@ -40,7 +40,7 @@ class Judgements:
 
 
 class Runtime:
-    """AENet on one device. Not for several threads at once. The network handed in is left as it is."""
+    """AENet on one device. Not thread-safe. The network passed in is left unchanged."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Runtime:
 
 
 class _Graph:
-    """One pass over frames of one shape, recorded: a replay costs no launch of kernels from Python."""
+    """One pass over frames of one shape, recorded: a replay launches no kernels from Python."""
 
     def __init__(
         self, work: Callable[[Tensor], Tensor], shape: torch.Size, device: torch.device

@@ -1,4 +1,4 @@
-"""Training AENet.compact: its loss, its measures, its card. The loop is `trainer`'s."""
+"""Training AENet.compact: its loss, its metrics, its card. The loop is that of `afdaemon.models.training.trainer`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -26,16 +26,18 @@ _TEACHER_CHANNELS = [0, 2]
 """Those of AENet's input that the published network sees: frame and magnification."""
 
 _CLOSE_SCORE = 0.5
-"""Errors below count as squares, larger ones as they are: a frame that cannot be judged must not rule the rest."""
+"""Smaller errors count as squares, larger ones linearly: a frame that cannot be judged must not outweigh the rest."""
 _LOG_SHARE, _ERROR_SHARE, _NOISE_SHARE = 0.3, 0.1, 0.5
+"""Weights of the loss's other terms: logarithm of the blur, expected error, and noise."""
 _NOISE_MAY_CHANGE, _NOISE_MAY_WIN = 0.25, 0.1
-"""By how much noise may move a score before it costs, either way and upwards."""
+"""How much noise may move a score before that is penalised, either way and upwards."""
 
 
 def loss_of_estimate(estimated: Estimate, target: Tensor) -> Tensor:
-    """Error of the score, a gentle pull on the logarithm of the blur that orders far frames too, and surety.
+    """Error of the score, of the logarithm of the blur (so that frames far from focus are ordered too), and surety.
 
-    The last is the likelihood of the score's error under a Laplace law of the mean error that was promised.
+    The last is the negative log-likelihood of the score's error under a Laplace law with the mean error that was
+    predicted.
     """
     huber = nn.functional.smooth_l1_loss
     score, wanted = estimated.score, TOP_SCORE * torch.sigmoid(target)
@@ -48,9 +50,9 @@ def loss_of_estimate(estimated: Estimate, target: Tensor) -> Tensor:
 
 
 def loss_of_noise(score: Tensor) -> Tensor:
-    """What it costs that noise moves scores (2 N,) of a paired batch; twice where it lifts them.
+    """The penalty for noise that moves the scores (2 N,) of a paired batch; twice as high where it raises them.
 
-    A frame that noise makes better would let an autofocus prefer the worse frame.
+    If noise raised scores, an autofocus would prefer the worse frame.
     """
     calm, noisy = score.chunk(2)
     change = noisy - calm
@@ -61,9 +63,9 @@ def loss_of_noise(score: Tensor) -> Tensor:
 def loss_on(
     device: torch.device, *, bf16: bool = True, teacher: nn.Module | None = None
 ) -> Callable[[AENetCompact, Batch], Tensor]:
-    """The loss of a network on a batch, the network computed in bf16 where that is safe, if so wanted.
+    """The loss of a network on a batch; with `bf16` the network is computed in it where that is safe.
 
-    With a `teacher`, which makes scores (N,) of AENet's two published channels, it is the mean of the loss on the
+    With a `teacher`, which makes scores (N,) from AENet's two published channels, it is the mean of the loss on the
     labels and of the distance to the teacher's scores.
     """
 
@@ -82,7 +84,7 @@ def loss_on(
 
 
 def _loss_of(estimated: Estimate, batch: Batch, target: Tensor) -> Tensor:
-    """That of the labels, in a paired batch also that of the noise."""
+    """The loss on the labels, in a paired batch also that of the noise."""
     own = loss_of_estimate(estimated, target)
     return own + _NOISE_SHARE * loss_of_noise(estimated.score) if batch.paired else own
 
@@ -96,7 +98,7 @@ def _estimate_on(device: torch.device, model: AENetCompact, x: Tensor, *, bf16: 
 def validator(
     several: Sequence[Frames], device: torch.device, *, bf16: bool = True
 ) -> Callable[[AENetCompact], Verdict]:
-    """Judges a copy of the network by frames that it does not learn from, each also with more noise.
+    """Judges a copy of the network on frames that it does not learn from, each also with more noise.
 
     By the loss, and by the share of scores within 1.
     """
@@ -118,7 +120,7 @@ def validator(
 def evaluate(model: AENetCompact, batches: Iterator[Batch], count: int) -> dict[str, float]:
     """Correlation, accuracy within 1, precision (Lee 2021, eq. 1) and MSE on the 0..9 scale, over `count` batches.
 
-    `promised_error` is the mean of the errors that the network expected; it should be that of `error`.
+    `promised_error` is the mean of the errors that the network expected; it should equal `error`.
     """
     predicted, true, promised = [], [], []
     with torch.inference_mode():
@@ -142,9 +144,9 @@ def evaluate(model: AENetCompact, batches: Iterator[Batch], count: int) -> dict[
 
 
 def blend(model: AENetCompact, other: AENetCompact, share: float) -> None:
-    """Move `model`'s weights to `share` of their way from `other`'s (Wortsman et al. 2022, "Robust fine-tuning").
+    """Move `model`'s weights to `share` of the way from `other`'s (Wortsman et al. 2022, "Robust fine-tuning").
 
-    A network that learned on from another one keeps more of what that one did well.
+    A fine-tuned network thus keeps more of what the original one did well.
     """
     theirs = other.state_dict()
     with torch.no_grad():

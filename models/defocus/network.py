@@ -1,7 +1,7 @@
 """How far from focus, and on which side? A distribution over the signed defocus, from the last readings.
 
-And how far off the assumed convergence angle is: how fast the blur grows with the distance tells it. Four fully
-connected layers. The answer is averaged with that of the mirrored state, for nature knows no side.
+And how far off the assumed convergence angle is, which shows in how fast the blur grows with the distance. Four fully
+connected layers. The answer is averaged with that of the mirrored state, because blur is the same on both sides.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "defocus.safetensors"
 
 
 class DefocusNet(nn.Module):
-    """(N, 88) states -> (N, 170) logits: of the defocus, on `defocus_state.AXIS_DOF`, and of its `SCALES`."""
+    """(N, 88) states -> (N, 170) logits: of the defocus, on `state.AXIS_DOF`, and of its `state.SCALES`."""
 
     mirror: Tensor
 
@@ -82,7 +82,7 @@ def load_defocus(weights: Path | None = None) -> tuple[DefocusNet, Card]:
 
 
 class DefocusEstimator:
-    """The network behind the words of control: one job's readings in, a posterior out."""
+    """The network as control calls it: one job's readings in, a posterior out."""
 
     def __init__(self, network: DefocusNet, card: Card) -> None:
         self._network = network.eval()
@@ -105,7 +105,7 @@ class DefocusEstimator:
 
 
 def load_estimator(weights: Path | None = None) -> DefocusEstimator:
-    """The network behind the words of control. Raises `WeightsError`."""
+    """The network as control calls it. Raises `WeightsError`."""
     return DefocusEstimator(*load_defocus(weights))
 
 

@@ -1,7 +1,7 @@
 """Scenes measured at many distances from focus: what the defocus network learns from.
 
 A scene's spectrum and AENet's answer are measured in two frames at each of `DISTANCES_DOF`; between distances they are
-interpolated. Which of the two a reading is made of is a matter of chance, so it is as noisy as frames there are.
+interpolated. A reading is made of either of the two at random, so it is as noisy as real frames.
 """
 
 import math
@@ -22,8 +22,10 @@ Array = NDArray[np.float64]
 DISTANCES_DOF: Array = np.sinh(np.linspace(0.0, np.arcsinh(REACH_DOF), 20))
 """Where scenes are measured, in true depths of focus, once on either side: blur is the same on both."""
 FRAMES = 2
+"""Taken at each distance."""
 _STEP = math.asinh(REACH_DOF) / (len(DISTANCES_DOF) - 1)
 _U_NOISE, _BAND_NOISE, _MODE_NOISE = 0.03, 0.02, 0.02
+"""Extra noise: standard deviations of u and of a band's logarithm, and the latter's variance for a band of one mode."""
 _PARTS = ("bands", "u", "log_error")
 _FEWEST_MODES = 5.0
 """Modes in the lowest band of a fast-mode frame; each band holds about 1.57 times as many as the one below."""
@@ -68,7 +70,7 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.floa
 
 
 def _band_spread() -> NDArray[np.float32]:
-    """By how much a band's logarithm differs besides, for a place that has moved a little."""
+    """Standard deviation of a band's extra noise: the place has moved a little from one reading to the next."""
     modes = _FEWEST_MODES * 1.57 ** np.arange(BANDS)
     return np.asarray(np.sqrt(_BAND_NOISE**2 + _MODE_NOISE / modes), np.float32)
 
@@ -90,7 +92,7 @@ def load_banks(path: Path, names: Sequence[str], facts: Mapping[str, Any]) -> li
     """What `save_banks` wrote with the same facts.
 
     Raises:
-        TrainingError: the file can't be read, or holds scenes that were made otherwise.
+        TrainingError: the file can't be read, or holds scenes that were made differently.
     """
     parts = tuple(f"{name}.{part}" for name in names for part in _PARTS)
     held = load_arrays(path, parts, facts, what="measured scenes")

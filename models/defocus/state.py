@@ -1,8 +1,8 @@
 """What the defocus network sees of the last readings, and the axis of its answer. Pure; no torch.
 
-One frame tells about how far away the focus is; two at a known distance tell on which side, because the specimen
-cancels in the ratio of their spectra. So the network sees the newest reading's spectrum, and what the earlier ones
-differ in. Distances are in depths of focus (DoF), which makes them independent of the magnification.
+One frame shows about how far away the focus is; two at a known distance show on which side, because the specimen
+cancels in the ratio of their spectra. So the network sees the newest reading's spectrum, and how the earlier ones
+differ from it. Distances are in depths of focus (DoF), which makes them independent of the magnification.
 
     0 .. 17   newest spectrum less its mean, / 2        18   that mean, (m + 9) / 3
     19        newest u / 3                              20   logarithm of its error
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from afdaemon.models.frames.spectrum import BANDS
 
 READINGS = 4
+"""The last readings, which the network sees."""
 BINS = 161
 REACH_DOF = 200.0
 AXIS_DOF: NDArray[np.float64] = np.sinh(
@@ -31,9 +32,9 @@ AXIS_DOF: NDArray[np.float64] = np.sinh(
 """Where the bins of the answer lie: distances of the present WD from the best one, in DoF; .07 apart at the middle."""
 
 ANGLE_FACTOR = 2.0
-"""By how much a convergence angle that was not calibrated may be off, to either side."""
+"""Factor by which a convergence angle that was not calibrated may be off, either way."""
 SCALES: NDArray[np.float64] = np.exp(np.linspace(-1.0, 1.0, 9) * math.log(ANGLE_FACTOR))
-"""Bins of what a true depth of focus may measure in assumed ones: the assumed convergence angle over the true one."""
+"""Bins of the true depth of focus in assumed ones: the assumed convergence angle over the true one."""
 
 _NEWEST = BANDS + 3
 _EARLIER = BANDS + 4
@@ -51,7 +52,7 @@ class Posterior:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histories:
-    """The last readings of N jobs, newest first; what lies beyond `count` is not looked at.
+    """The last readings of N jobs, newest first; what lies beyond `count` is ignored.
 
     WDs in DoF from any zero, float64 (N, 4); spectra (N, 4, 18), u and logarithm of its error (N, 4), float32;
     `count` of readings and `calibrated`, (N,).
@@ -97,14 +98,14 @@ def shares(defocus_dof: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray
 
 
 def scale_shares(scale: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The same of a scale (n,), on `SCALES`."""
+    """The same for a scale (n,), on `SCALES`."""
     return _between(np.log(scale) / math.log(ANGLE_FACTOR), len(SCALES))
 
 
 def _between(
     place: NDArray[np.float64], bins: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """A place (n,) on an axis from -1 to 1 of so many bins, as the lower of two of them and the share of the upper."""
+    """A place (n,) on an axis from -1 to 1 of `bins` bins, as the lower of two of them and the share of the upper."""
     at = np.clip((place + 1.0) * 0.5 * (bins - 1), 0.0, bins - 1 - 1e-6)
     low = at.astype(np.int64)
     return low, np.asarray(at - low, np.float32)

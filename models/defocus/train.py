@@ -1,7 +1,7 @@
 """Training the defocus network: many autofocus runs side by side, played on spectra that were measured beforehand.
 
-Runs are played on a `DefocusBank` by the network itself with the rules that the service moves by, some moves at random;
-it learns from every state it came through where the focus was, and how far off the assumed convergence angle.
+The network itself plays the runs on a `DefocusBank`, with the rules that the service moves by and some moves at random;
+from every state on the way it learns where the focus was, and how far off the assumed convergence angle was.
 """
 
 import math
@@ -39,7 +39,7 @@ _Float = TypeVar("_Float", np.float32, np.float64)
 
 
 class Moves(Protocol):
-    """What is to be done after a reading, by each of n runs."""
+    """What each of n runs is to do after a reading."""
 
     @property
     def step_dof(self) -> Array:
@@ -47,7 +47,7 @@ class Moves(Protocol):
 
     @property
     def stop(self) -> NDArray[np.bool_]:
-        """Whether the posterior allows to stop, (n,)."""
+        """Whether the posterior allows stopping, (n,)."""
 
 
 Decide = Callable[[Posterior, NDArray[np.int64]], Moves]
@@ -56,9 +56,9 @@ Decide = Callable[[Posterior, NDArray[np.int64]], Moves]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """How the network is trained. `angle_factor`: the convergence angle may be off by it, to either side.
+    """How the network is trained. `angle_factor`: the convergence angle may be off by it, either way.
 
-    `angle_weight`: what telling that counts, where telling the place counts 1.
+    `angle_weight`: weight of the loss of that factor; the loss of the defocus has weight 1.
     """
 
     rounds: int = 700
@@ -96,16 +96,16 @@ class Runs:
 
     @property
     def defocus_dof(self) -> Array:
-        """Where each stands, (n,)."""
+        """Defocus of each run, (n,)."""
         return np.asarray(self.true_dof * self.scale, np.float64)
 
     @property
     def count(self) -> NDArray[np.int64]:
-        """Readings of each."""
+        """Number of readings of each run."""
         return self._count
 
     def read(self) -> None:
-        """Everybody reads where it stands."""
+        """Take a reading of every run, where it stands."""
         bands, u, log_error = self._bank.read(self._scene, self.true_dof, self._rng)
         self._wd = _newest(self._wd, self.defocus_dof)
         self._bands = _newest(self._bands, bands)
@@ -113,12 +113,12 @@ class Runs:
         self._count = self._count + 1
 
     def move(self, step_dof: Array) -> None:
-        """Everybody moves; beyond what was measured nobody goes."""
+        """Move every run; none goes beyond what was measured."""
         there = (self.defocus_dof + step_dof) / self.scale
         self.true_dof = np.clip(there, -REACH_DOF, REACH_DOF)
 
     def seen(self) -> Histories:
-        """What the network is told."""
+        """What the network sees."""
         return Histories(
             wd_dof=self._wd,
             bands=self._bands,
@@ -135,7 +135,7 @@ def _newest(kept: NDArray[_Float], new: NDArray[_Float]) -> NDArray[_Float]:
 
 
 class Replay:
-    """The last states, and where the focus was, seen from there, on which scale."""
+    """The last states, with the defocus and the scale at each of them."""
 
     def __init__(self, size: int) -> None:
         self._states = np.zeros((size, STATE_SIZE), np.float32)
@@ -143,7 +143,7 @@ class Replay:
         self._next = self._filled = 0
 
     def add(self, states: NDArray[np.float32], defocus_dof: Array, scale: Array) -> None:
-        """Remember some; the oldest are forgotten."""
+        """Store some; the oldest are overwritten."""
         at = (self._next + np.arange(len(states))) % len(self._states)
         self._states[at], self._truth[:, at] = states, (defocus_dof, scale)
         self._next = int(at[-1] + 1) % len(self._states)
@@ -203,7 +203,7 @@ def _play(
     replay: Replay,
     rng: np.random.Generator,
 ) -> None:
-    """Some readings of everybody; in focus or not, all go on, so that they learn to stay."""
+    """Take some readings of every run; in focus or not, all go on, so that the network learns to stay."""
     for _ in range(config.readings):
         seen = runs.seen()
         replay.add(encode(seen), runs.defocus_dof, runs.scale)
@@ -244,7 +244,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Runs that stop by the posterior alone: readings used, and how far from focus they end in true DoF.
 
-    The service stops by the same function and asks contrast and AENet's scores besides: `benchmarks/focus.py` shows it.
+    The service stops by the same function but also checks contrast and AENet's scores: see `benchmarks/focus.py`.
     """
     rng = np.random.default_rng(config.seed + 1)
     runs = Runs(bank, config, rng)
@@ -252,7 +252,7 @@ def evaluate(
     stopped = np.zeros(config.runs, np.bool_)
     for count in range(1, most_readings + 1):
         moves = decide(network.infer(runs.seen()), runs.count)
-        runs.move(np.where(stopped, 0.0, moves.step_dof))  # the last step of a run too
+        runs.move(np.where(stopped, 0.0, moves.step_dof))  # includes the last step of a run
         used[moves.stop & ~stopped] = count
         stopped |= moves.stop
         if stopped.all():

@@ -1,1 +1,1 @@
-"""Single frames before any network: sampling, streaks, noise, spectrum, and what they are doubted for."""
+"""Single frames before any network: sampling, streaks, noise, spectrum, and reasons to doubt them."""

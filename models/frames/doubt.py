@@ -1,4 +1,4 @@
-"""Frames whose scores cannot be trusted, told from their pixels."""
+"""Frames whose scores cannot be trusted, recognised from their pixels."""
 
 import cv2
 import numpy as np
@@ -7,28 +7,30 @@ from afdaemon.models.frames.noise_floor import lacks_noise
 from afdaemon.models.frames.preprocess import Pixels, reduce
 
 BLANK = "blank"
-"""How doubts of frames that show nothing begin."""
+"""How doubts about frames that show nothing begin."""
 _LEAST_GREY_LEVELS = 10
-"""With fewer the steps between them are edges, which look sharp however blurred the frame is."""
+"""With fewer, the steps between them are edges, which look sharp however blurred the frame is."""
 _LEAST_SPREAD = 1.0
-"""Standard deviation in steps of the grey scale: below it a frame is its own rounding."""
+"""Standard deviation in steps of the grey scale: below it a frame is mostly rounding."""
 _LEAST_GROUPING = 1.3
 """Variance of means over blocks of pixels, times the pixels of a block, over that of pixels: 1 for white noise."""
 _MOST_SATURATED = 0.6
+"""Share of saturated pixels above which a frame is doubted."""
 _FARTHEST = 1.0
-"""Distance from the training's features above which a frame is unlike all of them."""
+"""Distance from the training's features above which a frame is out of distribution."""
 DOUBTFUL_CONFIDENCE = 0.2
-"""No doubted score is surer than this."""
+"""Highest confidence of a doubted score."""
 
 _BLOCK_PX = 4
+"""Side of the blocks whose means `grouping` compares with pixels."""
 _SLOW_LINES, _SLOW_KERNEL = 24.0, (1, 193)
-"""Spread of the Gaussian mean over lines, and its kernel: what lines differ by within it is no picture."""
+"""Spread of the Gaussian mean over lines, and its kernel: what lines differ by within it is not part of the picture."""
 _TAIL = 0.001
-"""Share of the darkest and of the brightest pixels that count for nothing: specks are no picture."""
+"""Share of the darkest and of the brightest pixels that is ignored: specks are not part of the picture."""
 
 
 def doubt_of(pixels: Pixels, saturated: float, distance: float = 0.0) -> str:
-    """Why a score of this frame (uint8 or uint16, (H, W)) should not be trusted; "" if nothing speaks against it.
+    """Why a score of this frame (uint8 or uint16, (H, W)) should not be trusted; "" if there is no reason to doubt it.
 
     `saturated` is its share of saturated pixels, `distance` that of its features (`models.aenet.out_of_distribution`).
     """
@@ -58,10 +60,10 @@ def grey_levels(pixels: Pixels) -> int:
 
 
 def grouping(pixels: Pixels) -> float:
-    """How much neighbouring pixels have in common: 1 where each is drawn by itself, the more the coarser the picture.
+    """How much neighbouring pixels have in common: 1 if they are independent, more the coarser the picture.
 
-    A picture with a seventh of the noise's spread reaches about 1.3. What whole lines differ by does not count: a
-    specimen that charges a little leaves it where there is nothing else to be seen.
+    A picture with a seventh of the noise's spread reaches about 1.3. Differences between whole lines do not count: a
+    specimen that charges a little leaves them where there is nothing else to see.
     """
     whole = pixels.astype(np.float32)
     lines = whole.mean(axis=1, keepdims=True)

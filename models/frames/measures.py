@@ -1,4 +1,4 @@
-"""What one frame told: the value that scorer, control, journal and API hand on to each other. Pure."""
+"""What was measured on one frame: the value that scorer, control, journal and API pass on to each other. Pure."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from afdaemon.models.frames.doubt import BLANK, DOUBTFUL_CONFIDENCE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """What a frame told, apart from where it was taken.
+    """What was measured on a frame, apart from where it was taken.
 
     Attributes:
         score: AENet's score, 0 (out of focus) .. 9.
@@ -17,8 +17,8 @@ class Measures:
         saturated: share of pixels at either end of the grey scale, 0 .. 1.
         expected_error: mean error of such a score, in units of the score.
         bands: natural logarithms of the power in 18 bands of spatial frequency (`afdaemon.models.frames.spectrum`).
-        doubt: why the score may mean nothing (`afdaemon.models.frames.doubt`); "" if nothing speaks against it.
-        streaked: charging left streaks, without which the frame was judged.
+        doubt: why the score may mean nothing (`afdaemon.models.frames.doubt`); "" if there is no reason to doubt it.
+        streaked: charging left streaks, which were removed before the frame was judged.
     """
 
     score: float
@@ -32,7 +32,7 @@ class Measures:
 
     @property
     def confidence(self) -> float:
-        """Probability that the score lies within 1 of the truth: 1 - exp(-1 / mean error), Laplace's law.
+        """Probability that the score is within 1 of the truth: 1 - exp(-1 / mean error), by Laplace's law.
 
         That of a doubted score is at most `DOUBTFUL_CONFIDENCE`.
         """
@@ -46,11 +46,11 @@ class Measures:
 
     @property
     def is_usable(self) -> bool:
-        """Whether all of it are numbers that can be computed with."""
+        """Whether all its numbers are finite, and the expected error is above 0."""
         numbers = (self.score, self.contrast, self.entropy, self.saturated, *self.bands)
         return all(map(math.isfinite, numbers)) and 0.0 < self.expected_error < math.inf
 
     @property
     def remarks(self) -> list[str]:
-        """What a person should know of the frame besides its score."""
+        """What a person should know about the frame apart from its score."""
         return [said for said in (self.doubt, "streaks: charging" if self.streaked else "") if said]

@@ -1,7 +1,7 @@
 """Does a frame have the noise that a beam of electrons leaves? Print, drawings and most photographs don't.
 
-Electrons arrive by chance, so no part of a scanned frame is free of noise that is not black or white throughout. The
-detail of a frame, what is finer than three pixels, is measured in blocks of 4 x 4 pixels, saturated ones left out.
+Electrons arrive at random, so no part of a scanned frame is free of noise unless it is black or white throughout. The
+detail of a frame, i.e. what is finer than three pixels, is measured in blocks of 4 x 4 pixels, without saturated ones.
 """
 
 import cv2
@@ -12,19 +12,21 @@ from afdaemon.models.frames.preprocess import FloatImage, Pixels, reduce, to_uni
 _SILENT = 0.3
 """Grey levels (of 255) of detail that rounding alone leaves in a block."""
 _MOST_SILENT, _LOUD = 0.03, 20.0
-"""With edges of `_LOUD` grey levels, the share of silent blocks that a scanned frame may have."""
+"""Largest share of silent blocks that a scanned frame with edges of `_LOUD` grey levels may have."""
 _LEAST_OF_SPREAD, _LEAST_OF_EDGES = 0.04, 0.15
-"""Detail of the median block, as a share of the frame's spread and of its strongest blocks: below both there is none.
+"""Detail of the median block, over the frame's spread and over its strongest blocks: below both, noise is missing.
 
-At a spread of 60 grey levels that is noise of 2.4, one frame of 10 000 electrons a pixel.
+At a spread of 60 grey levels that is noise of 2.4, as of one frame with 10 000 electrons per pixel.
 """
 _BLOCK_PX = 4
 _FEWEST_BLOCKS = 50
+"""With fewer blocks that are not saturated there is no verdict."""
 _STRONGEST = 0.99
+"""Quantile of the blocks' detail that stands for the strongest of them."""
 
 
 def lacks_noise(pixels: Pixels) -> bool:
-    """Whether a frame (uint8 or uint16, (H, W)) has sharp edges on grounds too quiet for an electron microscope."""
+    """Whether a frame (uint8 or uint16, (H, W)) has sharp edges on a background too quiet for an electron beam."""
     levels = 255.0 * to_unit(pixels)
     detail = _unsaturated(levels, levels - cv2.blur(levels, (3, 3)))
     if len(detail) < _FEWEST_BLOCKS:

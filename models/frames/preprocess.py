@@ -1,7 +1,7 @@
 """From pixels to what AENet sees. The same functions serve training and service.
 
 Lee et al. 2021, Methods: 3 x 3 median, grey values to 0..1, standardised; beside it a constant plane with the
-magnification over 100 000. Ours adds what the median took away.
+magnification over 100 000. Ours adds what the median removed.
 """
 
 import cv2
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from afdaemon.models.optics import MAGNIFICATION_SCALE, SAMPLING_WIDTH_PX
 
 MIN_SIDE_PX = 64
+"""Smaller frames are not judged (after reduction)."""
 
 CHANNELS = 3
 
@@ -54,8 +55,8 @@ def reduced_grey(pixels: Pixels, factor: int) -> Pixels:
 def network_input(image: FloatImage, magnification: float) -> FloatImage:
     """AENet's three channels, float32 (3, H, W), of a 0..1 image.
 
-    The median filtered frame (zero mean, unit spread), what the filter took away, and the magnification plane. What was
-    taken away is mostly noise: seeing it, the network need not mistake noise for detail. A flat image becomes zeros.
+    The median filtered frame (zero mean, unit spread), what the filter removed, and the magnification plane. What was
+    removed is mostly noise: seeing it, the network need not mistake noise for detail. A flat image becomes zeros.
     """
     clean = cv2.medianBlur(image, 3)
     mean, spread = float(clean.mean()), float(clean.std())

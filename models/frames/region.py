@@ -19,7 +19,7 @@ WHOLE = Region()
 
 
 def cut(pixels: Pixels, region: Region) -> Pixels:
-    """That region of a frame (H, W), at the sampling that the whole is judged at, so that scores compare."""
+    """That region of a frame (H, W), at the sampling that the whole is judged at, so that scores can be compared."""
     if region == WHOLE:
         return pixels
     reduced = reduced_grey(pixels, reduction_factor(pixels.shape[1]))

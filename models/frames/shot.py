@@ -50,7 +50,7 @@ def judged_image(shot: Shot) -> FloatImage:
 
 
 def batches_of_one_size(sizes: Sequence[tuple[int, ...]], at_once: int) -> Iterator[list[int]]:
-    """Places of frames of one size, at most `at_once` together; each place comes once."""
+    """Indices of frames of one size, at most `at_once` together; each index comes once."""
     by_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for place, size in enumerate(sizes):
         by_size[size].append(place)

@@ -1,4 +1,4 @@
-"""How the power of a frame is spread over spatial frequencies: what defocus changes, and what it leaves.
+"""How the power of a frame is distributed over spatial frequencies: what defocus changes, and what it leaves.
 
 Defocus multiplies the specimen's spectrum by a transfer function that falls faster the further away the focus is. In
 the ratio of two frames' spectra the specimen cancels (Rudnaya 2012; Binding & Denk 2013).
@@ -21,9 +21,9 @@ _FLOOR = (1.0 / 255.0) ** 2 / 12.0
 
 
 def band_powers(image: FloatImage) -> NDArray[np.float32]:
-    """Natural logarithm of the mean power a mode in each band, float32 (..., 18), of 0..1 images (..., H, W).
+    """Natural logarithm of the mean power per mode in each band, float32 (..., 18), of 0..1 images (..., H, W).
 
-    White noise of variance v has log v in every band. The mean is taken away and the border faded out first.
+    White noise of variance v has log v in every band. The mean is removed and the border faded out first.
     """
     window, band, modes, shown_by = _plan(image.shape[-2], image.shape[-1])
     faded = (image - image.mean(axis=(-2, -1), keepdims=True)) * window
@@ -46,7 +46,7 @@ def _plan(
 ) -> tuple[FloatImage, NDArray[np.intp], NDArray[np.float64], NDArray[np.intp]]:
     """Window of mean square 1; each mode's band (the last one: none); modes of each band times the number of pixels.
 
-    And which band speaks for each: a small frame has no mode in some, and the next finer one stands in.
+    And the band that stands in for each: a small frame has no mode in some, and the next finer one is used.
     """
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
     window /= np.sqrt(np.mean(window**2))

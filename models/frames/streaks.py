@@ -10,20 +10,22 @@ import numpy as np
 from afdaemon.models.frames.preprocess import FloatImage
 
 _STRIPED = 1.1
-"""Steps across the lines that neighbouring stretches have in common, over all steps along the lines, in power.
+"""Power of the steps across the lines that neighbouring stretches have in common, over that of all steps along them.
 
-Few specimens in focus and none far from it reach this; what lies along the lines by chance does, hence two more bounds.
+Few specimens in focus and none far from it reach this; structure that happens to lie along the lines does, hence the
+two other bounds.
 """
 _LEAST_FLATNESS = 0.6
 """Geometric over arithmetic mean of the steps' power spectrum: streaks come at random, the bars of a grating don't."""
 _MOST_KURTOSIS = 9.0
-"""Of the steps, each measured by its surroundings: 3 for streaks, far more for a few layers with sharp borders."""
+"""Of the steps, each relative to its surroundings: 3 for streaks, far more for a few layers with sharp borders."""
 
 _STRETCH_PX = 40
 """Length over which lines are averaged, and steps compared between neighbours: streaks are longer."""
 _AROUND = (3, 31)
-"""Stretches and lines that a step is measured by."""
+"""Those surroundings, in stretches and lines."""
 _LOWEST_MODES, _MODES_TOGETHER = 3, 4
+"""Modes of the steps' spectrum that are left out, and modes that are averaged, before its flatness is taken."""
 _ALONG_PX, _ACROSS_PX = 16.0, 6.0
 """Spread of the Gaussian means: streaks are longer than the one and narrower than the other."""
 _ALONG, _ACROSS = (129, 1), (1, 49)
@@ -31,9 +33,9 @@ _ALONG, _ACROSS = (129, 1), (1, 49)
 
 
 def without_streaks(image: FloatImage) -> FloatImage:
-    """A frame (H, W), float32, without its streaks; the very same if it shows none.
+    """A frame (H, W), float32, without its streaks; the very same array if it shows none.
 
-    What differs from line to line but hardly along them is taken away.
+    What differs from line to line but hardly along them is removed.
     """
     if not is_streaked(image):
         return image
@@ -43,7 +45,7 @@ def without_streaks(image: FloatImage) -> FloatImage:
 
 
 def is_streaked(image: FloatImage) -> bool:
-    """Whether a frame (H, W), float32, differs from line to line as only charging makes it."""
+    """Whether a frame (H, W), float32, differs from line to line as only charging causes."""
     if min(image.shape) < 2 * _STRETCH_PX:
         return False
     across = np.diff(_stretches(image), axis=0)

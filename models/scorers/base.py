@@ -1,4 +1,4 @@
-"""What every scorer of single frames looks like: networks and classical measures alike."""
+"""The interface of all scorers of single frames, networks and classical measures alike."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,7 +10,7 @@ from afdaemon.models.frames.shot import Shot
 
 
 class FrameScorer(Protocol):
-    """Judges frames one by one: nothing it has seen before counts."""
+    """Judges each frame by itself, whatever it has judged before."""
 
     @property
     def name(self) -> str:

@@ -1,8 +1,8 @@
-"""Classical image measures: those that ACNet sees beside the score, and the focus functions of Kim et al. 2019.
+"""Classical image measures: those that ACNet sees apart from the score, and the focus functions of Kim et al. 2019.
 
-Focus functions are means over the frame, so that frames of all sizes compare. They know nothing of scores: a linear
-map fitted on labelled frames brings each to 0..9, as in Kim et al. 2019 (Table 1). I is the 0..1 image, x runs along a
-line of the scan.
+Focus functions are means over the frame, so that frames of all sizes can be compared. Their values are not scores: a
+linear map fitted on labelled frames brings each to 0..9, as in Kim et al. 2019 (Table 1). I is the 0..1 image, x runs
+along a line of the scan.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ _BINS = 256
 
 
 def contrast(image: FloatImage) -> float:
-    """Spread over mean of a 0..1 image (what Lee et al. 2021 call variance); 0 for a black one."""
+    """Standard deviation over mean of a 0..1 image (what Lee et al. 2021 call variance); 0 for a black one."""
     mean = float(image.mean())
     return float(image.std()) / mean if mean > 0.0 else 0.0
 

@@ -1,4 +1,4 @@
-"""Frames in, scores out: AENet on the device there is, with the classical measures beside it."""
+"""Frames in, scores out: AENet on the available device, together with the classical measures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,11 +27,11 @@ from afdaemon.models.scorers import classical
 
 DEFAULT_WEIGHTS = WEIGHTS_FOLDER / "aenet_compact.safetensors"
 _AT_ONCE = {"cpu": 16, "cuda": 256}
-"""Frames in a batch: a CPU gains nothing by more, and their maps take memory."""
+"""Frames in a batch: a CPU gains nothing from more, and their maps take memory."""
 
 
 class FocusScorer:
-    """AENet on one device. Not for several threads at once."""
+    """AENet on one device. Not thread-safe."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class FocusScorer:
     def score_many(
         self, frames: Sequence[Pixels], magnifications: Sequence[float]
     ) -> list[Measures]:
-        """Judge frames of any sizes, each taken at its magnification; those of one size go through together.
+        """Judge frames of any sizes, each taken at its magnification; those of one size are judged in batches.
 
         Raises:
             ImageError: a frame is too small, or a magnification is not a positive number.
@@ -96,7 +96,7 @@ class FocusScorer:
 def _measures(
     pixels: Pixels, image: FloatImage, told: Sequence[float], *, streaked: bool
 ) -> Measures:
-    """All that a frame tells; `image` is the one that was judged, `told` score, error and distance of it."""
+    """All measures of a frame; `image` is the one that was judged, `told` its score, expected error and distance."""
     score, expected_error, distance = map(float, told)
     saturated = classical.saturated_share(to_unit(pixels))
     return Measures(

@@ -79,10 +79,10 @@ def bank_of_shots(labelled: Iterable[ScoredShot]) -> Bank:
 
 
 def check_fits(bank: Bank, augmentation: Augmentation) -> None:
-    """See that there are frames, and that each is large enough for the windows.
+    """Check that there are frames, and that each is large enough for the windows.
 
     Raises:
-        TrainingError: it is not so.
+        TrainingError: there are none, or one is too small.
     """
     if not bank.shots:
         raise TrainingError("there are no frames to learn from", remedy="give more scenes")
@@ -110,7 +110,7 @@ def expert_scores(
 
 
 class BankStream(IterableDataset[ScoredBatch]):
-    """Endless batches of windows; each round takes every frame once, in an order of its own."""
+    """Endless batches of windows; each round takes every frame once, in random order."""
 
     def __init__(
         self, bank: Bank, prepare: Prepare, augmentation: Augmentation, *, batch: int, seed: int

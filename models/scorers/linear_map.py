@@ -1,6 +1,6 @@
 """Linear maps from focus functions to scores, and the file they are kept in.
 
-Kim et al. 2019 normalise focus functions to the range of the scores; a least-squares fit does them more justice.
+Kim et al. 2019 normalise focus functions to the range of the scores; a least-squares fit is fairer to them.
 """
 
 import json
@@ -82,7 +82,7 @@ def read_maps(names: Sequence[str], path: Path = FITTED_MAPS) -> dict[str, Linea
     """The maps of `names`.
 
     Raises:
-        WeightsError: the file is missing, damaged, of frames prepared otherwise, or lacks one of them.
+        WeightsError: the file is missing, damaged, of frames prepared differently, or lacks one of them.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

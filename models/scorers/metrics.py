@@ -16,7 +16,7 @@ _PRECISION_SCALE = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """The measures of Lee et al. 2021, table 1, with root mean square error and rank correlation beside."""
+    """The measures of Lee et al. 2021, table 1, plus root mean square error and rank correlation."""
 
     frames: int
     mse: float
@@ -61,7 +61,7 @@ def precision(predicted: Numbers, true: Numbers) -> float:
 
 
 def pearson(predicted: Numbers, true: Numbers) -> float:
-    """Linear correlation; 0 where either does not vary, for then nothing is told."""
+    """Linear correlation; 0 where either does not vary and it is undefined."""
     a, b = predicted - np.mean(predicted), true - np.mean(true)
     norm = float(np.sqrt(np.sum(a**2) * np.sum(b**2)))
     return float(np.sum(a * b)) / norm if norm > 0.0 else 0.0

@@ -1,4 +1,4 @@
-"""Training any network of the zoo: mean squared error of its score. The loop is `trainer`'s, the frames a bank's."""
+"""Training any network of the zoo: mean squared error of its score, on frames from a bank, in the loop of `trainer`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from afdaemon.models.training.trainer import Verdict
 
 
 def loss_on(device: torch.device, *, bf16: bool) -> Callable[[nn.Module, ScoredBatch], Tensor]:
-    """Mean squared error of the scores; the network is computed in bf16 where that is safe, if so wanted."""
+    """Mean squared error of the scores; with `bf16` the network is computed in it where that is safe."""
 
     def loss(module: nn.Module, batch: ScoredBatch) -> Tensor:
         scores = _scores(module, batch, device, bf16=bf16)
@@ -36,7 +36,7 @@ def _scores(module: nn.Module, batch: ScoredBatch, device: torch.device, *, bf16
 def validator(
     network: ScoringNetwork, bank: Bank, preset: Preset, device: torch.device
 ) -> Callable[[nn.Module], Verdict]:
-    """Judges a copy of the network by the middles of a bank's frames."""
+    """Judges a copy of the network on the middles of a bank's frames."""
 
     def judge(module: nn.Module) -> Verdict:
         found = judge_bank(replace(network, module=module), bank, preset, device)

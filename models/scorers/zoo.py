@@ -1,9 +1,9 @@
 """Every scorer by its name: AENet, the networks it is compared with, and the classical functions.
 
-AENet.compact                  the default; `models.scorer` judges with it
+AENet.compact                  the default; `models.scorers.focus_scorer` judges with it
 AENet.reference                Lee et al. 2021
 PACF, VGG11 .. ResNet101       Kim et al. 2019
-classical functions            `models.classical`, mapped to 0..9
+classical functions            `models.scorers.classical`, mapped to 0..9
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Batches for training AENet. Where the frames come from is handed in; nothing here knows a simulator."""
+"""Batches for training AENet. The source of the frames is passed in; nothing here depends on a simulator."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ D = TypeVar("D")
 
 _CLIP_PX = (0.4, 80.0)
 _MORE_NOISE = (5.0, 40.0)
-"""Spread of the noise, in grey levels, that a frame is shown with for the second time."""
+"""Standard deviation, in grey levels, of the noise that is added when a frame is shown for the second time."""
 
 
 class Frames(Protocol):
@@ -41,7 +41,7 @@ class SceneFrames(Frames, Protocol):
 
     @property
     def scene(self) -> str:
-        """Name of the scene: no scene lies in two parts."""
+        """Name of the scene: no scene is in two parts."""
 
     @property
     def brightness(self) -> NDArray[np.float32]:
@@ -73,7 +73,7 @@ class Batch:
 
 
 def target_of(blur_px: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Targets u = -2 ln(b / b0), with b kept between .4 and 80 px: nearer and further look the same."""
+    """Targets u = -2 ln(b / b0), with b kept between .4 and 80 px: beyond these, frames look the same."""
     kept = np.clip(blur_px, *_CLIP_PX)
     return np.asarray(-2.0 * np.log(kept / HALF_SCORE_RADIUS_PX), dtype=np.float32)
 
@@ -140,5 +140,5 @@ def beside(stream: IterableDataset[D], workers: int) -> Iterator[D]:
 
 
 def stream_seed(seed: int, *, step: int, rank: int) -> int:
-    """Seed of a stream that begins at `step`: later parts of a training see other frames, and so do its processes."""
+    """Seed of a stream that begins at `step`: a resumed training sees new frames, and each process sees its own."""
     return seed + 7919 * step + 104_729 * rank

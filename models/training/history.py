@@ -12,7 +12,7 @@ from afdaemon.models.training.trainer import Record
 
 
 def write_history(history: Sequence[Record], weights: Path) -> tuple[Path, Path]:
-    """Write `NAME.history.json` and `NAME.curves.png` beside `weights`; their paths."""
+    """Write `NAME.history.json` and `NAME.curves.png` beside `weights`; returns their paths."""
     table, picture = weights.with_suffix(".history.json"), weights.with_suffix(".curves.png")
     weights.parent.mkdir(parents=True, exist_ok=True)
     table.write_text(json.dumps([asdict(record) for record in history], indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Arrays that took long to make, in a file that says how they were made: they serve again only for the same."""
+"""Arrays that took long to make, in a file that records how they were made: they are reused only if that matches."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def load_arrays(
     """What `save_arrays` wrote under these names with the same facts; `what` they are, in words.
 
     Raises:
-        TrainingError: the file can't be read, or what it holds was made otherwise.
+        TrainingError: the file can't be read, or what it holds was made differently.
     """
     remedy = "name another file, or remove it"
     try:

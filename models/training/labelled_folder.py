@@ -1,7 +1,7 @@
 """Labelled frames of a folder: a written data set, or a user's own pictures with the scores that experts gave.
 
 A picture and the text of the same name beside it make a frame (`SCENE-NUMBER.jpg`, `SCENE-NUMBER.txt`), in any depth
-of folders. How their bytes are read is handed in. Labels are scores; what networks learn is the blur that the label
+of folders. How their bytes are read is passed in. Labels are scores; what networks learn is the blur that the label
 curve 9 / (1 + (b / b0)^2) has at that score.
 """
 
@@ -87,8 +87,8 @@ class LabelledFolder(Sequence[LabelledFrame]):
     """The frames of a folder, each read from disk when it is asked for; slices and parts are of the same kind.
 
     The arrays `pixels`, `magnification`, `brightness`, `contrast`, `wd_um` and `blur_px` hold all of them, at the
-    sampling that networks judge: it is `afdaemon.models.training.batches.Frames`. A large folder is read by slices.
-    `left_out` says what was wrong with files that a lenient opening passed over.
+    sampling that networks judge: it is an `afdaemon.models.training.batches.Frames`. Read a large folder in slices.
+    `left_out` says what was wrong with files that a lenient opening skipped.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class LabelledFolder(Sequence[LabelledFrame]):
         """The frames of `train`, `validate` or `test`.
 
         Raises:
-            DatasetError: no such part, or none of the scenes falls to it.
+            DatasetError: no such part, or no scene belongs to it.
         """
         if part not in PARTS:
             raise DatasetError(f"no part is called {part!r}", remedy=f"use {', '.join(PARTS)}")
@@ -295,7 +295,7 @@ def reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _by_stem(folder: Path, reading: Reading) -> dict[str, list[Path]]:
-    """Pictures and texts by their path inside the folder without suffix, sorted; hidden files are passed over."""
+    """Pictures and texts by their path inside the folder without suffix, sorted; hidden files are skipped."""
     known = (*reading.picture_suffixes, reading.text_suffix)
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):

@@ -1,6 +1,6 @@
 """Several processes that train one network, as `torchrun` starts them: gloo between CPUs, nccl between GPUs.
 
-Every process takes batches of its own, gradients are averaged, so that all hold equal weights.
+Every process takes batches of its own; gradients are averaged, so that all have the same weights.
 """
 
 import os
@@ -20,7 +20,7 @@ N = TypeVar("N", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """This process among `size` that train together; `rank` 0 speaks and writes for all."""
+    """This process among `size` that train together; `rank` 0 prints and writes for all."""
 
     device: torch.device
     rank: int = 0
@@ -28,7 +28,7 @@ class Team:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that speaks and writes."""
+        """Whether this is the process that prints and writes."""
         return self.rank == 0
 
     def share(self, model: N) -> N:
@@ -58,7 +58,7 @@ ALONE = Team(torch.device("cpu"))
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Team]:
-    """The team that `torchrun` describes in the environment, or a process alone; left again at the end.
+    """The team that `torchrun` describes in the environment, or this process alone; dissolved at the end.
 
     A `device` of type cuda becomes this process's own GPU.
     """

@@ -18,7 +18,7 @@ _DATASET1_TRAINING_FRAMES = 21_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """A training but for its frames.
+    """A training, apart from its frames.
 
     Of Dataset 1's training part `scenes` of each specimen are used. `expert_spread` is the standard deviation of
     labels that are then rounded to integers, as an expert's are; 0 leaves them exact.
@@ -124,7 +124,7 @@ def preset_called(name: str) -> Preset:
 
 
 def one_called(name: str, presets: Mapping[str, P]) -> P:
-    """That of `presets` which has this name.
+    """The one of `presets` that has this name.
 
     Raises:
         TrainingError: there is none.

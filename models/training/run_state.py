@@ -1,4 +1,4 @@
-"""A training's state on disk, to go on from: safetensors with a note in its header, written whole or not at all."""
+"""A training's state on disk, to resume from: safetensors with a note in its header, written whole or not at all."""
 
 import json
 from dataclasses import asdict, fields
@@ -16,11 +16,11 @@ N = TypeVar("N", bound=nn.Module)
 
 STATE_NAME, RUN_NAME = "state.safetensors", "run.json"
 _MAY_CHANGE = ("keep_every", "validate_every")
-"""Settings that a later part of a training may have otherwise: the weights do not depend on them."""
+"""Settings that may change when a training is resumed: the weights do not depend on them."""
 
 
 def write_state(run: Run[Any], settings: Settings, folder: Path) -> None:
-    """Write all of a run into `folder`, whole or not at all."""
+    """Write the state of a run into `folder`, whole or not at all."""
     tensors = {f"model.{k}": v for k, v in run.model.state_dict().items()}
     tensors |= {f"averaged.{k}": v for k, v in run.averaged.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in run.best.items()}
@@ -46,7 +46,7 @@ def _note(run: Run[Any], settings: Settings) -> dict[str, str]:
 
 
 def resume(run: Run[N], settings: Settings, folder: Path) -> None:
-    """Put `run` where the one kept in `folder` stood.
+    """Restore the state kept in `folder` into `run`.
 
     Raises:
         TrainingError: nothing is kept there, or it is of another network or other settings.
@@ -68,7 +68,7 @@ def resume(run: Run[N], settings: Settings, folder: Path) -> None:
 
 
 def _compare(kept: dict[str, Any], settings: Settings, folder: Path) -> None:
-    """Settings that the state does not know had their default when it was written."""
+    """Raise unless the settings agree; any that the state lacks had their default when it was written."""
     for field in fields(Settings):
         value = getattr(settings, field.name)
         before = kept.get(field.name, field.default)

@@ -1,7 +1,7 @@
-"""The training loop of all networks: steps, an averaged copy, a rate that rises and falls, a state to go on from.
+"""The training loop of all networks: steps, an averaged copy, a rate that rises and falls, a state to resume from.
 
-What is learned is handed in as a loss of a network and a batch; where batches come from, and what judges the network
-between steps, is handed in too. Of the judged copies the best is kept.
+The loss of a network on a batch is passed in, and so are the source of the batches and what judges the network between
+steps. The best of the judged copies is kept.
 """
 
 import copy
@@ -20,18 +20,18 @@ N = TypeVar("N", bound=nn.Module)
 B = TypeVar("B")
 
 _CUT = 0.1
-"""What a plateau takes the learning rate down to."""
+"""Factor by which the learning rate is cut at a plateau."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a network is trained: `steps` with batches of `batch` frames in each process.
 
-    The rate rises over `warmup_steps`; then it falls along a cosine to nothing, or (`plateau`) to a tenth after each
-    `patience` validations in a row without a smaller loss. `adamw` lets matrices alone decay, `adam` adds the decay of
-    everything to the gradient. A `largest_gradient` of 0 takes gradients as they come. `ema_decay` is that of the
-    averaged copy, which is what is judged and returned; it grows towards it from nothing. `bf16` computes the network
-    in 16 bits where that is safe. The copy is judged every `validate_every` steps, the state written every
+    The rate rises over `warmup_steps`; then it falls along a cosine to zero, or (`plateau`) to a tenth after each
+    `patience` validations in a row without a smaller loss. `adamw` decays matrices only, `adam` adds the decay of all
+    parameters to the gradient. A `largest_gradient` of 0 means no clipping. `ema_decay` is that of the averaged copy,
+    which is the one that is judged and returned; the decay grows towards it from the first step. `bf16` computes the
+    network in 16 bits where that is safe. The copy is judged every `validate_every` steps, the state written every
     `keep_every`.
     """
 
@@ -91,7 +91,7 @@ class Standing:
 
 @dataclass(slots=True)
 class Run(Generic[N]):
-    """A network in training, and all that a later run needs to go on as if it had never stopped."""
+    """A network in training, and all that a later run needs to continue as if it had never stopped."""
 
     model: N
     averaged: N
@@ -147,7 +147,7 @@ def train(
 def _step(
     run: Run[N], network: N, settings: Settings, loss_of: Callable[[N, B], Tensor], batch: B
 ) -> float:
-    """One step; the loss before it. `network` is the run's own or, in a team, what wraps it."""
+    """Take one step; returns the loss before it. `network` is the run's own or, in a team, what wraps it."""
     for group in run.optimiser.param_groups:
         group["lr"] = rate_at(run.step, settings, run.standing.cuts)
     run.optimiser.zero_grad(set_to_none=True)

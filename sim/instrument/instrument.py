@@ -69,7 +69,7 @@ class Instrument:
         if not (WD_UM.holds(wd_um) and MAGNIFICATION.holds(mag)):
             self.world.command(wd_um, mag)  # which refuses, whatever else may go wrong
         if self._strikes(Fault.WD_REFUSED) is not None:
-            raise OutOfReach("the instrument is not taking commands now")
+            raise OutOfReach("the instrument takes no commands at present")
         if self._strikes(Fault.WD_IGNORED) is not None:
             return
         due_s = self._clock.now_s() + (self._strikes(Fault.WD_LATE) or 0.0)

@@ -1,1 +1,1 @@
-"""The instrument side of each link: what a simulated EM-30 says and hears on its wires."""
+"""The instrument side of each link: what a simulated EM-30 sends and receives on its wires."""

@@ -1,8 +1,9 @@
 """The instrument side of the `aisem` link: a TCP server and a drop folder in front of an `Instrument`.
 
 Each WDMAG is answered at once and carried out; then, when the lens has settled, one frame is
-exposed and written as a pair of files, as soon as the client has taken the pair before. One client
-at a time; another is told so and closed. While the instrument is unplugged, whoever connects is hung up on.
+exposed and written as a pair of files, as soon as the client has taken the previous pair. One client
+at a time; a second one gets an error and is disconnected. While the instrument is unplugged, every
+connection is reset.
 
 ASSUMED: the handshake is not answered; commands before it are refused; replies are `OK` or `NG` and
 a reason.
@@ -28,10 +29,11 @@ IMAGE_NAME = "ResponseImage.jpg"
 TEXT_NAME = "ResponseImage.txt"
 JPEG_QUALITY = 95
 SILENCE_S = 0.005
-"""A sender that pauses this long has said all of its message."""
+"""A sender that pauses for this long has finished its message."""
 LOOK_S = 0.01
-"""Pause between two looks whether the client has taken the pair."""
+"""Pause between two checks whether the client has taken the pair."""
 MAX_FRAMES_DUE = 16
+"""Commands are refused while this many frames are still to be delivered."""
 
 
 Say = Callable[[asyncio.StreamWriter, str], Awaitable[None]]
@@ -60,7 +62,7 @@ class AisemServer(InstrumentServer):
     async def start(self) -> None:
         """Listen.
 
-        Raises `ServeError` when the port, the folder or the truth file cannot be used; then nothing is left of it.
+        Raises `ServeError` when the port, the folder or the truth file cannot be used; then nothing is left behind.
         """
         await super().start()
         try:
@@ -75,7 +77,7 @@ class AisemServer(InstrumentServer):
             raise
 
     async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Greeting, commands, frames; a second client is told that there is a first."""
+        """Greeting, commands, frames; a second client gets an error."""
         try:
             if self._occupied:
                 await self._say(writer, "ERROR another client is connected")
@@ -93,7 +95,7 @@ class AisemServer(InstrumentServer):
                 await writer.wait_closed()
 
     async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One conversation: commands are answered while frames are taken beside."""
+        """One conversation: commands are answered while frames are being taken."""
         due: asyncio.Queue[None] = asyncio.Queue(MAX_FRAMES_DUE)
         camera = asyncio.create_task(self._deliver(due, writer), name="em30 camera")
         try:
@@ -124,7 +126,7 @@ class AisemServer(InstrumentServer):
 
     async def _go(self, order: wire.SetWdMag, due: asyncio.Queue[None]) -> str:
         if due.full():
-            return f"NG {MAX_FRAMES_DUE} frames wait to be taken"
+            return f"NG {MAX_FRAMES_DUE} frames are waiting to be taken"
         try:
             self._instrument.command(order.wd_um, order.magnification)
             await self._testify()
@@ -144,7 +146,7 @@ class AisemServer(InstrumentServer):
             writer.transport.abort()  # without its folder the instrument is of no use to the client
 
     async def _put_down(self, shot: Shot) -> None:
-        """Write one pair as soon as the one before was taken."""
+        """Write one pair as soon as the previous one has been taken."""
         if self._keep_frames is not None:
             await asyncio.to_thread(_keep_frame, self._keep_frames, shot)
         while await asyncio.to_thread(_pair_waits, self._folder):
@@ -172,7 +174,7 @@ class AisemServer(InstrumentServer):
 
 
 class _Listener:
-    """Messages out of a stream. What is no command is answered with ERROR and left."""
+    """Messages out of a stream. Whatever is not a command is answered with ERROR and skipped."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, say: Say
@@ -251,7 +253,7 @@ def _pair_waits(folder: Path) -> bool:
 
 
 def _claim_folder(folder: Path) -> list[Path]:
-    """Make the folder and see that it can be written to; the folders made for it, the inmost first."""
+    """Make the folder and check that it is writable; returns the folders made for it, the innermost first."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".afdaemon-probe"
     try:

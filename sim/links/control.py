@@ -1,14 +1,14 @@
 """The control socket: faults and truth while the simulator runs. TCP on loopback, one JSON object a line, both ways.
 
-    {"do": "fault", "rule": "frame-missing:0.2"}      in place of the rules of that fault
+    {"do": "fault", "rule": "frame-missing:0.2"}      replaces the rules of that fault
     {"do": "clear"}  {"do": "clear", "fault": "reset"}
     {"do": "faults"}                                  the rules in force, and how often each has struck
     {"do": "truth"}                                   what only the simulator knows
-    {"do": "unplug"}  {"do": "unplug", "seconds": 2}  for good, or for so long; {"do": "replug"}
+    {"do": "unplug"}  {"do": "unplug", "seconds": 2}  for good, or for that long; {"do": "replug"}
     {"do": "mode", "mode": "full"}                    the frame size
-    {"do": "set", "key": "detector.brightness", "value": 0.8}     of the settings, those of `CHANGEABLE`
+    {"do": "set", "key": "detector.brightness", "value": 0.8}     any of the settings in `CHANGEABLE`
 
-Every line is answered: {"ok": true, ...}, or {"ok": false, "error": sentence}. Nothing that is sent ends the simulator.
+Every line is answered: {"ok": true, ...}, or {"ok": false, "error": sentence}. No input ends the simulator.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ from afdaemon.spec import nearest, require_known
 
 HOST = "127.0.0.1"
 MAX_LINE_BYTES = 4096
-"""No order is longer; what is cannot grow the buffer."""
+"""No order is longer; a longer line must not grow the buffer."""
 _MAX_ANSWER_BYTES = 2**22
-"""The truth with every command that is remembered is a tenth of it."""
+"""The truth with all remembered commands takes a tenth of it."""
 
 Answer = dict[str, Any]
 
@@ -166,7 +166,7 @@ class ControlServer(TcpServer):
 
 
 async def _next_line(reader: asyncio.StreamReader) -> bytes:
-    """The next line; one that is too long comes as a line that means nothing. Empty: there is no more."""
+    """The next line; one that is too long is replaced by a blank one, which is not an order. Empty at the end."""
     try:
         return await reader.readline()
     except ValueError:
@@ -195,7 +195,7 @@ def tell(
 
 
 def order_of(do: str, words: Sequence[str] = ()) -> Answer:
-    """The order that a command line says: `fault frame-missing:0.2`, `unplug 2`, `truth`. Raises `ControlError`."""
+    """The order given on a command line: `fault frame-missing:0.2`, `unplug 2`, `truth`. Raises `ControlError`."""
     if do not in ARGUMENTS:
         raise ControlError(f"there is no order {do!r}{nearest(do, ARGUMENTS)}")
     name, needed = ARGUMENTS[do]

@@ -1,4 +1,4 @@
-"""A TCP server in front of an instrument: it listens, or says in one clear sentence why not, and hangs up."""
+"""A TCP server in front of an instrument: it listens, or reports in one clear sentence why not, and hangs up."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from afdaemon.sim.instrument.instrument import Instrument
 class TcpServer(ABC):
     """Serves each connection in a task of its own. `async with` starts and stops it.
 
-    A reader holds `limit` bytes.
+    `limit` is the size of a reader's buffer in bytes.
     """
 
     def __init__(self, *, host: str, port: int, limit: int = 2**16) -> None:
@@ -32,7 +32,7 @@ class TcpServer(ABC):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port it listens on; port 0 is any free one until it has started."""
+        """Host and port it listens on; before the start, port 0 stands for any free one."""
         return self._host, self._port
 
     async def start(self) -> None:
@@ -82,7 +82,7 @@ class TcpServer(ABC):
 
 
 class InstrumentServer(TcpServer):
-    """A link to one instrument; while that is unplugged, whoever is connected or connects is hung up on."""
+    """A link to one instrument; while that is unplugged, every connection, old or new, is reset."""
 
     def __init__(self, instrument: Instrument, *, host: str = "127.0.0.1", port: int = 0) -> None:
         super().__init__(host=host, port=port)
@@ -102,7 +102,7 @@ class InstrumentServer(TcpServer):
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Break the connection without a goodbye: the peer is told of a reset."""
+    """Break the connection without a goodbye: the peer sees a reset."""
     connection = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):  # it is closed already
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

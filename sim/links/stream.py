@@ -1,8 +1,8 @@
 """The instrument side of the `stream` messages in front of an `Instrument`, and a TCP server that serves them.
 
-`StreamInstrument` is one conversation over whatever carries bytes. Commands are answered while frames are taken
-beside; frames come in the order they were asked for. Before HELLO everything else is refused. One client at a time:
-another is told so and hung up on, and so is everybody while the instrument is unplugged.
+`StreamInstrument` is one conversation over whatever carries bytes. Commands are answered while frames are being taken;
+frames come in the order in which they were requested. Before HELLO everything else is refused. One client at a time: a
+second one is refused with the reason and disconnected. While the instrument is unplugged, every connection is reset.
 """
 
 import asyncio
@@ -35,12 +35,13 @@ from afdaemon.sim.links.listening import InstrumentServer, reset
 
 NAME = "EM-30 (simulated)"
 SILENCE_S = 0.25
-"""A client that pauses this long within a message will not end it."""
+"""A client that pauses for this long within a message will not complete it."""
 _GREETING_S = 2.0
-"""How long a client that cannot be served is listened to, for its HELLO to be answered."""
+"""How long to listen to a client that cannot be served, so that its HELLO can be answered."""
 CLOSE_S = 1.0
 """Longest wait for a client to take what was sent last."""
 MAX_FRAMES_DUE = 16
+"""A GRAB is refused while this many frames are still to be delivered."""
 READ_BYTES = 65_536
 
 
@@ -56,7 +57,7 @@ class Wire(Protocol):
         ...
 
     def reset(self) -> None:
-        """Break the connection now; what was sent arrives."""
+        """Break the connection now; what has been sent still arrives."""
         ...
 
 
@@ -93,7 +94,7 @@ class StreamInstrument:
             await asyncio.wait([camera])
 
     async def _take_in(self) -> bool:
-        """Hear the client, or give a message up that it does not end; False when it has hung up."""
+        """Receive from the client, or give up a message that it does not complete; False when it has hung up."""
         try:
             async with asyncio.timeout(SILENCE_S if self._decoder.pending else None):
                 data = await self._wire.receive()
@@ -130,12 +131,12 @@ class StreamInstrument:
             case Grab():
                 return self._note(sequence)
             case _:
-                return None  # an answer is no question
+                return None  # answers are not answered
 
     def _go(self, order: Move | MoveStage, sequence: int) -> Ack | Refused:
         now_us = (
             self._instrument.now_us()
-        )  # before the lens starts: it has settled no later than that says
+        )  # read before the lens starts: it has settled by the time that the ACK states
         try:
             match order:
                 case Move(wd_um=wd_um, magnification=magnification):
@@ -199,7 +200,7 @@ class TcpWire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        writer.transport.set_write_buffer_limits(high=0)  # what `send` has sent is with the kernel
+        writer.transport.set_write_buffer_limits(high=0)  # when `send` returns, the kernel has it
 
     async def receive(self) -> bytes:
         """What has come; nothing at the end."""
@@ -230,7 +231,7 @@ class StreamServer(InstrumentServer):
     """Serves one instrument over TCP. `async with` starts and stops it."""
 
     async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One conversation; a second client is told that there is a first."""
+        """One conversation; a second client is refused."""
         wire = TcpWire(reader, writer)
         try:
             if self._occupied:

@@ -4,12 +4,12 @@
     usb.core.find(backend=backend, idVendor=..., idProduct=...)
 
 It raises what pyusb raises over libusb 1.0: errno 110 (`USBTimeoutError`) for a time-out without data, 19 for a device
-that has gone, 32 for a stall, 75 for a packet that does not fit, 13 and 16 for one that may not be opened or is taken.
+that has gone, 32 for a stall, 75 for a packet that does not fit, 13 and 16 for one that may not be opened or is in use.
 As in USB, a read ends with a packet that is not full; as in libusb, one cut short by a time-out returns what came.
 
 Not simulated, `NotImplementedError` as in pyusb's own `IBackend`: interrupt and isochronous transfers (`intr_read`,
 `intr_write`, `iso_read`, `iso_write`). Of control transfers there are string descriptors and GET_STATUS; every other
-one is stalled, as a device does with a request that it does not know. Hubs are not: no device has a parent.
+one is stalled, as a device does with a request that it does not know. There are no hubs: no device has a parent.
 """
 
 import errno
@@ -37,14 +37,14 @@ _TO_HOST = 0x80
 
 
 class Handle:
-    """An open device. Two of them are two programs."""
+    """An open device. Two handles stand for two programs."""
 
     def __init__(self, attachment: Attachment) -> None:
         self.attachment = attachment
 
 
 class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
-    """The bus that `devices` can be plugged into. `open_handles` tells of programs that forget to close."""
+    """The bus that `devices` can be plugged into. `open_handles` shows programs that forget to close."""
 
     def __init__(self, *devices: SimulatedUsbDevice) -> None:
         self._devices = devices
@@ -103,7 +103,7 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
     def get_interface_descriptor(
         self, dev: Attachment, intf: int, alt: int, config: int
     ) -> SimpleNamespace:
-        """USB 2.0, table 9-12. Raises `IndexError` for another than the only one."""
+        """USB 2.0, table 9-12. Raises `IndexError` for any but the only one."""
         _require_first(config, intf, alt)
         return SimpleNamespace(
             bLength=9,
@@ -138,7 +138,7 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
     # --- holding it ---
 
     def open_device(self, dev: Attachment) -> Handle:
-        """Errno 19 when it has gone, 13 without the right to."""
+        """Errno 19 when it has gone, 13 without permission."""
         dev.check()
         if not dev.device.permitted:
             raise usb_error(errno.EACCES)
@@ -146,12 +146,12 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
         return Handle(dev)
 
     def close_device(self, dev_handle: Handle) -> None:
-        """Give it back, with what was claimed."""
+        """Close it, and release what was claimed."""
         self.open_handles -= 1
         dev_handle.attachment.disown(dev_handle)
 
     def set_configuration(self, dev_handle: Handle, config_value: int) -> None:
-        """Errno 2 for another than 0 and 1. Setting the present one is a light reset: what is under way is lost."""
+        """Errno 2 for any but 0 and 1. Setting the present one is a light reset: what is under way is lost."""
         attachment = dev_handle.attachment
         attachment.check()
         if config_value not in (0, 1):
@@ -164,13 +164,13 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
         return dev_handle.attachment.configuration
 
     def set_interface_altsetting(self, dev_handle: Handle, intf: int, altsetting: int) -> None:
-        """There is only setting 0 of interface 0; errno 2 for another."""
+        """There is only setting 0 of interface 0; errno 2 for any other."""
         dev_handle.attachment.check()
         if (intf, altsetting) != (0, 0):
             raise usb_error(errno.ENOENT)
 
     def claim_interface(self, dev_handle: Handle, intf: int) -> None:
-        """Errno 16 when another handle or a driver of the kernel has it, 2 when there is none."""
+        """Errno 16 when another handle or a kernel driver has it, 2 when there is no such interface."""
         if intf != 0:
             raise usb_error(errno.ENOENT)
         dev_handle.attachment.claim(dev_handle)
@@ -181,19 +181,19 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
         dev_handle.attachment.disown(dev_handle)
 
     def is_kernel_driver_active(self, dev_handle: Handle, intf: int) -> bool:
-        """Whether a driver of the kernel sits on it."""
+        """Whether a kernel driver is attached to it."""
         dev_handle.attachment.check()
         return dev_handle.attachment.kernel_driver
 
     def detach_kernel_driver(self, dev_handle: Handle, intf: int) -> None:
-        """Take that driver off; errno 2 where there is none."""
+        """Detach that driver; errno 2 if there is none."""
         dev_handle.attachment.check()
         if not dev_handle.attachment.kernel_driver:
             raise usb_error(errno.ENOENT)
         dev_handle.attachment.kernel_driver = False
 
     def attach_kernel_driver(self, dev_handle: Handle, intf: int) -> None:
-        """Put it back."""
+        """Attach it again."""
         dev_handle.attachment.check()
         dev_handle.attachment.kernel_driver = dev_handle.attachment.device.kernel_driver
 
@@ -202,7 +202,7 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
     def bulk_read(
         self, dev_handle: Handle, ep: int, intf: int, buff: "array[int]", timeout: int
     ) -> int:
-        """How many bytes were put into `buff`; `timeout` in ms, 0 is for ever."""
+        """How many bytes were put into `buff`; `timeout` in ms, 0 for none."""
         _require(ep == ENDPOINT_IN)
         data = dev_handle.attachment.read(dev_handle, len(buff), _seconds(timeout))
         buff[: len(data)] = array("B", data)
@@ -211,12 +211,12 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
     def bulk_write(
         self, dev_handle: Handle, ep: int, intf: int, data: "array[int]", timeout: int
     ) -> int:
-        """How many bytes of `data` went out; `timeout` in ms, 0 is for ever."""
+        """How many bytes of `data` went out; `timeout` in ms, 0 for none."""
         _require(ep == ENDPOINT_OUT)
         return dev_handle.attachment.write(dev_handle, data.tobytes(), _seconds(timeout))
 
     def clear_halt(self, dev_handle: Handle, ep: int) -> None:
-        """End a stall of the endpoint; errno 2 where there is none of that address."""
+        """End a stall of the endpoint; errno 2 if no endpoint has that address."""
         dev_handle.attachment.clear_halt(ep)
 
     def reset_device(self, dev_handle: Handle) -> None:
@@ -237,7 +237,7 @@ class SimulatedUsb(IBackend):  # type: ignore[misc]  # pyusb has no types
         dev_handle.attachment.check()
         answer = b""
         if request_type & _TO_HOST and request == _GET_STATUS:
-            answer = b"\x01\x00"  # it has a supply of its own
+            answer = b"\x01\x00"  # self-powered
         elif request_type & _TO_HOST and (request, value >> 8) == (_GET_DESCRIPTOR, _STRING):
             answer = _string_descriptor(dev_handle.attachment.device, value & 0xFF)
         if not answer:

@@ -1,8 +1,8 @@
 """A simulated USB device: what is plugged into the port that `afdaemon.sim.links.usb` lets pyusb see.
 
-The host's calls come from the driver's thread and block there; the instrument behind lives in the event loop. Between
-the two lies an `Attachment`: one plugging-in, with an address of its own and a buffer for each bulk endpoint. Pulling
-the cable ends it for good, and putting it in again begins another.
+The host's calls come from the driver's thread and block there; the instrument behind it lives in the event loop.
+Between the two is an `Attachment`: the device while it is plugged in, with an address of its own and a buffer for each
+bulk endpoint. Pulling the cable ends it for good, and plugging in again begins another.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from typing import Self
 from usb.core import USBError, USBTimeoutError
 
 PACKET_BYTES = 512
-"""The most that a bulk endpoint of high speed carries in a packet (USB 2.0, 5.8.3)."""
+"""Largest packet of a high-speed bulk endpoint (USB 2.0, 5.8.3)."""
 ENDPOINT_IN = 0x81
 ENDPOINT_OUT = 0x02
 _OUT_PACKETS = 16
-"""So many packets wait in the device until its firmware has taken them; then it takes no more from the host."""
+"""Packets that the device holds until its firmware has taken them; while it is full it takes no more from the host."""
 _LAST_ADDRESS = 127
 
 _LIBUSB_CODES = {
@@ -44,7 +44,7 @@ def usb_error(number: int) -> OSError:
 
 
 class Mishap(StrEnum):
-    """What can befall a transfer."""
+    """What can happen to a transfer."""
 
     UNPLUG = "unplug"
     STALL = "stall"
@@ -53,7 +53,7 @@ class Mishap(StrEnum):
 
 
 class _Pipe:
-    """One bulk endpoint's packets, given by the sender and not yet taken."""
+    """One bulk endpoint's packets, sent but not yet taken."""
 
     def __init__(self) -> None:
         self.packets: deque[bytes] = deque()
@@ -89,7 +89,7 @@ class _Pipe:
 
 
 class Attachment:
-    """One plugging-in of a device. Every method may be called from any thread, but those marked async."""
+    """A device while it is plugged in. Every method may be called from any thread, except those marked async."""
 
     def __init__(
         self, device: "SimulatedUsbDevice", address: int, loop: asyncio.AbstractEventLoop
@@ -116,7 +116,7 @@ class Attachment:
             raise usb_error(errno.ENODEV)
 
     def claim(self, owner: object) -> None:
-        """Take the interface; errno 16 when another or a driver of the kernel has it."""
+        """Take the interface; errno 16 when another owner or a kernel driver has it."""
         with self._changed:
             self.check()
             if self.kernel_driver or self._owner not in (None, owner):
@@ -130,7 +130,7 @@ class Attachment:
                 self._owner = None
 
     def configure(self, owner: object, configuration: int) -> None:
-        """Set the configuration and reset; errno 16 when another has the interface."""
+        """Set the configuration and reset; errno 16 when another owner has the interface."""
         with self._changed:
             if self._owner not in (None, owner):
                 raise usb_error(errno.EBUSY)
@@ -138,9 +138,9 @@ class Attachment:
             self.reset()
 
     def read(self, owner: object, size: int, timeout_s: float | None) -> bytes:
-        """Bytes until `size` have come, a packet was short, or the time is out.
+        """Bytes until `size` have come, a packet was short, or the time is up.
 
-        What a time-out cuts short is returned; if that is nothing, it is errno 110.
+        What has come by a time-out is returned; errno 110 if that is nothing.
         """
         got = bytearray()
         with self._changed:
@@ -151,7 +151,7 @@ class Attachment:
         return bytes(got)
 
     def write(self, owner: object, data: bytes, timeout_s: float | None) -> int:
-        """How many bytes the device took until the time was out; if that is none, it is errno 110."""
+        """How many bytes the device took before the time-out; errno 110 if it took none."""
         left = bytearray(data)
         with self._changed:
             self._check_owner(owner)
@@ -167,7 +167,7 @@ class Attachment:
             self.pipe(endpoint).halted = False
 
     def reset(self) -> None:
-        """Forget all that is under way, and begin the firmware anew."""
+        """Forget everything under way, and restart the firmware."""
         with self._changed:
             self.check()
             self.resets += 1
@@ -221,7 +221,7 @@ class Attachment:
         return True
 
     def _refuses(self, pipe: _Pipe) -> bool:
-        """Let a mishap happen whose time has come; whether the device says "not yet"."""
+        """Let a mishap happen whose time has come; returns whether the device says "not yet"."""
         match pipe.due():
             case Mishap.UNPLUG:
                 self.device.unplug()
@@ -253,7 +253,7 @@ class Attachment:
         """Send `data` as one transfer, which ends with a packet that is not full; wait until the host has it."""
         self._drained.clear()
         with self._changed:
-            if not self._restarts_due:  # else what it says belongs to before the reset
+            if not self._restarts_due:  # otherwise the data are from before the reset
                 self.pipe(ENDPOINT_IN).packets.extend(_packets(data, self.device.piece_bytes))
             self._changed.notify_all()
         await self._drained.wait()
@@ -264,7 +264,7 @@ class Attachment:
         packets.clear()
         return data
 
-    # --- whoever moves the cable ---
+    # --- the cable ---
 
     def trip(self, endpoint: int, after_bytes: int, mishap: Mishap) -> None:
         """Let `mishap` happen when `after_bytes` more have crossed the cable."""
@@ -273,7 +273,7 @@ class Attachment:
             self._changed.notify_all()
 
     def let_go(self) -> None:
-        """End a HOLD of either endpoint, and one that has been tripped but not come."""
+        """End a HOLD of either endpoint, and cancel one that has been tripped but has not come yet."""
         with self._changed:
             for pipe in self._pipes.values():
                 pipe.let_go()
@@ -294,15 +294,16 @@ def _packets(data: bytes, piece_bytes: int) -> list[bytes]:
 
 
 Firmware = Callable[[Attachment], Coroutine[None, None, None]]
-"""What runs in the device while it is plugged in; it is cancelled when it is not any more."""
+"""What runs in the device while it is plugged in; it is cancelled when the cable is pulled."""
 
 
 class SimulatedUsbDevice:
     """A vendor-specific device with a pair of bulk endpoints, and `firmware` behind it.
 
-    `async with` plugs it in, and out at the end. `permitted` False: opening it is errno 13. `kernel_driver` True: a
-    driver of the kernel sits on the interface until it is detached. `piece_bytes` is how much a packet holds. These
-    may be changed at any time and from any thread; they count from the next plugging-in, opening or sending.
+    `async with` plugs it in, and unplugs it at the end. `permitted` False: opening it fails with errno 13.
+    `kernel_driver` True: a kernel driver is attached to the interface until it is detached. `piece_bytes` is the size
+    of a packet. These may be changed at any time and from any thread; they take effect the next time that the device
+    is plugged in, is opened or sends.
     """
 
     def __init__(
@@ -335,7 +336,7 @@ class SimulatedUsbDevice:
     ) -> None:
         self.unplug()
         self._loop = None
-        await asyncio.sleep(0)  # what was asked for from other threads is carried out
+        await asyncio.sleep(0)  # lets the calls that other threads scheduled run
         ended = await asyncio.gather(*self._ending, return_exceptions=True)
         failures = [e for e in ended if isinstance(e, Exception)]
         if failures:
@@ -343,11 +344,11 @@ class SimulatedUsbDevice:
 
     @property
     def attachment(self) -> Attachment | None:
-        """The present plugging-in; None while the cable is out."""
+        """The present attachment; None while the cable is out."""
         return self._attachment
 
     def plug_in(self) -> Attachment:
-        """Put the cable in, if it is out; the device gets the next address."""
+        """Plug the cable in, if it is out; the device gets the next address."""
         if self._loop is None:
             raise RuntimeError("a simulated device is plugged in within its `async with`")
         with self._moving:
@@ -366,7 +367,7 @@ class SimulatedUsbDevice:
             self._loop.call_soon_threadsafe(self.restart, attachment)
 
     def restart(self, attachment: Attachment) -> None:
-        """End the firmware that serves `attachment`, and begin it anew unless the cable is out. In the event loop."""
+        """End the firmware that serves `attachment`, and restart it unless the cable is out. In the event loop."""
         running = self._running.pop(attachment, None)
         if running is not None:
             running.cancel()

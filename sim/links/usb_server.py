@@ -12,14 +12,14 @@ from afdaemon.sim.links.usb import SimulatedUsb
 from afdaemon.sim.links.usb_device import Attachment, SimulatedUsbDevice
 
 BACK_S = 0.1
-"""How long, on the instrument's clock, a device is away at least that has been pulled or has reset itself."""
+"""Shortest time, on the instrument's clock, that a device is away after it was pulled or has reset itself."""
 
 
 class UsbServer:
-    """One instrument behind a USB device. `async with` plugs it in, and out at the end.
+    """One instrument behind a USB device. `async with` plugs it in, and unplugs it at the end.
 
-    `bus` is what pyusb is given as its backend. The cable follows the instrument: unplugged, it is out, and in again
-    afterwards. `device` may be moved by hand instead: what is pulled there stays out until it is plugged in there.
+    `bus` is the backend to give to pyusb. The cable follows the instrument: it is out while the instrument is
+    unplugged. `device` may be moved by hand instead: once pulled there, it stays out until it is plugged in there.
     """
 
     def __init__(self, instrument: Instrument, *, clock: Clock, serial: str = "EM30-0001") -> None:
@@ -52,7 +52,7 @@ class UsbServer:
         await self.device.__aexit__(kind, error, traceback)
 
     def pull(self) -> None:
-        """Pull the cable; it comes back when the instrument is not unplugged any more."""
+        """Pull the cable; it is plugged in again once the instrument is no longer unplugged."""
         self.device.unplug()
         self._pulled.set()
 
@@ -73,7 +73,7 @@ class UsbServer:
 
 
 class _UsbWire:
-    """Implements `afdaemon.sim.links.stream.Wire`; there is no hanging up but to be unplugged."""
+    """Implements `afdaemon.sim.links.stream.Wire`; the only way to hang up is to be unplugged."""
 
     def __init__(self, attachment: Attachment, server: UsbServer) -> None:
         self._attachment = attachment
@@ -88,5 +88,5 @@ class _UsbWire:
         await self._attachment.send(data)
 
     def reset(self) -> None:
-        """Be off the bus for a moment, as a device that starts anew."""
+        """Leave the bus for a moment, like a device that restarts."""
         self._server.pull()

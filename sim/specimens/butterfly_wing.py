@@ -31,7 +31,7 @@ _STRIP = 24
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scales:
-    """The uppermost scale at each pixel: place across and along it and to its outline (um), a variate of its own.
+    """The uppermost scale at each pixel: place across and along it, distance to its outline (um), its random tone.
 
     `lid_um` is the distance into the scale above, negative beside it.
     """

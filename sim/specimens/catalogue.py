@@ -17,7 +17,7 @@ from afdaemon.sim.specimens.woven_fabric import WovenFabric
 from afdaemon.sim.surface import Specimen
 
 Drawn = Callable[[int], Specimen]
-"""Makes a specimen of its seed."""
+"""Makes a specimen from a seed."""
 
 TRAINING_SPECIMENS: dict[str, Drawn] = {
     "tin_balls": TinBalls,
@@ -36,7 +36,7 @@ TRAINED = tuple(TRAINING_SPECIMENS)
 """Names of those that networks learn from."""
 
 STAND_INS = ("mixture", "ruled")
-"""Those of them that are drawn for the networks alone: they look like no specimen that there is."""
+"""Those of them that are drawn for training alone: they resemble no real specimen."""
 
 UNSEEN = tuple(_UNSEEN_SPECIMENS)
 """Names of those that no network may ever learn from."""
@@ -71,7 +71,7 @@ def open_specimen(name: str, *, seed: int) -> Specimen:
 
 
 def _split(name: str) -> tuple[str, list[str]]:
-    """A name without its layers, and these; a file's name may hold plus signs of its own."""
+    """A name without its layers, and the layers; a file's name may hold plus signs of its own."""
     layers: list[str] = []
     below, plus, last = name.rpartition("+")
     while plus and last in LAYERS:

@@ -10,7 +10,7 @@ from afdaemon.sim.surface import FloatImage, Patch
 
 _JITTER = 1.0
 _FINE_PX = 10.0
-"""Cells larger than this are worked out on every second pixel, than twice this on every fourth, and so on."""
+"""Cells larger than this are computed on every second pixel, those larger than twice this on every fourth, etc."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +25,7 @@ class Crystals:
 def crystals(patch: Patch, cell_um: float, *, seed: int, stream: int) -> Crystals:
     """Cells of `cell_um` across, drawn at `patch`; each image float32 (height, width).
 
-    Cells below two drawing pixels are their mean.
+    Cells below two drawing pixels are replaced by their mean.
     """
     if cell_um < 2.0 * patch.step_um:
         alike = np.full((patch.height, patch.width), 0.5, np.float32)

@@ -1,4 +1,4 @@
-"""Bare carbon tape: all but nothing to see."""
+"""Bare carbon tape: hardly anything to see."""
 
 from dataclasses import dataclass
 

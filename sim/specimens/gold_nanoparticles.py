@@ -22,7 +22,7 @@ _CARBON, _GOLD = 0.13, 0.52
 
 @dataclass(frozen=True, slots=True)
 class GoldNanoparticles:
-    """Islands of some 5 to 300 nm, close-packed, with rounded corners and dark gaps; a few flakes and pits besides."""
+    """Islands of some 5 to 300 nm, close-packed, with rounded corners and dark gaps; a few flakes and pits as well."""
 
     seed: int
 
@@ -39,14 +39,14 @@ class GoldNanoparticles:
         return canvas.surface()
 
     def _supply(self, patch: Patch) -> FloatImage:
-        """How much gold has settled there, about 0: patches of 13 um to 1 mm."""
+        """How much gold has settled where, relative to the mean (0): patches of 13 um to 1 mm."""
         near = value_noise(patch, 13.0, seed=self.seed, stream=22)
         wide = value_noise(patch, 160.0, seed=self.seed, stream=23)
         widest = value_noise(patch, 900.0, seed=self.seed, stream=25)
         return np.asarray(0.35 * near + 0.4 * wide + 0.4 * widest, dtype=np.float32)
 
     def _ground(self, patch: Patch, unseen: int, supply: FloatImage) -> FloatImage:
-        """Carbon under islands of so many sizes as are too small to be seen one by one."""
+        """Carbon under islands of the `unseen` smallest sizes, which are too small to be drawn one by one."""
         fine = speckle(patch, seed=self.seed, stream=24, largest_px=6.0)
         soft = relief(patch, seed=self.seed, stream=21, largest_px=60.0, smallest_px=6.0)
         bare = np.ones_like(fine)

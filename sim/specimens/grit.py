@@ -20,9 +20,9 @@ def strew(
     yields: tuple[float, float],
     mask: FloatImage | None = None,
 ) -> None:
-    """Lay irregular grains on `canvas`, at most one a cell of `cells_um`, of (secondary, backscatter) `yields`.
+    """Lay irregular grains on `canvas`, at most one per cell of `cells_um`, of (secondary, backscatter) `yields`.
 
-    With `mask` they only lie where it is 1, and are too shallow to shade what is beside them.
+    With `mask` they lie only where it is 1, and are too shallow to shade what is beside them.
     """
     for k, cell_um in octaves_um(*cells_um)[::-1]:
         if cell_um < _SMALLEST_CELL_PX * patch.step_um:

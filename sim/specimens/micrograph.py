@@ -1,7 +1,7 @@
 """A real micrograph as a specimen: its grey values become the electron yield.
 
-It has been imaged once already, so it is cleaned (median) and mapped finely: at 1000x three of its pixels fall on one
-of a fast-mode frame, where its own blur and noise are mostly below the pixel. Beyond its border it is mirrored.
+It has been imaged once already, so it is cleaned (median) and mapped finely: at 1000x three of its pixels make one of a
+fast-mode frame, so that its own blur and noise are mostly below the pixel. Beyond its border it is mirrored.
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def load_micrograph(path: Path) -> Micrograph:
     their spread is that of a well set detector.
 
     Raises:
-        SpecimenError: missing, not an image, cut off, too small or too large, or without any contrast.
+        SpecimenError: missing, not an image, truncated, too small or too large, or without any contrast.
     """
     grey = crop_data_bar(_read_grey(path))
     if min(grey.shape) < MIN_SIDE_PX:

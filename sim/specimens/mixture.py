@@ -13,7 +13,7 @@ _SMALLEST_LEAF_PX, _LARGEST_LEAF_PX = 14.0, 432.0
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Overlapping leaves of every size and grey: a stand-in for specimens that nobody has drawn, for training."""
+    """Overlapping leaves of every size and grey: a stand-in for specimens that are not modelled, for training."""
 
     seed: int
 

@@ -138,7 +138,7 @@ def hide_sky(canvas: Canvas, balls: Particles, reach: float = 1.9) -> None:
     """Darken the ground beside balls, which catch part of the electrons that it gives off.
 
     From a distance d (in radii) to its foot, a ball on a plane hides (1 + d^2)^-1.5 of the sky (form factor of a
-    sphere); a little more on the side that the detector is not on (ASSUMED: it stands to the upper right).
+    sphere); a little more on the side away from the detector (ASSUMED: it stands to the upper right).
     """
     hidden = np.zeros_like(canvas.secondary)
     end = np.float32((1.0 + reach**2) ** -1.5)

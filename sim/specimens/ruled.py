@@ -14,7 +14,7 @@ _FINEST_PX, _COARSEST_PX = 6.0, 160.0
 """Periods that are drawn, in drawing pixels: half of them are a frame's pixels."""
 _STREAM = 71
 _BARE_SHARE, _PIECE_SHARE, _STREAKED_SHARE, _RIBBED_SHARE, _GRITTY_SHARE = 0.4, 0.5, 0.45, 0.4, 0.7
-"""Octaves with nothing in them; of the others those in pieces, streaked, ribbed; specimens with grit on them."""
+"""Shares of the octaves that are empty and, of the others, in pieces, streaked, ribbed; and of specimens with grit."""
 
 _STREAKS = (3.0, 100.0)
 """Length of a streak over its width."""
@@ -24,7 +24,7 @@ _Places = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
-    """Bent gratings and streaks laid over each other, sharp at their edges: a stand-in for what repeats itself."""
+    """Bent gratings and streaks laid over each other, sharp at their edges: a stand-in for periodic specimens."""
 
     seed: int
 

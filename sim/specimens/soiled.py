@@ -15,6 +15,7 @@ _PATCH_UM = (6.0, 180.0)
 """Sizes of dust's cells, of the distances between scratches, and of charging patches."""
 
 _DUST_CHARGES = 0.15
+"""How strongly a grain of dust charges, 0..1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ _HOLES_UM = (1.0, 16.0)
 """Cells that hold one hole in the film each."""
 
 _TORN_SHARE, _GONE_SHARE = 0.4, 0.12
-"""Openings whose film is torn, and whose film is gone."""
+"""Shares of the openings whose film is torn or gone, and whose film is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class TemGrid:
         return canvas.surface()
 
     def _bars(self, patch: Patch) -> tuple[FloatImage, FloatImage]:
-        """Distance into the bars from their edge in um (negative in the mesh), and how far it looks to the detector."""
+        """Distance into the bars from their edge in um (negative in the mesh), and how far they face the detector."""
         x, y = (
             np.mod(axis + 0.5 * self.pitch_um, self.pitch_um) - 0.5 * self.pitch_um
             for axis in axes_um(patch)

@@ -19,10 +19,10 @@ _AXIS_Y = np.uint64(0xC2B2AE3D27D4EB4F)
 _STREAM = np.uint64(0x165667B19E3779F9)
 
 _LATTICE_SHARE = 4
-"""A lattice of more points a place than this is not drawn whole."""
+"""A lattice with more points per place than this is not drawn as a whole."""
 
 _BLOCK = 2**15
-"""So many values are worked on at a time: they stay in the processor's cache."""
+"""Values that are worked on at a time: they stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def value_noise(
 def _cubic(values: FloatImage, at: NDArray[np.float64]) -> FloatImage:
     """Rows of `values` at the places `at` (n,) between them, by cubic convolution (Keys 1981, a = -0.75): (n, W).
 
-    OpenCV's own knows 32 places between two rows, and a matrix product depends on the machine's threads.
+    OpenCV's own resolves only 32 places between two rows, and a matrix product depends on the machine's threads.
     """
     first = np.floor(at).astype(np.int64)
     taps = np.arange(-1, 3)
@@ -114,9 +114,9 @@ def noise_at(
     seed: int,
     stream: int,
 ) -> FloatImage:
-    """Smooth noise at places of their own, in cells (lattice points at whole numbers), float32, about -1..1.
+    """Smooth noise at arbitrary places, in cells (lattice points at whole numbers), float32, about -1..1.
 
-    For coordinates that follow a fibre or a ridge. `x` and `y` are of one shape.
+    For coordinates that follow a fibre or a ridge. `x` and `y` have the same shape.
     """
     i0, j0 = int(np.floor(x.min())), int(np.floor(y.min()))
     columns, rows = int(x.max()) + 3 - i0, int(y.max()) + 3 - j0
@@ -142,7 +142,7 @@ def _signed(ix: NDArray[np.int64], iy: NDArray[np.int64], *, seed: int, stream: 
 def _hashed(
     x: NDArray[np.floating], y: NDArray[np.floating], *, seed: int, stream: int
 ) -> FloatImage:
-    """What `_bilinear` gives, from the four lattice points of each place alone: for places that lie far apart."""
+    """As `_bilinear`, from the four lattice points around each place only: for places that lie far apart."""
     ix, iy = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     u, v = (x - ix).astype(np.float32), (y - iy).astype(np.float32)
     u *= u * (3.0 - 2.0 * u)
@@ -177,7 +177,7 @@ def octaves(patch: Patch, smallest_px: float, largest_px: float) -> list[tuple[i
 
 
 def octaves_um(smallest_um: float, largest_um: float) -> list[tuple[int, float]]:
-    """Octaves (k, cell 2^k um) from `largest_um` down to `smallest_um`, both kept."""
+    """Octaves (k, cell 2^k um) from `largest_um` down to `smallest_um`, both included."""
     lo, hi = int(np.ceil(np.log2(smallest_um))), int(np.floor(np.log2(largest_um)))
     return [(k, 2.0**k) for k in range(hi, lo - 1, -1)]
 
@@ -192,9 +192,9 @@ def scatter(
     radii: tuple[float, float],
     density: Callable[[Patch], FloatImage] | None = None,
 ) -> Particles:
-    """At most one particle a cell, in a `share` of the cells, its radius uniform in `radii` (in cells, below 1).
+    """At most one particle per cell, in a `share` of the cells, its radius uniform in `radii` (in cells, below 1).
 
-    `density` draws by how much the share of the cells of a patch is multiplied, a pixel a cell.
+    `density` draws the factor by which `share` is multiplied in each cell of a patch, one pixel per cell.
     """
     ix, iy = lattice(patch, cell_um, 2)
     occupied = np.full(ix.shape, share)
@@ -226,7 +226,7 @@ _FINEST_PX = 1.6
 
 
 def stream_of(base: int, octave: int) -> int:
-    """The stream of a texture's octave: each octave has chance of its own."""
+    """The stream of a texture's octave: each octave has a random stream of its own."""
     return 256 * base + octave + 64
 
 

@@ -1,7 +1,7 @@
 """Tin balls on carbon: the usual sample for resolution and astigmatism.
 
-Yields: a surface that leans away by theta gives 1 / cos(theta) secondary electrons, up to where the escape depth smears
-the rim out (Reimer, Scanning Electron Microscopy, 1998, ch. 4).
+Yields: a surface tilted by theta gives 1 / cos(theta) secondary electrons, up to where the escape depth smears the rim
+out (Reimer, Scanning Electron Microscopy, 1998, ch. 4).
 """
 
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ class TinBalls:
         )
 
     def _density(self, cells: Patch) -> FloatImage:
-        """How many balls lie there, about 1: clusters of 30 to 700 um."""
+        """How many balls lie where, relative to the mean (1): clusters of 30 to 700 um."""
         near = value_noise(cells, 37.0, seed=self.seed, stream=5)
         far = value_noise(cells, 730.0, seed=self.seed, stream=6)
         return np.asarray(np.clip(1.0 + 0.7 * near + 0.6 * far, 0.4, 2.0), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Woven cloth: a plain weave of yarns, twisted of fibres, their skin scratched along."""
+"""Woven cloth: a plain weave of yarns, twisted from fibres whose skin is scratched lengthwise."""
 
 from dataclasses import dataclass, replace
 
@@ -25,7 +25,7 @@ _FLATNESS = 0.6
 
 
 _DEEP_UM = -130.0
-"""What shows between the yarns lies so low."""
+"""Height of what shows between the yarns."""
 
 _MARKS_UM = ((1.9, 60.0), (0.5, 9.0), (0.13, 2.0), (0.035, 0.5))
 """Width and length of the marks along a fibre, coarse to fine."""
@@ -33,7 +33,7 @@ _MARKS_UM = ((1.9, 60.0), (0.5, 9.0), (0.13, 2.0), (0.035, 0.5))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Yarn:
-    """The uppermost yarn at each pixel: its number, place over its round side and along it (um), height of its middle.
+    """The uppermost yarn at each pixel: its number, place around and along it (um), and the height of its surface.
 
     `cover_um` is how much higher it is than the yarn that crosses below.
     """

@@ -31,6 +31,7 @@ PREPROCESSING = {
 }
 
 _SLOPE = 0.2
+"""Slope of leaky ReLU below 0."""
 _WIDE, _WIDER = (3, 4), (4, 5)
 _START_SCORE = 4.5
 _MEAN_ACTIVATION = (1.0 - _SLOPE) / (2.0 * torch.pi) ** 0.5
@@ -68,7 +69,7 @@ class ResidualPair(nn.Module):
 
 
 class AENetReference(nn.Module):
-    """(N, 2, H, W) -> scores 0..9, (N,). `width` is the published 32 but in tests."""
+    """(N, 2, H, W) -> scores 0..9, (N,). `width` is the published 32 except in tests."""
 
     def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
@@ -100,7 +101,7 @@ class AENetReference(nn.Module):
 
 
 def _start_inside_the_range(last: nn.Conv2d) -> None:
-    """Begin at middling scores: where the last activation is cut off, nothing could be learned."""
+    """Begin at middling scores: where the last activation saturates, nothing could be learned."""
     inside = last.in_channels
     middle = _START_SCORE * 6.0 / TOP_SCORE
     nn.init.normal_(last.weight, middle / (inside * _MEAN_ACTIVATION), 0.5 * inside**-0.5)

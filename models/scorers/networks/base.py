@@ -1,4 +1,4 @@
-"""The seam between a network and what uses it: training and judging prepare frames in the same way."""
+"""The interface between a network and what uses it: training and judging prepare frames in the same way."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from afdaemon.models.frames.preprocess import FloatImage
 from afdaemon.models.frames.shot import Shot, batches_of_one_size
 
 _AT_ONCE = 16
+"""Frames in a batch."""
 
 Tensors = tuple[Tensor, ...]
 
@@ -24,7 +25,7 @@ class ScoringNetwork:
 
     `prepare` takes shots of one size. It reduces wide frames to the sampling of the training, so training crops are
     cut from frames that are at that sampling already. It returns float32 tensors whose first dimension is n, and raises
-    `ImageError` for a frame that cannot be judged. `preprocessing` says in a card what it does.
+    `ImageError` for a frame that cannot be judged. `preprocessing` describes it in the card.
     """
 
     name: str
@@ -34,7 +35,7 @@ class ScoringNetwork:
 
 
 class NetworkScorer:
-    """A trained network behind `FrameScorer`. Not for several threads at once."""
+    """A trained network behind `FrameScorer`. Not thread-safe."""
 
     def __init__(self, network: ScoringNetwork, device: torch.device) -> None:
         self._network, self._device = network, device

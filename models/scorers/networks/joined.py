@@ -24,6 +24,7 @@ _CONTROL_WIDTH, _JOINT_WIDTH = 64, 256
 
 _MIDDLE_WD_UM, _WD_SCALE_UM = 20_000.0, 10_000.0
 _MIDDLE_MAGNIFICATION = 3_000.0
+"""Controls are scaled to lie around zero and be about one wide."""
 
 PREPROCESSING: dict[str, Any] = {
     "channels": ["standardised"],
@@ -41,7 +42,7 @@ PREPROCESSING: dict[str, Any] = {
 class Joined(nn.Module):
     """Images (N, 1, 224, 224) and controls (N, 4) -> scores 0..9, (N,).
 
-    `trunk` makes `features` numbers (N, features) of an image.
+    `trunk` makes (N, features) numbers of the images.
     """
 
     def __init__(self, trunk: nn.Module, features: int) -> None:

@@ -1,6 +1,6 @@
 """ResNet (He et al. 2016) of 50 and 101 layers, for one grey channel.
 
-Its last layer, which told 1000 classes apart, gives way to the joint with the control parameters. As in most
+Its last layer, which distinguishes 1000 classes, is replaced by the joint with the control parameters. As in most
 implementations the 3 x 3 convolution of a block takes its stride.
 """
 

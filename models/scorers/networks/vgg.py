@@ -1,7 +1,7 @@
 """VGG (Simonyan and Zisserman 2015) of 11, 13 and 19 layers, for one grey channel.
 
-Its last layer, which told 1000 classes apart, gives way to the joint with the control parameters. Batch norm follows
-each convolution: Kim et al. 2019 do not say, and without it the deeper ones hardly start to learn.
+Its last layer, which distinguishes 1000 classes, is replaced by the joint with the control parameters. Batch norm
+follows each convolution: Kim et al. 2019 do not mention it, but without it the deeper ones hardly start to learn.
 """
 
 from torch import nn
@@ -14,6 +14,7 @@ CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 19: (2, 2, 4, 4, 4)}
 """How many each of the five blocks has, by depth."""
 FEATURES = 4096
 _LAST_SIDE_PX = 7
+"""Side of the last maps: 224 px, halved by each of the five blocks."""
 _DROPPED_SHARE = 0.5
 
 
