@@ -1,11 +1,11 @@
-"""What `afctl calibrate` measures of an instrument, and the file it is kept in. Needs pydantic alone.
+"""What `afctl calibrate` measures on an instrument, and the file that keeps it. Needs only pydantic.
 
-The score falls to half where the blur is `b0` (4 pixels of a frame 320 wide), that is 2 depths of focus (DoF) from the
-best WD: so the width of the score's curve tells the depth of focus, and with it the convergence angle. By the label's
-formula 9 / s - 1 is a parabola of the WD; its coefficients are a weighted linear least squares.
+The score falls to half where the blur is `b0` (4 pixels of a frame 320 wide), which is 2 depths of focus (DoF) from the
+best WD. The width of the score curve therefore gives the depth of focus, and with it the convergence angle. By the
+label formula, 9 / s - 1 is a parabola in the WD; its coefficients come from a weighted linear least-squares fit.
 
-Besides: how long the picture changes after a command, and how detail fades away from the focus. `laws` says how the
-width goes with the magnification.
+Also measured: how long the picture keeps changing after a command, and how detail fades away from the focus. `laws`
+relates the width to the magnification.
 """
 
 import math
@@ -22,20 +22,20 @@ from afdaemon.errors import ConfigError
 from afdaemon.models.optics import HALF_SCORE_DOF, TOP_SCORE
 
 LEAST_SCORE = 1.0
-"""Fainter frames tell nothing of the curve."""
+"""Frames that score lower say nothing about the curve."""
 _FEWEST_POINTS = 5
 _NEVER_QUITE = 0.999
 _GOOD_FIT = 0.8
 _FEWEST_FRAMES = 4
 _SAME_WD_UM, _SAME_SCORE = 0.5, 0.2
 _SPREADS = 3.0
-"""Frames are equal that differ by no more than this, or by so many times the noise of those at rest."""
+"""Frames count as equal if they differ by no more than the limits above, or by this many times the noise at rest."""
 _NEAR_FALL, _LEAST_FALL = 1.5, 2.0
-"""ln power: the fall that a band's law is fitted over, and what it has to fall by in all to be told from noise."""
+"""In ln power: the fall over which a band's law is fitted, and the total fall that sets it apart from noise."""
 
 
 class CalibrationError(ConfigError):
-    """What was measured, or is in the file, calibrates nothing."""
+    """The measurement, or the file, does not yield a calibration."""
 
     kind = "calibration"
     remedy = "measure again with `afctl calibrate`, on a specimen with fine detail"
@@ -43,7 +43,7 @@ class CalibrationError(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Score over WD: best WD and distance from it at which the score is half (um), share of the variance explained."""
+    """Score over WD: best WD, distance from it where the score is half (both um), share of the variance explained."""
 
     best_um: float
     half_um: float
@@ -52,7 +52,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class SeenFrame:
-    """A frame after a command: seconds since it was sent, WD read back (um), and the score if it was judged."""
+    """A frame after a command: seconds since that was sent, WD read back (um), and the score if it was judged."""
 
     seconds: float
     wd_um: float
@@ -60,10 +60,10 @@ class SeenFrame:
 
 
 class Settling(BaseModel):
-    """How long after a command of WD the picture still changed.
+    """How long the picture kept changing after a WD command.
 
-    The links wait for the lens by themselves before they hand out a frame. With `changed` 0 not even the first frame
-    differed from the later ones: `seconds` is then what a user waits for it, and the lens took no longer.
+    The links themselves wait for the lens before they hand out a frame. If `changed` is 0, even the first frame was
+    like the later ones: `seconds` is then how long a user waits for that frame, and the lens took no longer.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,13 +72,13 @@ class Settling(BaseModel):
     seconds: float = Field(ge=0.0)
     """From the command to the first frame that equals the later ones."""
     frame_s: float = Field(ge=0.0)
-    """Between two frames: it is known no better than that."""
+    """Time between two frames, and so the resolution of `seconds`."""
     changed: int = Field(ge=0)
     """Frames before that one."""
 
 
 class Fading(BaseModel):
-    """How far from the focus (um) the power of detail of so many cycles per pixel has fallen to 1 / e."""
+    """Distance from the focus (um) at which the power at a spatial frequency (cycles per pixel) has fallen to 1 / e."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -96,7 +96,7 @@ class Measured(BaseModel):
     best_wd_um: float
     half_um: float = Field(gt=0.0)
     hysteresis_um: float
-    """Best WD of the sweep upwards less that of the one downwards."""
+    """Best WD of the upward sweep minus that of the downward one."""
     points: list[tuple[float, float]]
     """WD and score of every reading, in order."""
     settling: Settling | None = None
@@ -110,7 +110,7 @@ class Measured(BaseModel):
 
     @property
     def width_um(self) -> float:
-        """Full width at half height of the score's curve: what the published action limit has plateaus of."""
+        """Full width at half height of the score curve; the plateaus of the published action limit are such widths."""
         return 2.0 * self.half_um
 
 
@@ -125,9 +125,9 @@ class TanhLaw(BaseModel):
     m0: float
     w: float
     free: list[str]
-    """What was fitted; the others are the published ones."""
+    """Names of the fitted parameters; the others keep their published values."""
     residuals: list[float]
-    """Logarithms of the measured widths over the law's, one for each magnification."""
+    """Logarithm of measured width / law's width, one for each magnification."""
 
     def width_um(self, magnification: float) -> float:
         """The law's width."""
@@ -135,7 +135,7 @@ class TanhLaw(BaseModel):
 
 
 class DofLaw(BaseModel):
-    """That of the optics: c DoF(m), the depth of focus being `dof_um_at_1x` / m."""
+    """The law of the optics: c DoF(m), where the depth of focus DoF(m) is `dof_um_at_1x` / m."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -166,14 +166,14 @@ class Calibration(BaseModel):
     instrument: str
     measured: list[Measured] = Field(min_length=1)
     laws: Laws | None = None
-    """Of two magnifications or more."""
+    """Present with two magnifications or more."""
 
     def alpha_rad(self, dof_um_of_1_rad: Callable[[float], float]) -> float:
-        """The convergence angle, given the depth of focus (um) of 1 rad by magnification."""
+        """The convergence angle, given the depth of focus (um) at 1 rad as a function of magnification."""
         return geometric_mean(dof_um_of_1_rad(m.magnification) / m.dof_um for m in self.measured)
 
     def check_instrument(self, instrument: str) -> None:
-        """See that it is of that instrument. Raises `CalibrationError`."""
+        """Check that it was measured on that instrument. Raises `CalibrationError`."""
         if self.instrument != instrument:
             raise CalibrationError(
                 f"the calibration is of {self.instrument!r}, but the instrument is {instrument!r}",
@@ -181,7 +181,7 @@ class Calibration(BaseModel):
             )
 
     def check(self, *, instrument: str, now: datetime, most_days: float) -> None:
-        """See that it is of that instrument and not too old. Raises `CalibrationError`."""
+        """Check that it was measured on that instrument and is not too old. Raises `CalibrationError`."""
         self.check_instrument(instrument)
         age = now - min(one.utc for one in self.measured)
         if age > timedelta(days=most_days):
@@ -192,12 +192,14 @@ class Calibration(BaseModel):
 
 
 def settled(seen: Sequence[SeenFrame], step_um: float) -> Settling:
-    """When frames after a command of `step_um` had come to rest. The later half of them says what rest is.
+    """When the frames after a step of `step_um` had come to rest; their later half defines rest.
 
-    Raises `CalibrationError` where they never do, or are too few.
+    Raises `CalibrationError` if they never do, or if they are too few.
     """
     if len(seen) < _FEWEST_FRAMES:
-        raise CalibrationError(f"{len(seen)} frames tell no settling, {_FEWEST_FRAMES} are needed")
+        raise CalibrationError(
+            f"{len(seen)} frames are too few to measure settling; {_FEWEST_FRAMES} are needed"
+        )
     rest = seen[len(seen) // 2 :]
     in_place = _like([one.wd_um for one in rest], _SAME_WD_UM)
     as_sharp = _like([one.score for one in rest if one.score is not None], _SAME_SCORE)
@@ -206,7 +208,7 @@ def settled(seen: Sequence[SeenFrame], step_um: float) -> Settling:
     if changed > len(seen) - len(rest):
         raise CalibrationError(
             f"{seen[-1].seconds:.1f} s after a command the picture still changes",
-            remedy="let the instrument warm up, or see that specimen and stage are at rest",
+            remedy="let the instrument warm up, or make sure that specimen and stage are at rest",
         )
     return Settling(
         step_um=step_um,
@@ -217,7 +219,7 @@ def settled(seen: Sequence[SeenFrame], step_um: float) -> Settling:
 
 
 def _like(rest: Sequence[float], least: float) -> Callable[[float], bool]:
-    """Whether a value is as those at rest."""
+    """A test of whether a value is like those at rest."""
     if len(rest) < 2:
         return lambda _value: True
     noise = math.sqrt(fmean((b - a) ** 2 for a, b in pairwise(rest)) / 2.0)
@@ -226,13 +228,13 @@ def _like(rest: Sequence[float], least: float) -> Callable[[float], bool]:
 
 
 Spectrum = Sequence[tuple[float, float]]
-"""Cycles per pixel and logarithm of the power of each band."""
+"""Spatial frequency (cycles per pixel) and logarithm of the power, for each band."""
 
 
 def fading(seen: Sequence[tuple[float, Spectrum]]) -> list[Fading]:
     """How detail fades: from spectra at distances from the focus (um), all of the same bands.
 
-    Near the focus the logarithm of the power falls by the square of the distance; the slope tells where it is 1 less.
+    Near the focus the logarithm of the power falls with the square of the distance; the slope shows where it is 1 less.
     """
     ordered = sorted((distance_um**2, spectrum) for distance_um, spectrum in seen)
     found = []
@@ -244,7 +246,7 @@ def fading(seen: Sequence[tuple[float, Spectrum]]) -> list[Fading]:
 
 
 def _fall_um(curve: Sequence[tuple[float, float]]) -> float | None:
-    """By squares of the distance and logarithms of the power, nearest first; None if it hardly falls."""
+    """From squared distances and logarithms of the power, nearest first; None if the power hardly falls."""
     top = fmean(power for _, power in curve[:2])
     if top - min(power for _, power in curve) < _LEAST_FALL:
         return None
@@ -274,7 +276,7 @@ def curve(points: Sequence[tuple[float, float]]) -> Curve:
     explained = _explained([s for _, s in kept], fitted)
     if explained < _GOOD_FIT:
         raise CalibrationError(
-            f"the score's curve explains {explained:.2f} of the readings, {_GOOD_FIT:g} is needed"
+            f"the score curve explains {explained:.2f} of the readings' variance, {_GOOD_FIT:g} is needed"
         )
     return Curve(
         best_um=middle - scale * b / (2.0 * a),
@@ -284,7 +286,7 @@ def curve(points: Sequence[tuple[float, float]]) -> Curve:
 
 
 def with_another(earlier: Calibration | None, instrument: str, measured: Measured) -> Calibration:
-    """What was known, and one more; what was measured at that magnification before is replaced."""
+    """The earlier calibration with one more measurement, in place of any earlier one at the same magnification."""
     known = earlier.measured if earlier is not None else []
     others = [m for m in known if m.magnification != measured.magnification]
     return Calibration(instrument=instrument, measured=[*others, measured])
@@ -305,14 +307,14 @@ def load(file: Path) -> Calibration:
 def _parabola(
     x: Sequence[float], y: Sequence[float], weight: Sequence[float]
 ) -> tuple[float, float, float]:
-    """a, b, c of the weighted least squares of a x^2 + b x + c, by Cramer's rule."""
+    """a, b, c of the weighted least-squares fit of a x^2 + b x + c, by Cramer's rule."""
     m = [sum(w * t**k for t, w in zip(x, weight, strict=True)) for k in range(5)]
     v = [sum(w * u * t**k for t, u, w in zip(x, y, weight, strict=True)) for k in range(3)]
     rows = [[m[4], m[3], m[2]], [m[3], m[2], m[1]], [m[2], m[1], m[0]]]
     right = [v[2], v[1], v[0]]
     whole = _determinant(rows)
     if abs(whole) < 1e-12 * max(map(abs, m)) ** 3:
-        raise CalibrationError("the readings lie at too few WDs to tell the score's curve")
+        raise CalibrationError("the readings lie at too few WDs to determine the score curve")
     parts = [
         _determinant([[right[i] if j == k else rows[i][j] for j in range(3)] for i in range(3)])
         for k in range(3)

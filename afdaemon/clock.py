@@ -1,4 +1,4 @@
-"""Time, handed in. This is the only module that imports `time`; everything else gets a `Clock`.
+"""Time, passed in. This is the only module that imports `time`; everything else gets a `Clock`.
 
 `SystemClock` is real time, `ScaledClock` runs a simulated instrument faster than real time, and `ManualClock`
 stands still until a test or a sleeper moves it.

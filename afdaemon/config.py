@@ -1,7 +1,7 @@
 """Settings: defaults < TOML file < environment (`AFDAEMON_SECTION__KEY`) < command-line flags.
 
-A misspelt key is refused with the nearest right one, a wrong value with what is allowed; a key under the name that it
-had in an earlier version is taken, and told of.
+A misspelt key is refused with the nearest existing one, a wrong value with what is allowed. A key's name from an
+earlier version is accepted, and reported.
 """
 
 import os
@@ -26,15 +26,15 @@ from afdaemon.spec import Spec, SpecError, defaults, nearest, specs
 ENV_PREFIX = "AFDAEMON_"
 _ENV_DELIMITER = "__"
 _NOT_SETTINGS = ("AFDAEMON_MICROGRAPHS",)
-"""Variables of ours that tell a single command something."""
+"""Variables of ours that only a single command reads."""
 _MICROSCOPE = "microscope"
 _OF_BOTH = ("alpha_mrad", "calibrated")
-"""Facts about the instrument that both procedures need; they stand in [fast] alone."""
+"""Facts about the instrument that both procedures need; they are set in [fast] only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value somebody gave, and where: a file's name, an environment variable or a flag."""
+    """A value that was given, and where: a file's name, an environment variable or a flag."""
 
     value: object
     origin: str
@@ -42,7 +42,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings; for every key that was given, by whom; and the old names that were used, with the new ones."""
+    """Settings; for every key that was given, its origin; and the old names that were used, with the new ones."""
 
     settings: Settings
     given: Mapping[str, Given]
@@ -84,7 +84,7 @@ def _link_key() -> Key:
     """The setting that names the link."""
     what = (
         "Link to the instrument: aisem (the vendor program's socket and drop folder), stream (the bridge on the"
-        " vendor's PC), usb (a frame grabber), or one that a package offers."
+        " vendor's PC), usb (a frame grabber), or one that another package provides."
     )
     return Key(Spec(kind=str, allowed=link_names(), what=what), "aisem", (_MICROSCOPE,))
 
@@ -98,7 +98,7 @@ def _microscope(link: str | None) -> Section:
     shared = {name: own.pop(name) for name in _keys(LinkSettings, _MICROSCOPE) if name in own}
     keys = {"link": _link_key(), **own, **shared}
     if link is None or settings_of(link) is None:
-        what = "Settings, as a table, of a link that a package offers."
+        what = "Settings, as a table, of a link that another package provides."
         keys["options"] = Key(Spec(kind=dict, what=what), {}, (_MICROSCOPE,))
     return Section(_about(MicroscopeSettings), keys)
 
@@ -111,8 +111,10 @@ def _other_sections() -> Mapping[str, Section]:
         fast[name] = Key(fast[name].spec, fast[name].default, ("fast", "published"))
         del published[name]
     control = {**_keys(kinds.ControlSettings, "control"), **published}
-    about = f"{_about(kinds.ControlSettings)} The rest are the numbers of the published procedure."
-    fast_about = "The numbers of the fast procedure. Distances are in depths of focus (DoF)."
+    about = (
+        f"{_about(kinds.ControlSettings)} The rest are the parameters of the published procedure."
+    )
+    fast_about = "The parameters of the fast procedure. Distances are in depths of focus (DoF)."
     return MappingProxyType(
         {
             "limits": _section(kinds.LimitSettings, "limits"),
@@ -216,7 +218,7 @@ def _old_names() -> dict[str, str]:
 
 
 def _present_names(given: Mapping[str, Given]) -> tuple[dict[str, Given], dict[str, str]]:
-    """The values under the present names, and the old ones that were used; a present name wins."""
+    """The values under their present names, and the old names that were used; a present name has priority."""
     now = _old_names()
     renamed = {key: now[key] for key in given if key in now}
     kept = {key: where for key, where in given.items() if key not in renamed}
@@ -271,7 +273,7 @@ def _foreign(link: str, key: str) -> str:
 
 
 def _part(part: str, values: Mapping[str, Any], given: Mapping[str, Given]) -> Any:
-    """A part of the settings; what its values forbid together is told with the places that gave them."""
+    """A part of the settings. An error about several values together names the places that gave them."""
     kind = type(getattr(Settings(), part))
     try:
         return kind(**values)

@@ -1,11 +1,11 @@
-"""The error tree. Three families hang beside it, each owned by its room, and `KNOWN_ERRORS` names them all.
+"""The error tree. Three more families stand beside it, each owned by its package; `KNOWN_ERRORS` names them all.
 
 AfdaemonError
  ├─ ConfigError          a setting is wrong, misspelt or missing
- ├─ UsageError           a command line or a request asks for what cannot be
+ ├─ UsageError           a command line or a request asks for something impossible
  ├─ LimitError           a working distance outside the limits; nothing was sent
  ├─ BusyError            another job holds the microscope, or the sockets are taken
- ├─ JobNotFound          no job of that id
+ ├─ JobNotFound          no job with that id
  ├─ JournalError         the journal cannot be written; no move is made without it
  ├─ Unreachable          the daemon does not answer
  ├─ VersionMismatch      client and daemon speak different major versions of the protocol
@@ -14,7 +14,7 @@ DriverError   (afdaemon.drivers.errors)    the instrument and its link
 ModelError    (afdaemon.models.errors)     networks, weights, images
 SimError      (afdaemon.sim.errors)        the simulated instrument's settings
 
-Every one is a sentence for a person, and has `remedy`: what to do next.
+Each is a sentence for a person, with a `remedy`: what to do next.
 """
 
 from afdaemon.drivers.errors import DriverError
@@ -56,7 +56,7 @@ class ConfigError(AfdaemonError):
 
 
 class UsageError(AfdaemonError):
-    """A command line or a request asks for what cannot be."""
+    """A command line or a request asks for something impossible."""
 
     kind = "usage"
 
@@ -76,7 +76,7 @@ class BusyError(AfdaemonError):
 
 
 class JobNotFound(AfdaemonError):
-    """No job of that id."""
+    """No job with that id."""
 
     kind = "job_not_found"
     remedy = "`afctl status` names the present job"

@@ -1,4 +1,4 @@
-"""Where daemon and clients meet when nobody says otherwise, and where the daemon remembers."""
+"""Default folders: where daemon and clients meet, and where the daemon keeps its journal."""
 
 import os
 import tempfile

@@ -1,7 +1,7 @@
 """What can be set: the sections, their keys, defaults and ranges. `afdaemon.config` fills them.
 
-A setting is named `section.key` everywhere, with its unit in the name. The numbers of the procedures and of the links
-are declared where they are used, in `afdaemon.control` and `afdaemon.drivers`; here they get their place in a section.
+A setting is named `section.key` everywhere, with its unit in the name. The parameters of the procedures and of the
+links are declared where they are used, in `afdaemon.control` and `afdaemon.drivers`; here they are given a section.
 """
 
 from collections.abc import Mapping
@@ -37,8 +37,8 @@ class Section:
 class MicroscopeSettings:
     """How to reach the instrument: the link, and the settings of its driver. Each link takes only its own keys.
 
-    `driver` is made of them: a settings class of `afdaemon.drivers.em30.settings`, or the table `options` of a link
-    that a package offers.
+    `driver` holds the driver's settings: a settings class of `afdaemon.drivers.em30.settings`, or the table `options`
+    of a link that another package provides.
     """
 
     link: str = "aisem"
@@ -46,7 +46,7 @@ class MicroscopeSettings:
 
     @property
     def of_driver(self) -> dict[str, Any]:
-        """What the link's driver is given."""
+        """The arguments of the link's driver."""
         return dict(self.driver) if isinstance(self.driver, Mapping) else asdict(self.driver)
 
 
@@ -54,8 +54,8 @@ class MicroscopeSettings:
 class LimitSettings(Section):
     """Absolute working distances that may be commanded. ASSUMED: an EM-30 can do 5 to 50 mm."""
 
-    hard_min_um: float = number(5_000.0, *_WD, "Shortest WD that the instrument can take.")
-    hard_max_um: float = number(50_000.0, *_WD, "Longest WD that the instrument can take.")
+    hard_min_um: float = number(5_000.0, *_WD, "Shortest WD that the instrument can reach.")
+    hard_max_um: float = number(50_000.0, *_WD, "Longest WD that the instrument can reach.")
     site_min_um: float | None = number(
         None, *_WD, "Shortest WD that is allowed here; absent: the hard limit.",
         optional=True, example=8_000.0,
@@ -81,7 +81,7 @@ class LimitSettings(Section):
 
     @property
     def site_um(self) -> tuple[float, float]:
-        """The site's range (um); where it says nothing, the instrument's."""
+        """The site's range (um); an end that it leaves open is the instrument's."""
         low = self.hard_min_um if self.site_min_um is None else self.site_min_um
         high = self.hard_max_um if self.site_max_um is None else self.site_max_um
         return low, high
@@ -99,21 +99,21 @@ class ControlSettings(Section):
     )
     approach_um: float = number(
         0.0, 0.0, 1000.0, "um",
-        "A move to a shorter WD first goes this much too far, so that all end upwards: for a lens with hysteresis.",
+        "A move to a shorter WD first overshoots by this much, so that all end upwards: for a lens with hysteresis.",
     )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoseSettings(Section):
-    """What a dose is computed from, and how much a job may take. The instrument tells neither number."""
+    """How the dose is computed, and how much a job may apply. The instrument reports neither current nor dwell time."""
 
     current_pa: float | None = number(
         None, 0.0, 1e12, "pA", "Beam current; without it no dose is counted.",
         above=True, optional=True, example=100.0,
     )  # fmt: skip
-    dwell_ns: float = number(400.0, 0.0, 1e12, "ns", "Time on a pixel.", above=True)
+    dwell_ns: float = number(400.0, 0.0, 1e12, "ns", "Dwell time per pixel.", above=True)
     limit_e_nm2: float | None = number(
-        None, 0.0, 1e12, "electrons per square nanometre", "A job ends before it takes more.",
+        None, 0.0, 1e12, "electrons per square nanometre", "A job ends before its dose exceeds this.",
         above=True, optional=True, example=1_000.0,
     )  # fmt: skip
 
@@ -125,20 +125,20 @@ class DoseSettings(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationSettings(Section):
-    """What was measured of this very instrument."""
+    """What was measured on this particular instrument."""
 
     file: Path | None = _path(
-        None, "File of `afctl calibrate`; its angle is used in place of fast.alpha_mrad.",
+        None, "File from `afctl calibrate`; its convergence angle replaces fast.alpha_mrad.",
         optional=True, example="/var/lib/afdaemon/calibration.json",
     )  # fmt: skip
     most_days: float = number(
-        365.0, 0.0, 1e6, "days", "A calibration that is older is refused.", above=True
+        365.0, 0.0, 1e6, "days", "A calibration older than this is refused.", above=True
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings(Section):
-    """The networks and where they run. Weights are "default", the shipped ones, or a .safetensors file."""
+    """The networks and where they run. Weights are "default" (the shipped ones) or a .safetensors file."""
 
     aenet: str = text("default", "Weights of AENet, which scores frames.")
     acnet: str = text("default", "Weights of ACNet, the step law of the published procedure.")
@@ -165,7 +165,7 @@ class ApiSettings(Section):
 class LogSettings(Section):
     """What is logged, and how."""
 
-    level: str = choice("info", LEVELS, "Least level of what is logged.")
+    level: str = choice("info", LEVELS, "Lowest level that is logged.")
     format: str = choice(
         "auto", FORMATS,
         "Form of a log line; auto: for people on a terminal, JSON elsewhere.",
@@ -184,7 +184,7 @@ class JournalSettings(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that can be set. `published` and `fast` are the numbers of the two procedures."""
+    """Everything that can be set. `published` and `fast` are the parameters of the two procedures."""
 
     microscope: MicroscopeSettings = field(default_factory=MicroscopeSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)

@@ -1,8 +1,8 @@
-"""Fields that say for themselves what they may be: default, range, unit and a sentence, declared once. Pure.
+"""Fields that describe themselves: default, range, unit and a sentence, declared once. Pure.
 
-The lowest room of the house: the profiles of control, the settings of the drivers and those of the simulator are
-frozen dataclasses of such fields. `check` is called in their `__post_init__`; the configuration, the command lines and
-the docs read the same declarations.
+The lowest layer: the profiles of control, the settings of the drivers and those of the simulator are frozen dataclasses
+of such fields. `check` is called in their `__post_init__`; the configuration, the command lines and the docs read the
+same declarations.
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class Lens:
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 _NOUNS: Mapping[type, str] = {bool: "true or false", dict: "a table"}
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-"""What texts, such as those of environment variables, say for true and false."""
+"""Texts for true and false, as in environment variables."""
 SHOWN_CHARACTERS = 60
-"""A peer's name or value is used up to here: no sentence grows with its message."""
+"""Most characters of a peer's name or value that a message quotes: no message grows with its input."""
 
 
 class SpecError(ValueError):
-    """A value that a field cannot have, or a field that is not there. Each room raises its own error in its place."""
+    """A value that a field cannot have, or a field that does not exist. Each package raises its own error instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """Values from `low` to `high`, both allowed; `low` is not where it is `above`."""
+    """Values from `low` to `high`, both included; with `above`, `low` is not."""
 
     low: float
     high: float
@@ -57,10 +57,10 @@ Choice = type[StrEnum] | tuple[str, ...]
 class Spec:
     """What a field may be.
 
-    `kind` is float, int, bool, dict, str, or what is made of a text, such as a path. Of a number `allowed` is the
-    range, of a text the names to choose from (None: any). `noun` is what it must be in words, where that does not
-    follow; `name` stands in messages, `what` is a sentence for the help. `formerly` is the name that it had in an
-    earlier version, `example` a value to show where the default says nothing.
+    `kind` is float, int, bool, dict, str, or what a text is turned into, such as a path. `allowed` is the range of a
+    number, or the names that a text may be (None: any). `noun` says in words what it must be, where that does not
+    follow from these; `name` is used in messages, `what` is a sentence for the help. `formerly` is the field's name in
+    an earlier version, `example` a value to show where the default says nothing.
     """
 
     kind: type
@@ -83,7 +83,7 @@ class Spec:
 
     @property
     def words(self) -> str:
-        """What it must be, as it stands in a message."""
+        """What it must be, as a message puts it."""
         if isinstance(self.allowed, Range):
             number = "a whole number" if self.kind is int else "a number"
             return f"{number} {self}" if self.allowed.above else f"{number} from {self}"
@@ -92,7 +92,7 @@ class Spec:
         return "a text that is not empty" if self.kind is str else str(self)
 
     def read(self, key: str, value: object) -> Any:
-        """`value`, or what a text of it means. Raises `SpecError`; it names `key` where the field has no name."""
+        """`value`, parsed if it is a text. Raises `SpecError`, which names `key` where the field has no name."""
         if self.optional and value in (None, ""):
             return value if self.kind is str else None
         try:
@@ -110,7 +110,7 @@ class Spec:
         return value if self._is_made(value) else self._text(value)
 
     def _is_made(self, value: object) -> bool:
-        """Whether it is what would be made of a text."""
+        """Whether it already is what a text would be turned into."""
         return self.kind is not str and isinstance(value, self.kind)
 
     def _text(self, value: object) -> Any:
@@ -164,7 +164,7 @@ def _table(value: object) -> dict[str, Any]:
 
 
 def within(default: float | None, kind: type, allowed: Range, what: str, **more: Any) -> Any:
-    """A field for a number in a range that has a name of its own."""
+    """A field for a number in a range that is declared elsewhere."""
     return _declared(default, Spec(kind=kind, allowed=allowed, what=what, **more))
 
 
@@ -192,17 +192,17 @@ def choice(default: str, allowed: Choice, what: str, **more: Any) -> Any:
 
 
 def text(default: str, what: str, **more: Any) -> Any:
-    """A field for any text that is not empty; an empty one too where it is `optional`."""
+    """A field for any text that is not empty; if `optional`, an empty one too."""
     return _declared(default, Spec(kind=str, what=what, **more))
 
 
 def made(default: object, kind: type, noun: str, what: str, **more: Any) -> Any:
-    """A field for what `kind` makes of a text, called `noun` in messages: a path."""
+    """A field for what `kind` makes of a text, such as a path; messages call it `noun`."""
     return _declared(default, Spec(kind=kind, noun=noun, what=what, **more))
 
 
 def table(what: str, **more: Any) -> Any:
-    """A field for a table of whatever is in it."""
+    """A field for a table with any content."""
     return _declared(dict, Spec(kind=dict, what=what, **more))
 
 
@@ -226,7 +226,7 @@ def defaults(kind: "type[DataclassInstance]") -> dict[str, Any]:
 
 
 def check(settings: "DataclassInstance", error: type[Exception] = SpecError) -> None:
-    """Give every field the value that its spec reads: for `__post_init__`. Raises `error`."""
+    """Replace every field's value by what its spec reads from it; for `__post_init__`. Raises `error`."""
     for key, spec in specs(type(settings)).items():
         try:
             object.__setattr__(settings, key, spec.read(key, getattr(settings, key)))
@@ -235,20 +235,20 @@ def check(settings: "DataclassInstance", error: type[Exception] = SpecError) -> 
 
 
 def renamed(kind: "type[DataclassInstance]", values: Mapping[str, Any]) -> dict[str, Any]:
-    """A table of values under the names that the fields have now; `values` may be of an earlier version."""
+    """`values` under the present names of the fields; they may come from an earlier version."""
     now = {spec.formerly: name for name, spec in specs(kind).items() if spec.formerly}
     return {now.get(key, key): value for key, value in values.items()}
 
 
 def require_known(keys: Iterable[str], known: Collection[str], error: type[Exception]) -> None:
-    """Raise `error`, with the nearest that exists, for a key that does not."""
+    """Raise `error` for a key that does not exist, with the nearest one that does."""
     for key in keys:
         if key not in known:
             raise error(f"there is no setting {key}{nearest(key, known)}")
 
 
 def nearest(name: str, known: Iterable[str], *, most_listed: int = 12) -> str:
-    """`; did you mean X?`, else what there is, if that is not too much; the end of a sentence about a wrong name."""
+    """The end of a sentence about a wrong name: `; did you mean X?`, or else the existing names if they are few."""
     names = list(known)
     within = [other for other in names if name and name in other]
     close = within or difflib.get_close_matches(name[:SHOWN_CHARACTERS], names, n=1, cutoff=0.5)

@@ -4,12 +4,12 @@ import math
 
 
 def probability(p: float) -> str:
-    """`p = 0.93`; never a certainty that was rounded to: `p > 0.99`."""
+    """`p = 0.93`; what would round to a certainty is `p > 0.99`."""
     return "p > 0.99" if p >= 0.995 else f"p = {p:.2f}"
 
 
 def rate(um_per_min: float, error_um_per_min: float) -> str:
-    """`+12 +- 3 um/min`, `-23 +- 6 mm/min`: a speed with its standard deviation, to the digit that this allows."""
+    """`+12 +- 3 um/min`, `-23 +- 6 mm/min`: a speed with its standard deviation, rounded to match the latter."""
     unit, scale = ("mm/min", 1e-3) if abs(um_per_min) >= 1000.0 else ("um/min", 1.0)
     speed, error = um_per_min * scale, error_um_per_min * scale
     digits = max(0, -math.floor(math.log10(error))) if error > 0.0 else 3

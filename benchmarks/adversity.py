@@ -1,8 +1,8 @@
-"""Adversity: specimens on which autofocus cannot work, or hardly: it must say so, and leave nothing worse.
+"""Adversity: specimens on which autofocus can hardly work, or not at all: it must say so, and leave nothing worse.
 
-Jobs of both procedures on simulated instruments without any wire between. On a bare or a white frame any success is a
-false one; elsewhere one over 3 depths of focus (DoF) from the truth. Where the focus drifts, a job that was near it and
-failed must say so; where it stands still none may.
+Jobs of both procedures on simulated instruments, with no wire in between. On a bare or a white frame any success is a
+false one; elsewhere, one more than 3 depths of focus (DoF) from the truth. Where the focus drifts, a job that was near
+it and failed must say so; where it stands still, none may.
 
     python benchmarks/adversity.py [--quick] [--seed N] [--json FILE]
 """
@@ -32,7 +32,7 @@ FALSE_DRIFTS = 0.005
 NOTICED_OF_NEAR = 0.8
 """A job that was never near the focus, `not_found`, cannot know that it moves."""
 MOST_DRIFT_UM_PER_MIN, MOST_SETTLE_S = 1_000.0, 10.0
-"""Of what the simulator can be set to."""
+"""The most that the simulator can be set to."""
 PROCEDURES = ("fast", "paper")
 Spoil = Callable[[InstrumentSettings, np.random.Generator], InstrumentSettings]
 
@@ -66,7 +66,7 @@ def moving(settings: InstrumentSettings, rng: np.random.Generator) -> Instrument
 
 
 def drifting(settings: InstrumentSettings, rng: np.random.Generator) -> InstrumentSettings:
-    """A focus that runs away by half a depth of focus a reading or more, on an instrument that takes its time."""
+    """A focus that drifts by half a depth of focus per reading or more, on a slow instrument."""
     dof_um = depth_of_focus_um(settings.magnification, settings.alpha_rad)
     settle_s = 60.0 * float(rng.uniform(0.5, 1.0)) * dof_um / MOST_DRIFT_UM_PER_MIN
     drift = MOST_DRIFT_UM_PER_MIN * float(rng.choice((-1.0, 1.0)))

@@ -1,4 +1,4 @@
-"""First light: does autofocus find the focus, everywhere it should, and never make things worse?
+"""First light: does autofocus find the focus everywhere it should, and never make things worse?
 
 Presses autofocus through ZeroMQ on a daemon that talks to a simulated EM-30 over its own wire, as `afdaemon demo` does.
 Rows: each trained specimen at its magnifications, ten seeds each, starts up to the smaller of 3 A_max and 40 depths of
@@ -38,7 +38,7 @@ SPEED = 10.0
 GOOD_DOF = 1.5
 FALSE_DOF = 3.0
 WORSE_DOF = 0.5
-"""A run ends worse when it is left further from focus than it began by more than this."""
+"""A run ends worse if it ends further from focus than it began by more than this."""
 
 
 def good(run: DemoRun) -> bool:
@@ -52,7 +52,7 @@ def worse(run: DemoRun) -> bool:
 
 
 def false_success(run: DemoRun) -> bool:
-    """Claims focus far from it."""
+    """Claims focus although it is far from it."""
     return run.converged and (run.error_dof is None or run.error_dof > FALSE_DOF)
 
 
@@ -67,7 +67,7 @@ def play(scenes: Sequence[Scene]) -> Iterator[DemoRun]:
 
 
 def table(runs: Sequence[DemoRun]) -> str:
-    """One line a specimen and magnification."""
+    """One line per specimen and magnification."""
     lines = [
         f"{'specimen':<22}{'mag':>7}{'runs':>6}{'good':>6}{'median':>8}{'worst':>8}{'score':>7}"
         f"{'search':>8}{'servo':>7}{'worse':>7}"

@@ -1,6 +1,6 @@
 """Focus: how many readings does each procedure take, and where does it end?
 
-Jobs on simulated instruments without any wire between: all drawn specimens, two of them never trained on, and, where a
+Jobs on simulated instruments, with no wire in between: all drawn specimens, two of them never trained on, and, where a
 folder of them is given, micrographs; magnifications from 500 to 30 000, noise from good to bad, drift, hysteresis,
 astigmatism up to 2 DoF.
 

@@ -52,6 +52,6 @@ class Player:
 
 @cache
 def player() -> Player:
-    """That of this process: one thread each, for there are as many processes as cores."""
+    """The player of this process: one thread each, since there are as many processes as cores."""
     torch.set_num_threads(1)
     return Player(load_scorer(), load_policy(), load_estimator())

@@ -1,4 +1,4 @@
-"""What focus.py tells of its runs: a table, the same by noise, the promises, and pictures."""
+"""What focus.py reports on its runs: a table, the same by noise, the promises, and pictures."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ LEGEND = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Circumstances that many runs share, and what must hold of them; the other bars are those of every row."""
+    """Conditions that many runs share, and what must hold for them; the other bars are those of every row."""
 
     procedure: str
     start: Start
@@ -36,7 +36,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Procedure and circumstances."""
+        """Procedure and conditions."""
         angle = "" if self.start.angle_factor == 1.0 else ", angle unknown"
         return f"{self.procedure}, {self.start.named}{angle}"
 
@@ -67,7 +67,7 @@ def summary(runs: Sequence[Run]) -> dict[str, object]:
 
 
 def bars(row: Row, runs: Sequence[Run], *, ours: bool) -> list[Bar]:
-    """What must hold of a row of ours."""
+    """What must hold for one of our own rows."""
     if not ours:
         return []
     used, near = [run.readings for run in runs], _near(runs)

@@ -1,4 +1,4 @@
-"""Autofocus jobs on simulated instruments without any wire between: how they are drawn, and how they are played."""
+"""Autofocus jobs on simulated instruments, with no wire in between: how they are drawn, and how they are played."""
 
 import asyncio
 import math
@@ -32,7 +32,7 @@ from afdaemon.sim.instrument.world import Shot, Truth, World
 from afdaemon.sim.optics import depth_of_focus_um, is_in_focus, pixel_um
 
 DRAWN = ("tin_balls", "tem_grid", "gold_nanoparticles", "butterfly_wing", "woven_fabric")
-"""Specimens of the runs, the last two never trained on; micrographs come besides."""
+"""Specimens of the runs, the last two never trained on; micrographs are added to them."""
 MAGNIFICATIONS = (500.0, 30_000.0)
 MICROGRAPHS_AT = 1_000
 ALPHA_MRAD = 5.0
@@ -44,14 +44,14 @@ _LIMITS = Limits(hard=Range(lo_um=WD_UM.low, hi_um=WD_UM.high))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """An instrument with something wrong with it, and what the service believes its convergence angle to be."""
+    """An instrument with flaws, and the convergence angle that the service assumes."""
 
     settings: InstrumentSettings
     assumed_alpha_mrad: float
 
     @property
     def noise(self) -> float:
-        """Noise of a pixel of half the signal, as a share of the whole: what counting and the amplifier add."""
+        """Noise of a pixel at half the signal, as a share of the full signal: from counting and from the amplifier."""
         settings = self.settings
         detector = settings.detector.at(settings.column.spot, SCANS[settings.mode].dwell_ns)
         counting = math.sqrt(0.5 / detector.electrons)
@@ -79,7 +79,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """How one job went. Distances in true depths of focus (DoF) of the moment when it ended."""
+    """How one job went. Distances in true depths of focus (DoF) at the moment when it ended."""
 
     specimen: str
     magnification: int
@@ -97,12 +97,12 @@ class Run:
 
     @property
     def is_worse(self) -> bool:
-        """Left further from the truth than it began."""
+        """Whether it ended further from the truth than it began."""
         return self.end_dof > self.start_dof + _WORSE_DOF
 
     @property
     def is_wrong(self) -> bool:
-        """Claims a focus that is not there."""
+        """Whether it claims a focus that is not there."""
         return self.converged and self.end_dof > _WRONG_DOF
 
     @property
@@ -131,7 +131,7 @@ def tasks(count: int, start: Start, micrographs: Sequence[Path], *, seed: int) -
 
 
 def _specimens(start: Start, micrographs: Sequence[Path]) -> list[str]:
-    """What shows detail at that magnification."""
+    """The specimens that show detail at that magnification."""
     if start.magnification is None:
         return [*DRAWN, *(["micrograph"] if micrographs else [])]
     return [n for n in DRAWN if n != "gold_nanoparticles" or start.magnification >= _GOLD_FROM]
@@ -182,7 +182,7 @@ def play_traced(
 
 
 def play_way(task: Task, way: Callable[[Look, Window], float], reach_dof: float) -> Run:
-    """A search in the way of others, that knows how far away the focus may be at most."""
+    """A search in the way of others, which is given the largest possible distance of the focus."""
     world = World(task.settings, clock=ManualClock())
     start = world.truth()
     window = Window(

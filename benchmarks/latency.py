@@ -43,7 +43,7 @@ PERCENTILES = (50.0, 90.0, 99.0)
 
 
 def wire(profile: str, jobs: int, seed: int) -> NDArray[np.float64]:
-    """Answers of the daemon to frames, ms, over so many jobs from random WDs."""
+    """Times (ms) in which the daemon answers frames, over `jobs` jobs from random WDs."""
     rng = np.random.default_rng(seed)
     with (
         service(speed=20.0, seed=seed, profile=profile) as daemon,

@@ -26,6 +26,7 @@ from types import ModuleType
 
 import coverage
 import cv2  # noqa: F401 - what the tests import is here before a process is forked for each mutant
+import hypothesis.strategies  # noqa: F401
 import numpy as np  # noqa: F401
 import parso
 import pydantic  # noqa: F401
@@ -33,6 +34,7 @@ import pytest
 import scipy.fft
 import scipy.special  # noqa: F401
 import structlog  # noqa: F401
+import torch  # noqa: F401
 import zmq.asyncio  # noqa: F401
 from cosmic_ray.ast import ast_nodes
 from cosmic_ray.mutating import mutate_code
@@ -261,7 +263,22 @@ def _tested(mutant: Mutant, covering: Covering) -> int:
     sys.meta_path.insert(0, _Mutated(mutant))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(LIMIT_S)
-    return int(pytest.main([*_PYTEST, "-o", "timeout=0", *tests]))
+    files = sorted({test.partition("::")[0] for test in tests})
+    return int(pytest.main([*_PYTEST, "-o", "timeout=0", *files], plugins=[_Selected(tests)]))
+
+
+class _Selected:
+    """A pytest plugin that runs these tests alone, in this order."""
+
+    def __init__(self, tests: Sequence[str]) -> None:
+        self._place = {test: n for n, test in enumerate(tests)}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self._place),
+            key=lambda item: self._place[item.nodeid],
+        )
 
 
 class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -38,9 +38,9 @@ def conclude(
     rows: Sequence[Mapping[str, object]],
     pictures: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
-    """Print table and bars, write everything to where the arguments say; the exit code.
+    """Print table and bars, write everything to where the arguments say, and return the exit code.
 
-    `pictures` are what the page shows besides: file names beside it, and what they show.
+    `pictures` are also shown on the page: names of files beside it, and what they show.
     """
     print(table)
     for bar in bars:

@@ -25,7 +25,7 @@ from afdaemon.sim.surface import Patch
 SIGMAS_PX = (0, 1, 2, 4, 8, 16)
 MAGNIFICATION = 1_000.0
 SHOWN = 5
-"""So many must fall strictly; where there are more pictures, most of them."""
+"""This many must fall strictly; if there are more pictures, most of them."""
 
 
 def blurred_scores(scorer: FocusScorer, pixels: GreyPixels) -> list[float]:

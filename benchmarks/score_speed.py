@@ -1,8 +1,8 @@
 """How long a score takes, what AENet.compact costs, and how it compares with AENet.reference and classical functions.
 
-Times are medians by the clock on the wall, on two cores (classical functions: one), of frames of noise; what is in a
-frame or in the weights changes no work. `end to end` is from grey values to all that a scorer tells. Batches are
-counted from prepared frames, the way to the device and back included. Rows of a GPU are there where there was one.
+Times are medians of wall-clock time, on two cores (classical functions: one), for frames of noise: what is in a frame
+or in the weights does not change the work. `end to end` is from grey values to all that a scorer reports. Batches are
+timed from prepared frames, including the transfer to the device and back. GPU rows are there if there was a GPU.
 """
 
 import statistics
@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table, and what is wanted of it if anything."""
+    """One line of the table, and its bar if there is one."""
 
     name: str
     value: float
@@ -56,7 +56,7 @@ class Row:
 
     @property
     def bar(self) -> Bar:
-        """Whether what is wanted was seen."""
+        """Whether the bar was met."""
         holds = self.value <= (self.most or np.inf) and self.value >= (self.least or 0.0)
         return Bar(f"{self.name} {self.wanted} {self.unit}", holds, f"{self.value:.3g}")
 

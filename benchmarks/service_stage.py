@@ -109,7 +109,7 @@ def _messages(decoder: Decoder) -> Iterator[Message]:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A daemon that is ready, the seconds that took, and who watches its wire."""
+    """A daemon that is ready, the seconds that took, and the witness on its wire."""
 
     endpoint: str
     pid: int
@@ -186,7 +186,7 @@ def _address(simulator: "subprocess.Popen[bytes]") -> tuple[str, int]:
 
 
 def _answering(endpoint: str, daemon: "subprocess.Popen[bytes]") -> float:
-    """When the daemon has said that it has an instrument."""
+    """The time at which the daemon reported that it has an instrument."""
     end_s = time.perf_counter() + _START_S
     while time.perf_counter() < end_s and daemon.poll() is None:
         try:

@@ -1,7 +1,7 @@
 """A million damaged bytes through each codec: what does it raise, how long does it take, what does it let through?
 
-A stream of messages is damaged in places, as a wire would do it; a file is damaged as a whole. Counted are the bytes of
-inputs that were changed.
+A stream of messages is damaged in places, as a wire would do it; a file is damaged as a whole. The million counts the
+bytes of damaged inputs.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class Endured:
 
 
 def mutate(data: bytes, rng: Rng) -> bytes:
-    """`data` with one to four damages: flipped bits, noise, a piece cut out, doubled, put in, or the end cut off."""
+    """`data` with one to four faults: flipped bits, noise, a piece cut out, doubled, put in, or the end cut off."""
     damaged = bytearray(data)
     for _ in range(int(rng.integers(1, 5))):
         at, end = sorted(int(n) for n in rng.integers(0, len(damaged) + 1, 2))
@@ -214,7 +214,7 @@ class Transcript:
 
 
 def transcript(seed: int, size: int) -> Transcript:
-    """Messages of which about half are damaged, until `size` bytes of those have come together."""
+    """Messages of which about half are damaged, until the damaged ones add up to `size` bytes."""
     rng = np.random.default_rng(seed)
     sent: set[messages.Message] = set()
     parts: list[bytes] = []

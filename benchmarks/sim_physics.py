@@ -1,4 +1,4 @@
-"""Is the simulated EM-30 physics? Each figure is measured in its frames or over its wires and held against theory.
+"""Does the simulated EM-30 obey physics? Each figure is measured in its frames or over its wires against theory.
 
 python benchmarks/sim_physics.py [--quick] [--seed N] [--json FILE] [--markdown FILE]
 """

@@ -33,12 +33,12 @@ RESTARTS, QUICK_RESTARTS = 100, 12
 SPEED = 50.0
 START_UM = 12_000.0
 STEP_UM = 10.0
-"""From one command to the next: far beyond the noise of a read-back, so that each frame tells whose it is."""
+"""From one command to the next: far beyond the noise of a read-back, so that each frame shows whose it is."""
 OF_ITS_COMMAND_UM = 2.2
 UNDISTURBED_S = 0.12
 BACK_S = 8.0
 CONSTANTS = {"RECONNECT_FIRST_S": 0.02, "GOOD_AFTER_S": 0.0}
-"""Set in the bridge, so that it does not wait ever longer for a peer that dies ever again."""
+"""Set in the bridge, so that it does not wait longer and longer for a peer that keeps dying."""
 LAUNCH = """
 import importlib.util, json, sys
 _, path, constants, *words = sys.argv
@@ -67,7 +67,7 @@ class Ordeal:
 
     @property
     def lost(self) -> int:
-        """Acknowledged commands that the instrument never had, or not in that order."""
+        """Acknowledged commands that the instrument never received, or not in that order."""
         commands = iter(self.carried_out)
         return sum(wd_um not in commands for wd_um in self.acknowledged)
 
@@ -95,7 +95,7 @@ def measure(seed: int, quick: bool) -> tuple[list[str], list[Bar], list[dict[str
 
 
 async def endure(seed: int, restarts: int) -> Ordeal:
-    """Work through the bridge while both of its peers restart so often each."""
+    """Work through the bridge while each of its peers restarts `restarts` times."""
     rng = np.random.default_rng(seed)
     clock = ScaledClock(SPEED)
     settings = InstrumentSettings(seed=seed, start_wd_um=START_UM, focus_wd_um=START_UM)

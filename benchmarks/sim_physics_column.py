@@ -43,7 +43,7 @@ MAGNIFICATION = 5_000
 FOCUS_UM = 12_000.0
 SWEEP_UM = np.arange(-120.0, 121.0, 20.0)
 TURN_UM = 1_000.0
-"""Sweeps turn so far from focus: farther than any hysteresis measured here needs to open."""
+"""Sweeps turn this far from focus: further than any hysteresis measured here needs to open."""
 
 Open = Callable[[Instrument, ScaledClock, Path], AbstractAsyncContextManager[Microscope]]
 
@@ -97,7 +97,7 @@ async def connected(
 
 
 def a_column(seed: int, **changes: float) -> InstrumentSettings:
-    """An instrument without flaws, but for these of its column."""
+    """An instrument without flaws, except these of its column."""
     ideal = instrument(
         Condition.IDEAL,
         specimen="tem_grid",
@@ -114,7 +114,7 @@ def a_column(seed: int, **changes: float) -> InstrumentSettings:
 
 
 async def time_constant_s(link: str, settings: InstrumentSettings, speed: float) -> float:
-    """Of the lens on a long way, from read-backs on it."""
+    """Time constant of the lens on a long move, from the read-backs during it."""
     clock = ScaledClock(speed)
     target_um, expected_s = 30_000.0, settings.time_constant_s
     times_s, left_um = [], []
@@ -140,7 +140,7 @@ def sharpness(frame: Frame) -> float:
 
 
 def sharpest_um(wd_um: Sequence[float], sharp: Sequence[float]) -> float:
-    """Where the sharpness peaks: 1 / sharpness is a parabola about it, the best seen count most."""
+    """Where the sharpness peaks: 1 / sharpness is a parabola about it, in which the sharpest count most."""
     at = np.asarray(wd_um)
     height = np.asarray(sharp) / max(sharp)
     curve = np.polyfit(at - at.mean(), 1.0 / height, 2, w=height**2)
@@ -162,7 +162,7 @@ async def sweep(
 
 
 async def hysteresis_um(link: str, settings: InstrumentSettings, speed: float) -> float:
-    """Sharpest command coming from above, less that coming from below, turned round: what the lens lags behind."""
+    """Sharpest command from below minus that from above: how much the lens lags behind."""
     clock = ScaledClock(speed)
     found = {}
     async with connected(link, settings, clock) as microscope:
@@ -193,7 +193,7 @@ async def drift_um_per_min(
 
 
 async def digest(link: str, settings: InstrumentSettings, frames: int, speed: float) -> str:
-    """Of all pixels and WD read-backs of a walk through focus; aisem's are what its JPEG leaves of them."""
+    """Digest of all pixels and WD read-backs of a walk through focus; aisem's are what its JPEG leaves of them."""
     total = hashlib.sha256()
     async with connected(link, settings, ScaledClock(speed)) as microscope:
         for n in range(frames):

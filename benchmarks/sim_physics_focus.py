@@ -1,7 +1,8 @@
 """Depth of focus, width of the label curve, and astigmatism, from the shape of points in simulated frames.
 
-A uniform disc of radius R has the variance R^2 / 4 along each axis; the dot's own size and the probe add what does not
-depend on defocus. So a straight line through variance over defocus squared gives the convergence angle, free of both.
+A uniform disc of radius R has the variance R^2 / 4 along each axis; the dot's own size and the probe add terms that do
+not depend on defocus. So a straight line through variance over defocus squared gives the convergence angle, free of
+both.
 """
 
 import asyncio
@@ -37,8 +38,8 @@ def dots(
 def moments(frame: Field) -> Field:
     """Covariance (2, 2) of a dot's image in pixels squared, from the mean over all dots.
 
-    Taken over twice the disc that it gives, again and again until that stands (after ISO 11146): noise far from the
-    dot would weigh most.
+    Taken over twice the disc that it gives, iterated until that is stable (after ISO 11146): noise far from the dot
+    would weigh most.
     """
     frame = frame[SPACING_PX // 2 : -SPACING_PX // 2]  # a dot lies in the middle of each cell
     rows, columns = HEIGHT_PX // SPACING_PX - 1, WIDTH_PX // SPACING_PX
@@ -80,7 +81,7 @@ def curve_width_um(magnification: float, seed: int) -> float:
 
 
 async def instrument_width_um(magnification: float, seed: int) -> float:
-    """The same width from the instrument: its WD swept by command, settled, its true score asked for at each."""
+    """The same width from the instrument: its WD swept by commands, the true score queried after each has settled."""
     best_um, expected_um = 12_000.0, 8.0 * pixel_um(magnification) / ALPHA_RAD
     column = ColumnSettings(
         astigmatism_x_um=0.0,

@@ -67,7 +67,7 @@ def analytic_mtf(frequency: Field, defocus_um: float, magnification: float) -> F
 
 
 def mtf50(frequency: Field, mtf: Field) -> float | None:
-    """Where the MTF first falls to half; None if it does not below half a cycle per pixel."""
+    """Where the MTF first falls to half; None if that is not below half a cycle per pixel."""
     below = np.flatnonzero(mtf < 0.5)
     if not len(below):
         return None

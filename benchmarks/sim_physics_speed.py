@@ -1,7 +1,7 @@
-"""Frames a second: single exposures on one core, a batch on two; the view drawn beforehand.
+"""Frames per second: single exposures on one core, a batch on two; the view is drawn beforehand.
 
-Counted in processor time, which leaves out all waiting, for this machine's other guests too. The batch's figure is that
-of its two threads together, each on a core of its own; by the clock on the wall it is what it is at this moment.
+Measured in processor time, which leaves out all waiting, also for other programs. The figure for a batch is that of its
+two threads together, each on a core of its own; by the wall clock it depends on what else is running.
 """
 
 import time
@@ -23,7 +23,7 @@ CORES = 2
 
 
 def rates(work: Callable[[], int], rounds: int, cores: int) -> tuple[float, float]:
-    """Frames a second of the best round: by processor time on `cores` cores, and by the clock on the wall."""
+    """Frames per second of the best round: by processor time on `cores` cores, and by the wall clock."""
     work()
     by_processor, by_wall = [], []
     for _ in range(rounds):

@@ -15,7 +15,7 @@ from afdaemon.evaluate.section import Bar
 CYCLES, QUICK_CYCLES = 500, 60
 BYTES, QUICK_BYTES = 1_000_000, 100_000
 BACK_S = 1.0
-"""Within this of being plugged in, beyond the wait between two looks, the link is up again."""
+"""The link is up again within this time of being plugged in, on top of the wait between two polls."""
 DECODE_S = 0.5
 GROWTH_MB = 20.0
 
@@ -44,7 +44,7 @@ def _endure_all(seed: int, size: int) -> list[Endured]:
 
 @contextmanager
 def _decoders_are_quiet() -> Iterator[None]:
-    """The C libraries write what they think of a damaged image to stderr, past Python."""
+    """The C libraries write their complaints about a damaged image to stderr, past Python."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -26,7 +26,7 @@ from afdaemon.sim.links.usb_server import UsbServer
 
 SPEED = 200.0
 DRIVER = {"reconnect_first_s": 0.01, "reconnect_cap_s": 0.02, "connect_timeout_s": 5.0}
-"""The wait between two looks for the device is shortened: what is measured is what comes on top of it."""
+"""The wait between two polls for the device, shortened: what is measured is what comes on top of it."""
 MOVES_A_CYCLE = 3
 FRAME_BYTES = 77_000
 COMMAND_BYTES = 200
@@ -34,7 +34,7 @@ GIVEN_UP_S = 30.0
 
 
 class Witness(Instrument):
-    """Remembers every command that it took and every frame that it gave out."""
+    """Remembers every command that it accepted and every frame that it delivered."""
 
     def __init__(self, world: World, *, clock: ScaledClock) -> None:
         super().__init__(world, clock=clock)
@@ -57,7 +57,7 @@ class Witness(Instrument):
 class Holdings:
     """What the process holds at one moment.
 
-    Each new thread may take a heap of its own from the allocator, up to a number of them: memory is flat only later on.
+    Each new thread may get a heap of its own from the allocator, up to some number: only then does memory stay flat.
     """
 
     threads: int
@@ -118,7 +118,7 @@ async def _cycle(
     result.errors += 1
     server.device.unplug()
     async with asyncio.timeout(GIVEN_UP_S):
-        while microscope.connected:  # noqa: ASYNC110 - it tells nobody when it goes down
+        while microscope.connected:  # noqa: ASYNC110 - nothing signals when it goes down
             await asyncio.sleep(0.001)
     began_s = time.perf_counter()
     server.device.plug_in()

@@ -15,7 +15,7 @@ WIDTH_PX, HEIGHT_PX = 320, 240
 ALPHA_RAD = 5e-3
 PROBE_NM = 6.0
 REFERENCE_UM = 127_000.0
-"""Written here once more: the benchmark must not take its theory from what it tests."""
+"""Repeated here: the benchmark must not take its theory from what it tests."""
 
 Field = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class SlantedEdge:
         def ramp(at: Field) -> Field:
             return np.asarray(0.5 * np.maximum(at, 0.0) ** 2)
 
-        # A step convolved with the two boxes that the pixel's sides throw on the edge's normal.
+        # A step convolved with the two boxes that are the pixel's sides projected on the edge's normal.
         a, b = 0.5 * abs(cos), 0.5 * abs(sin)
         covered = ramp(distance + a + b) - ramp(distance + a - b)
         covered += ramp(distance - a - b) - ramp(distance - a + b)

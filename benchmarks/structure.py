@@ -1,6 +1,6 @@
-"""Structure: is the code still a house with walls? Counted in the source; nothing is run.
+"""Structure: does the code still keep its parts apart? Counted in the source; nothing is run.
 
-Import circles, folders that import each other, control numbers that are declared twice, files side by side in one
+Import cycles, folders that import each other, control parameters that are declared twice, files side by side in one
 folder, lengths of functions and modules. Names that other modules may use are counted for information.
 
     python benchmarks/structure.py [--root FOLDER] [--quick] [--seed N] [--json FILE]
@@ -33,7 +33,7 @@ DOORS = {
     "afdaemon.drivers.registry": "names the drivers in the folder below; they don't know it",
     "afdaemon.sim.pytest_plugin": "joins the simulator for users, at the path that they import",
 }
-"""Modules that stand above the folders beside them, and why: each is a room of its own."""
+"""Modules that stand above the folders beside them, and why: each counts as a folder of its own."""
 Names = Mapping[str, set[str]]
 
 
@@ -151,7 +151,7 @@ def _circles(arrows: Names) -> list[list[str]]:
 
 
 def _room_of(module: Module) -> str:
-    """Its folder; a door, or a module at the top of afdaemon/, is a room of its own."""
+    """Its folder; a door, or a module at the top of afdaemon/, counts as one of its own."""
     is_alone = module.folder == "afdaemon" or module.name in DOORS
     return module.name if is_alone else module.folder
 
@@ -169,7 +169,7 @@ def _pairs(arrows: Names, modules: Mapping[str, Module]) -> list[tuple[str, str]
 
 
 def _declared_twice(modules: Mapping[str, Module]) -> list[str]:
-    """Numbers of control's profiles that the settings declare again, with a default of their own."""
+    """Parameters of control's profiles that the settings declare again, with a default of their own."""
     profiles: set[str] = set()
     settings: set[str] = set()
     for name, module in modules.items():
@@ -194,7 +194,7 @@ def _fields_with_defaults(tree: ast.Module, suffix: str) -> set[str]:
 
 
 def _most_siblings(room: Path) -> int:
-    """Modules and packages side by side, in the room itself or in one below it."""
+    """Modules and packages side by side, in the folder itself or in one below it."""
     folders = [room, *(path for path in room.rglob("*") if path.is_dir())]
     return max(sum(_is_module(path) for path in folder.iterdir()) for folder in folders)
 

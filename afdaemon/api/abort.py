@@ -37,10 +37,10 @@ class AbortDoor:
         """Answer messages in a thread. The future ends with the thread, and has its error.
 
         Raises:
-            RuntimeError: started before; two threads on one socket would end the process.
+            RuntimeError: it was started before; two threads on one socket would end the process.
         """
         if self._thread is not None:
-            raise RuntimeError("the abort socket is already answered; open doors anew")
+            raise RuntimeError("the abort socket is already answered; open new doors")
         finished: Future[None] = Future()
         finished.set_running_or_notify_cancel()
         stopped: zmq.Socket[Any] = self._context.socket(zmq.PAIR)
@@ -69,7 +69,7 @@ class AbortDoor:
     ) -> None:
         try:
             self._serve(answer, stopped)
-        except BaseException as error:  # noqa: BLE001 - handed to whoever watches the thread
+        except BaseException as error:  # noqa: BLE001 - handed to the watcher of the thread
             finished.set_exception(error)
         else:
             finished.set_result(None)

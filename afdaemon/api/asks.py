@@ -11,11 +11,11 @@ from afdaemon.errors import UsageError
 R = TypeVar("R", bound=s.Reply)
 
 ANSWER_S = 5.0
-"""Longest wait for an answer that takes no work."""
+"""Longest wait for an answer that needs no work."""
 _WORK_S = 60.0
-"""Longest wait for one that takes a move, a frame or the networks."""
+"""Longest wait for one that needs a move, a frame or the networks."""
 SLICE_S = 1.0
-"""A job is waited for in slices, so that a daemon that went away is noticed."""
+"""A job is awaited in slices of this length, so that the loss of the daemon is noticed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ def status() -> Ask[s.Status]:
 
 
 def start(params: s.AutofocusParams) -> Ask[s.Started]:
-    """Take a job on."""
+    """Start a job."""
     return Ask(method="autofocus.start", params=params, result=s.Started, timeout_s=_WORK_S)
 
 
@@ -60,10 +60,10 @@ def autofocus_params(
     ladder: bool | None = None,
     dry_run: bool = False,
 ) -> s.AutofocusParams:
-    """A wish for focus; `range_um` is the job's own shortest and longest WD.
+    """The params of a job; `range_um` is its own shortest and longest WD.
 
-    `region` is the part of each frame that counts: left, top, width, height, in shares of the frame. With `ladder`, the
-    fast procedure looks at lower magnifications where the focus is out of sight.
+    `region` is the part of each frame that is judged: left, top, width, height, as fractions of the frame. With
+    `ladder`, the fast procedure searches at lower magnifications for a focus out of capture range.
     """
     limits = part = None
     if region is not None:
@@ -126,7 +126,7 @@ def score(image: bytes | Path | None, magnification: float | None) -> Ask[s.Scor
     params = params_of(s.ScoreParams, magnification=magnification)
     data = _bytes_of(image) if isinstance(image, Path) else image
     if data is not None and len(data) > MAX_IMAGE_BYTES:
-        raise UsageError(f"the image has {len(data)} bytes; at most {MAX_IMAGE_BYTES} go")
+        raise UsageError(f"the image has {len(data)} bytes; at most {MAX_IMAGE_BYTES} are allowed")
     return Ask(method="frame.score", params=params, result=s.Score, timeout_s=_WORK_S, image=data)
 
 

@@ -1,12 +1,12 @@
-"""Clients of the daemon: `Client` waits, `AsyncClient` awaits. Both need pyzmq and pydantic alone.
+"""Clients of the daemon: `Client` waits, `AsyncClient` awaits. Both need only pyzmq and pydantic.
 
     with Client() as client:
         job = client.autofocus(on_event=print)
         print(job.converged, job.best_wd_um)
 
 Errors: `Unreachable` (no daemon answers), `VersionMismatch` (another protocol), `RequestRefused`
-(it answered with an error; its `kind` says which), `UsageError` (params that no daemon would take).
-A request that could not be sent is dropped, never delivered later to a daemon started anew.
+(it answered with an error; its `kind` says which), `UsageError` (params that no daemon would accept).
+A request that could not be sent is dropped, never delivered later to a restarted daemon.
 """
 
 import asyncio
@@ -66,15 +66,15 @@ class Client:
         return self._ask(asks.status())
 
     def start(self, *, request_id: str | None = None, **wish: Any) -> s.Started:
-        """Take a job on and return at once; params as those of `asks.autofocus_params`."""
+        """Start a job and return at once; params as for `asks.autofocus_params`."""
         return self._ask(asks.start(asks.autofocus_params(**wish)), request_id=request_id)
 
     def autofocus(
         self, *, on_event: OnEvent | None = None, request_id: str | None = None, **wish: Any
     ) -> s.Job:
-        """Focus, and return when the job has ended. `on_event` is told of every step.
+        """Focus, and return when the job has ended. `on_event` gets every event of the job.
 
-        Params as those of `asks.autofocus_params`. The job's id is `request_id`, so that another
+        Params as for `asks.autofocus_params`. The job's id is `request_id`, so that another
         thread's client (or this one, after an interrupt) can abort it.
         """
         job_id = request_id or wire.new_id()
@@ -85,7 +85,7 @@ class Client:
     def follow(
         self, job_id: str, events: "Events | None" = None, on_event: OnEvent | None = None
     ) -> s.Job:
-        """Wait for a job's end, telling `on_event` what `events` brings meanwhile."""
+        """Wait for a job's end, passing to `on_event` what `events` brings meanwhile."""
         while True:
             job = self._ask(asks.wait(job_id, asks.SLICE_S), events=events, on_event=on_event)
             if job.state.final:
@@ -100,7 +100,7 @@ class Client:
         return self._ask(asks.wait(job_id, timeout_s))
 
     def abort(self, job_id: str | None = None, *, by: str | None = None) -> s.Aborted:
-        """End a job, or the one that runs, over the abort socket; `by` says who or what ends it."""
+        """End a job, or the running one, over the abort socket; `by` says who or what ends it."""
         return self._ask(asks.abort(job_id, by), place=self._places.abort)
 
     def wd(self) -> s.Focus:
@@ -118,12 +118,12 @@ class Client:
     def score_image(
         self, image: bytes | Path | None = None, magnification: float | None = None
     ) -> s.Score:
-        """Score an image file or its bytes at its magnification; without one, a frame taken now."""
+        """Score an image file or its bytes at its magnification; without an image, a frame taken now."""
         return self._ask(asks.score(image, magnification))
 
     @contextmanager
     def events(self, *topics: str) -> Iterator["Events"]:
-        """Subscribe to topics that begin so; nothing published from then on is missed."""
+        """Subscribe to topics with these prefixes; nothing published from then on is missed."""
         subscriber = self._context.socket(zmq.SUB)
         try:
             lines.prepare(subscriber, self._places.events)
@@ -175,7 +175,7 @@ class Client:
 
 
 class Events:
-    """A subscription; ends with the `with` that opened it."""
+    """A subscription; ends with the `with` block that opened it."""
 
     def __init__(self, socket: "zmq.Socket[Any]") -> None:
         self.socket = socket
@@ -221,13 +221,13 @@ class AsyncClient:
         return await self._ask(asks.status())
 
     async def start(self, *, request_id: str | None = None, **wish: Any) -> s.Started:
-        """Take a job on and return at once; params as those of `asks.autofocus_params`."""
+        """Start a job and return at once; params as for `asks.autofocus_params`."""
         return await self._ask(asks.start(asks.autofocus_params(**wish)), request_id=request_id)
 
     async def autofocus(
         self, *, on_event: OnEvent | None = None, request_id: str | None = None, **wish: Any
     ) -> s.Job:
-        """Focus, and return when the job has ended. `on_event` is told of every step.
+        """Focus, and return when the job has ended. `on_event` gets every event of the job.
 
         Cancelling ends the waiting, not the job: `abort(request_id)` does that.
         """
@@ -258,7 +258,7 @@ class AsyncClient:
         return await self._ask(asks.wait(job_id, timeout_s))
 
     async def abort(self, job_id: str | None = None, *, by: str | None = None) -> s.Aborted:
-        """End a job, or the one that runs, over the abort socket; `by` says who or what ends it."""
+        """End a job, or the running one, over the abort socket; `by` says who or what ends it."""
         return await self._ask(asks.abort(job_id, by), place=self._places.abort)
 
     async def wd(self) -> s.Focus:
@@ -276,12 +276,12 @@ class AsyncClient:
     async def score_image(
         self, image: bytes | Path | None = None, magnification: float | None = None
     ) -> s.Score:
-        """Score an image file or its bytes at its magnification; without one, a frame taken now."""
+        """Score an image file or its bytes at its magnification; without an image, a frame taken now."""
         return await self._ask(asks.score(image, magnification))
 
     @asynccontextmanager
     async def events(self, *topics: str) -> AsyncIterator[AsyncIterator[s.Event]]:
-        """Subscribe to topics that begin so; nothing published from then on is missed."""
+        """Subscribe to topics with these prefixes; nothing published from then on is missed."""
         subscriber = self._context.socket(zmq.SUB)
         try:
             lines.prepare(subscriber, self._places.events)

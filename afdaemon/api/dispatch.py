@@ -39,16 +39,16 @@ class Backend(Protocol):
         ...
 
     async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
-        """Take a job on; `request_id` becomes its id, and is kept with it in the journal.
+        """Accept a job; `request_id` becomes its id, and is kept with it in the journal.
 
         Returns when the job is recorded, not when it has ended. An id that the journal knows gets
-        its job's answer and moves nothing. If this raises, nothing has moved nor will. With
+        its job's answer and moves nothing. If this raises, nothing has moved and nothing will. With
         `params.meta.dry_run` everything is checked and no job is made.
         """
         ...
 
     async def job(self, job_id: str) -> s.Job:
-        """A job, running or past; `JobNotFound` if there is none of that id."""
+        """A job, running or past; `JobNotFound` if there is none with that id."""
         ...
 
     async def wait(self, job_id: str, timeout_s: float) -> s.Job:
@@ -56,9 +56,9 @@ class Backend(Protocol):
         ...
 
     def abort(self, job_id: str | None, by: str | None) -> s.Aborted:
-        """End that job, or the one that runs; returns at once. Called from any thread.
+        """End that job, or the running one; returns at once. Called from any thread.
 
-        `by` says who or what ends it. A job that has ended already is no error: the answer names no job.
+        `by` says who or what ends it. A job that has ended already is not an error: the answer names no job.
         """
         ...
 
@@ -75,13 +75,13 @@ class Backend(Protocol):
         ...
 
     async def score(self, image: bytes | None, magnification: float | None) -> s.Score:
-        """Score an encoded image at its magnification; without one, a frame taken now."""
+        """Score an encoded image at its magnification; without an image, a frame taken now."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A checked request: its id as a text, its image if it brought one."""
+    """A checked request: its id as a text, and its image if it has one."""
 
     request_id: str
     image: bytes | None
@@ -89,7 +89,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class _Accepted:
-    """A start that was taken on, and for which params."""
+    """A start that was accepted, and its params."""
 
     params: s.AutofocusParams
     started: s.Started
@@ -99,7 +99,7 @@ Handler = Callable[[Any, Call], Awaitable[s.Reply]]
 
 
 class Dispatcher:
-    """Answers every method. Requests may be answered concurrently; starts follow one another."""
+    """Answers every method. Requests may be answered concurrently; starts run one after another."""
 
     def __init__(self, backend: Backend, *, instance: str) -> None:
         self._backend = backend
@@ -238,7 +238,7 @@ def _checked(
 
 
 def _check_protocol(request: s.Request) -> None:
-    """Before the params are judged: another version's may differ."""
+    """Checked before the params: another version's may differ."""
     meta = request.params.get("meta")
     spoken = meta.get("protocol") if isinstance(meta, dict) else None
     if not isinstance(spoken, str):
@@ -256,7 +256,7 @@ def _first_answer(known: _Accepted, asked: s.AutofocusParams, request_id: str) -
             faults.ID_REUSED,
             f"the id {request_id} was already used for an autofocus with other params",
             kind="id_reused",
-            remedy="give every new request a new id, best a UUID",
+            remedy="give every new request a new id, preferably a UUID",
         )
     return known.started
 
@@ -277,7 +277,7 @@ async def _in_time(answer: Awaitable[T], params: s.Strict) -> T:
 
 
 def _refusal(raw: bytes, error: Exception) -> bytes:
-    """What goes over the wire for an error; an unforeseen one is logged with its traceback."""
+    """What goes over the wire for an error; an unexpected one is logged with its traceback."""
     fault = fault_of(error)
     if fault.error.code == faults.INTERNAL_ERROR:
         log.error("request_failed", request_id=wire.request_id_of(raw), exc_info=error)

@@ -1,4 +1,4 @@
-"""Addresses of the three sockets, out of the one that people write.
+"""Addresses of the three sockets, derived from the one that people write.
 
 `ipc:///run/afdaemon` (or the folder's plain path) stands for `control.sock`, `abort.sock` and
 `events.sock` in that folder; `tcp://127.0.0.1:60650` for that port and the two after it.
@@ -15,7 +15,7 @@ from afdaemon.paths import runtime_dir
 
 _DEFAULT_TCP_PORT = 60650
 _MAX_IPC_PATH_BYTES = 107
-"""The operating system's cap on a socket's path."""
+"""The operating system's limit on a socket's path."""
 
 NAMES = ("control.sock", "abort.sock", "events.sock")
 _FORM = "write ipc:///path/of/the/folder, or tcp://host:port"
@@ -39,7 +39,7 @@ class Endpoints:
 
 
 def default_address() -> str:
-    """Where a daemon is when nobody says otherwise: the setting api.runtime_dir, or its default."""
+    """Where a daemon is by default: the setting api.runtime_dir, or the default of that."""
     return f"ipc://{os.environ.get('AFDAEMON_API__RUNTIME_DIR') or runtime_dir()}"
 
 
@@ -89,7 +89,7 @@ def _ipc(text: str) -> Endpoints:
     if longest > _MAX_IPC_PATH_BYTES:
         raise ConfigError(
             f"the path {folder} is too long for sockets: with their names it has {longest} bytes,"
-            f" and at most {_MAX_IPC_PATH_BYTES} go",
+            f" and at most {_MAX_IPC_PATH_BYTES} are allowed",
             remedy="choose a shorter folder",
         )
     return Endpoints(
@@ -108,7 +108,7 @@ def _tcp(address: str) -> Endpoints:
         raise ConfigError(f"{address!r} is not of the form tcp://host:port", remedy=_FORM)
     if not 1 <= port <= 65533:
         raise ConfigError(
-            f"port {port} does not leave room for the two after it: 1 to 65533 go", remedy=_FORM
+            f"port {port} does not leave room for the two after it: 1 to 65533 do", remedy=_FORM
         )
     shown = f"[{host}]" if ":" in host else host
     control, abort, events = (f"tcp://{shown}:{port + i}" for i in range(3))

@@ -1,9 +1,9 @@
-"""The event socket: what happens, told to whoever listens.
+"""The event socket: what happens, published to all who listen.
 
-XPUB, two frames a message: the topic, and an `Event` as JSON. A subscription to a topic that begins
+XPUB, two frames per message: the topic, and an `Event` as JSON. A subscription to a topic that begins
 with `welcome` (or to everything) is answered with one `welcome` event on it, which carries the
 number of the latest event. Subscriptions of one client take effect in their order, so a client that
-subscribes to `welcome.<its own name>` last knows by the answer that it misses nothing from then on.
+subscribes to `welcome.<its own name>` last knows from the answer that it misses nothing from then on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ SUBSCRIBE = 1
 
 
 class Calendar(Protocol):
-    """What events ask of a clock."""
+    """What events need of a clock."""
 
     def utc(self) -> datetime:
         """Calendar time, timezone-aware."""
@@ -49,7 +49,7 @@ class Publisher:
         self._socket = context.socket(zmq.XPUB)
         try:
             harden(self._socket, max_bytes=_MAX_SUBSCRIPTION_BYTES)
-            # A second client's subscription to a known topic is told to us too.
+            # Also report a second client's subscription to a known topic.
             self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
             for place in endpoints:
                 bind(self._socket, place.events, place)

@@ -1,6 +1,6 @@
-"""A backend without an instrument, to try clients and doors against.
+"""A backend without an instrument, for trying out clients and doors.
 
-Each job takes `steps` readings that approach focus, one every `pace_s`, then ends as told. With
+Each job takes `steps` readings that approach focus, one every `pace_s`, then ends as configured. With
 `hold` it stays on its last reading until it is released or aborted.
 """
 

@@ -34,7 +34,7 @@ _CODES: Mapping[type[BaseException], tuple[int, str]] = {
     SimError: (-32030, "sim"),
     e.UsageError: (INVALID_PARAMS, "invalid_params"),
 }
-"""Code and kind of each known error; of two that fit, the nearer class. -32050 is for `locked`."""
+"""Code and kind of each known error; of two that fit, the more specific class. -32050 is for `locked`."""
 
 _RETRYABLE = (e.BusyError, d.NotConnected, d.LinkLost, d.LinkTimeout, d.FrameStale)
 

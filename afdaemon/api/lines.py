@@ -12,9 +12,9 @@ from afdaemon.api.schemas import Event, Reply
 from afdaemon.errors import Unreachable, VersionMismatch
 
 CONNECT_S = 1.5
-"""A daemon on this machine accepts at once; who waits longer waits for nobody."""
+"""A daemon on this machine accepts at once; a longer wait is in vain."""
 MAX_REPLY_BYTES = 16 * 1024 * 1024
-"""A job's trace of many thousand readings fits; nothing larger is honest."""
+"""A job's trace of many thousand readings fits; nothing larger can be genuine."""
 
 R = TypeVar("R", bound=Reply)
 
@@ -23,11 +23,11 @@ def prepare(socket: "zmq.Socket[Any]", place: str) -> None:
     """Cap and connect a client's socket.
 
     Raises:
-        Unreachable: the address can't be one.
+        Unreachable: the address is not valid.
     """
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
-    # Only to a daemon that is there: nothing is kept for one that may come later.
+    # Send only to a daemon that is there: nothing is kept for one that may come later.
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.IPV6, 1)
     try:
@@ -51,7 +51,7 @@ def frames(ask: Ask[R], request_id: str) -> list[bytes]:
 
 
 def event(message: Sequence[bytes]) -> Event:
-    """An event out of a message: topic, then JSON."""
+    """The event in a message: topic, then JSON."""
     try:
         return Event.model_validate_json(message[-1])
     except ValidationError:
@@ -64,7 +64,7 @@ def nobody(address: str) -> Unreachable:
 
 
 def silent(address: str, ask: Ask[R]) -> Unreachable:
-    """It was accepted, and no answer came."""
+    """The connection was accepted, but no answer came."""
     return Unreachable(
         f"the daemon at {address} did not answer {ask.method} within {ask.timeout_s:g} s"
     )

@@ -7,7 +7,7 @@ from afdaemon.api import schemas as s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What a call takes and gives. `moves`: it may move the instrument."""
+    """What a call takes and returns. `moves`: it may move the instrument."""
 
     params: type[s.Strict]
     result: type[s.Reply]
@@ -19,24 +19,24 @@ METHODS: dict[str, Method] = {
     "server.hello": Method(
         params=s.NoParams,
         result=s.Hello,
-        summary="Who answers, in which protocol, with which methods and caps.",
+        summary="Who answers, in which protocol, with which methods and limits.",
     ),
     "server.ping": Method(
-        params=s.NoParams, result=s.Pong, summary="Whether it answers (on the abort socket too)."
+        params=s.NoParams, result=s.Pong, summary="Whether it answers (also on the abort socket)."
     ),
     "server.status": Method(
-        params=s.NoParams, result=s.Status, summary="The daemon, the instrument, the job that runs."
+        params=s.NoParams, result=s.Status, summary="The daemon, the instrument, the running job."
     ),
     "autofocus.start": Method(
         params=s.AutofocusParams,
         result=s.Started,
-        summary="Take a job on and answer at once. A repeated id never moves twice.",
+        summary="Start a job and answer at once. A repeated id never moves anything twice.",
         moves=True,
     ),
     "autofocus.run": Method(
         params=s.AutofocusParams,
         result=s.Job,
-        summary="The same, but answer when the job has ended.",
+        summary="Start a job and answer when it has ended.",
         moves=True,
     ),
     "job.get": Method(params=s.JobParams, result=s.Job, summary="A job as it stands."),
@@ -46,7 +46,7 @@ METHODS: dict[str, Method] = {
     "job.abort": Method(
         params=s.AbortParams,
         result=s.Aborted,
-        summary="End a job; the start WD is restored (on the abort socket too).",
+        summary="End a job; the start WD is restored (also on the abort socket).",
     ),
     "focus.get": Method(
         params=s.NoParams, result=s.Focus, summary="The instrument's WD and magnification."
@@ -69,4 +69,4 @@ METHODS: dict[str, Method] = {
 }
 
 ABORT_METHODS = ("job.abort", "server.ping")
-"""What the abort socket answers, however busy the rest is."""
+"""The methods that the abort socket answers, however busy the rest is."""

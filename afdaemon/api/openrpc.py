@@ -1,4 +1,4 @@
-"""The contract as an OpenRPC document, out of the same schemas that judge the requests."""
+"""The contract as an OpenRPC document, from the same schemas that check the requests."""
 
 from functools import cache
 from typing import Literal
@@ -21,8 +21,8 @@ def document() -> OpenRpc:
             "title": "afdaemon",
             "version": PROTOCOL,
             "description": (
-                "JSON-RPC 2.0 over ZeroMQ (ROUTER): one request a message, params by name only; "
-                "images travel as a second binary frame. Events are published beside it (XPUB)."
+                "JSON-RPC 2.0 over ZeroMQ (ROUTER): one request per message, params by name only; "
+                "images travel as a second binary frame. Events are published on a socket of their own (XPUB)."
             ),
             "license": {"name": "Apache-2.0"},
         },

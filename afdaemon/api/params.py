@@ -1,4 +1,4 @@
-"""What calls say: the params of every method. Strict: no unknown field, no text for a number, no NaN, no infinity."""
+"""The params of every method. Strict: no unknown field, no text for a number, no NaN, no infinity."""
 
 from functools import cache
 from typing import Annotated, Any, Literal, Self
@@ -21,7 +21,7 @@ Dose = Annotated[float, Field(gt=0.0, le=1e12)]
 
 
 _AS_OBJECT = Field(strict=False)
-"""A field of this kind is made of a JSON object; what is in the object is judged as strictly as everything else."""
+"""A field of this kind is made from a JSON object, whose content is checked as strictly as everything else."""
 
 
 class Strict(BaseModel):
@@ -37,7 +37,7 @@ class Strict(BaseModel):
 
     @classmethod
     def of(cls, document: object) -> Self:
-        """What JSON says that has been parsed already. Raises `ValidationError`."""
+        """The params in JSON that has been parsed already. Raises `ValidationError`."""
         read: Self = _adapter(cls).validate_python(document)
         return read
 
@@ -48,23 +48,23 @@ def _adapter(kind: type[Strict]) -> TypeAdapter[Any]:
 
 
 class Request(Strict):
-    """One call. The id names it for ever: a repeated id gets the first answer, moves nothing."""
+    """One call. Its id is used up for good: a repeated id gets the first answer and moves nothing."""
 
     jsonrpc: Literal["2.0"]
     id: RequestId | Annotated[int, Field(ge=0, le=2**53)]
     method: Annotated[str, Field(min_length=1, max_length=64)]
     params: dict[str, Any] = {}
-    """Judged by the method's own params."""
+    """Checked against the method's own params."""
 
 
 class Meta(Strict):
-    """What any call may say beside its own params."""
+    """What any call may say in addition to its own params."""
 
     protocol: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")] = PROTOCOL
     """The contract the client was written for."""
     deadline_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = None
-    """Answer within this time, if only with an error of kind `deadline`. A call that moves the
-    instrument is carried to its end all the same."""
+    """Answer within this time, even if only with an error of kind `deadline`. A call that moves the
+    instrument is still carried out to its end."""
     dry_run: bool = False
     """Check everything, move nothing."""
 
@@ -77,11 +77,11 @@ class NoParams(Strict):
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 _LEAST_SHARE = 0.4
-"""Of a frame's width and height: of less, a score and a spectrum tell too little."""
+"""Share of a frame's width and height: in a smaller region, score and spectrum say too little."""
 
 
 class Region(Strict):
-    """A part of the frame, in shares of its width and height from the upper left corner."""
+    """A part of the frame, as fractions of its width and height from the upper left corner."""
 
     x: Share
     y: Share
@@ -110,7 +110,7 @@ class WdRange(Strict):
 
 
 class AutofocusParams(Strict):
-    """A wish for focus."""
+    """The params of a job."""
 
     profile: Literal["paper", "fast"] | None = None
     """Procedure; absent: the daemon's setting."""
@@ -121,12 +121,12 @@ class AutofocusParams(Strict):
     limits: Annotated[WdRange, _AS_OBJECT] | None = None
     """This job's own range, within the daemon's limits."""
     region: Annotated[Region, _AS_OBJECT] | None = None
-    """Judge this part of each frame alone; absent: the whole."""
+    """Judge only this part of each frame; absent: the whole frame."""
     dose_limit_e_nm2: Dose | None = None
-    """End the job before the specimen takes more, in electrons per nm^2; absent: the daemon's setting."""
+    """End the job before its dose exceeds this, in electrons per nm^2; absent: the daemon's setting."""
     ladder: bool | None = None
-    """Where the focus is out of sight, look at lower magnifications, and come back to this one (fast procedure
-    only); absent: the daemon's setting."""
+    """If the focus is out of capture range, search at lower magnifications, and come back to this one (fast
+    procedure only); absent: the daemon's setting."""
     meta: Annotated[Meta, _AS_OBJECT] = Meta()
 
 
@@ -141,7 +141,7 @@ class WaitParams(JobParams):
     """Which job, and how long to wait for its end."""
 
     timeout_s: Annotated[float, Field(ge=0.0, le=MAX_WAIT_S)] = MAX_WAIT_S
-    """When it has passed, the job is answered as it then stands."""
+    """When it has passed, the answer is the job as it then stands."""
 
 
 Who = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,80}$")]
@@ -149,11 +149,11 @@ Who = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,80}$")]
 
 
 class AbortParams(Strict):
-    """Which job to end; absent: the one that runs."""
+    """Which job to end; absent: the running one."""
 
     job: RequestId | None = None
     by: Who | None = None
-    """Who ends it, or how, for people: it stands in the job's detail."""
+    """Who or what ends it, for people: it appears in the job's detail."""
     meta: Annotated[Meta, _AS_OBJECT] = Meta()
 
 
@@ -168,5 +168,5 @@ class ScoreParams(Strict):
     """What to score: the image in the message's second frame, or else a frame taken now."""
 
     magnification: Magnification | None = None
-    """Of the image; needed with one, refused without."""
+    """Of the image; required with one, refused without."""
     meta: Annotated[Meta, _AS_OBJECT] = Meta()

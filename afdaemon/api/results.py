@@ -1,4 +1,4 @@
-"""What the daemon answers and tells unasked. Read leniently, so that a client understands a newer daemon."""
+"""What the daemon answers and publishes. Read leniently, so that a client understands a newer daemon."""
 
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ class Reply(BaseModel):
 
 
 class ErrorData(Reply):
-    """What a program needs to know of an error, besides its sentence."""
+    """What a program needs to know about an error, in addition to its message."""
 
     kind: str
     """What went wrong, as a word to branch on: `busy`, `limit`, `device`, `invalid_params`, ..."""
@@ -59,7 +59,7 @@ class JobState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether it stays so."""
+        """Whether the job has ended."""
         return self not in {JobState.QUEUED, JobState.RUNNING}
 
 
@@ -69,7 +69,7 @@ class Hello(Reply):
     protocol: str
     version: str
     instance: str
-    """Another one after every start of the daemon."""
+    """A new one after every start of the daemon."""
     capabilities: list[str]
     """Names of the methods."""
     max_request_bytes: int
@@ -105,13 +105,13 @@ class Progress(Reply):
     reading: int = 0
     """Readings so far."""
     readings_max: int | None = None
-    """At most so many, where the phase has a bound."""
+    """Most readings by the end of the phase, where it has a bound."""
     wd_um: float | None = None
     magnification: float | None = None
     score: float | None = None
     best_wd_um: float | None = None
     best_score: float | None = None
-    """Of the readings at this magnification."""
+    """Best of the readings at this magnification."""
     seconds: float = 0.0
     """Since the job began."""
 
@@ -126,7 +126,7 @@ class Status(Reply):
     uptime_s: float
     microscope: MicroscopeStatus
     job: Progress | None = None
-    """The job that runs."""
+    """The running job."""
     last_job: str | None = None
     """The one that ended last."""
     models: dict[str, str] = {}
@@ -142,25 +142,25 @@ class ReadingCounts(Reply):
 
 
 class Measured(Reply):
-    """What a frame told."""
+    """What was measured in a frame."""
 
     score: float
     """0 (out of focus) .. 9."""
     contrast: float
     """Standard deviation over mean of the grey values."""
-    variance: Annotated[float | None, Field(deprecated="contrast is its name now")] = None
+    variance: Annotated[float | None, Field(deprecated="renamed to contrast")] = None
     """The same under its old name."""
     entropy: float
     """Bits."""
     saturated: float = 0.0
     """Fraction of pixels at either end of the grey scale."""
     streaked: bool = False
-    """Charging left streaks; judged without them."""
+    """Charging left streaks; the frame was judged without them."""
 
     @model_validator(mode="before")
     @classmethod
     def _of_an_older_daemon(cls, told: Any) -> Any:
-        """Until protocol 1.0 contrast was told as variance alone."""
+        """Until protocol 1.0, contrast was reported only as variance."""
         if isinstance(told, dict) and "contrast" not in told and "variance" in told:
             return {**told, "contrast": told["variance"]}
         return told
@@ -174,7 +174,7 @@ class TraceRow(Measured):
     wd_um: float
     magnification: float | None = None
     seconds: float = 0.0
-    """When its frame had come, since the job began."""
+    """When its frame arrived, since the job began."""
 
 
 class Job(Reply):
@@ -197,12 +197,12 @@ class Job(Reply):
     moves: int | None = None
     """How many moves were commanded; null where that is not known."""
     restored: bool = False
-    """Whether the instrument stands at the start WD and at the start magnification again."""
+    """Whether the instrument is back at the start WD and the start magnification."""
     start_magnification: float | None = None
     magnification: float | None = None
     """At which the instrument was left."""
     dose_e_nm2: float = 0.0
-    """What the specimen took, in electrons per nm^2; 0 if the daemon was not told the beam current."""
+    """Dose on the specimen, in electrons per nm^2; 0 if the daemon does not know the beam current."""
     drift_um_per_min: float | None = None
     """How fast the best WD moved during the job; null where its readings cannot tell."""
     drift_error_um_per_min: float | None = None
@@ -216,7 +216,7 @@ class Job(Reply):
 
 
 class Started(Reply):
-    """A job was taken on (or would be: `dry_run`). Its id is that of the request."""
+    """A job was accepted (or would be: `dry_run`). Its id is that of the request."""
 
     job: str
     state: JobState = JobState.QUEUED
@@ -224,7 +224,7 @@ class Started(Reply):
 
 
 class Aborted(Reply):
-    """Which job was told to end; null if none runs. Its end itself follows as an event."""
+    """Which job is being ended; null if none is running. Its actual end follows as an event."""
 
     job: str | None = None
 
@@ -248,13 +248,13 @@ class Limits(Range):
     """What WD may be commanded now: the narrowest of all that apply."""
 
     hard: Range
-    """What the instrument can take."""
+    """What the instrument can reach."""
     site: Range | None = None
     """What is allowed here."""
 
 
 class Score(Measured):
-    """What one image told."""
+    """What was measured in one image."""
 
     magnification: float
     width_px: int
@@ -262,7 +262,7 @@ class Score(Measured):
     wd_um: float | None = None
     """Of a frame taken now."""
     bands: list[tuple[float, float]] = []
-    """Of a frame taken now: spatial frequencies, cycles per pixel as judged, and the logarithms of the power there."""
+    """Of a frame taken now: spatial frequencies (cycles per pixel as judged), and the logarithms of the power there."""
 
 
 class OpenRpc(Reply):
@@ -278,7 +278,7 @@ class Event(Reply):
     """One message of the event socket; its first frame is the topic, its second this."""
 
     seq: int
-    """Grows by one from event to event of an instance; a gap means that events were lost."""
+    """Increases by one with every event of an instance; a gap means that events were lost."""
     instance: str
     time: str
     """RFC 3339, UTC."""

@@ -1,8 +1,8 @@
 """The folder of the sockets, held by one daemon at a time.
 
 libzmq unlinks whatever it finds at an ipc path and binds anew, so a second daemon would silently
-take the sockets from a running one. A lock on a file beside them is asked first; the kernel drops
-it with the process, so that what a crash leaves behind blocks nobody.
+take the sockets from a running one. Therefore a lock on a file beside them is taken first; the kernel
+drops it with the process, so that what a crash leaves behind blocks nobody.
 """
 
 import fcntl
@@ -22,11 +22,11 @@ _SOCKET_MODE = 0o660
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Make `folder` if need be, and hold it.
+    """Create `folder` if need be, and hold it.
 
     Raises:
         BusyError: another daemon holds it.
-        ConfigError: it cannot be made or used, or anybody could replace the sockets in it.
+        ConfigError: it cannot be created or used, or anybody could replace the sockets in it.
     """
     try:
         folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)

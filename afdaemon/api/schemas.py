@@ -1,4 +1,4 @@
-"""The words on the wire: JSON-RPC 2.0 envelopes, params and results of every method, events.
+"""The vocabulary on the wire: JSON-RPC 2.0 envelopes, params and results of every method, events.
 
 Params are strict: no unknown field, no text for a number, no NaN, no infinity. Results are read
 leniently, so that a client understands a newer daemon. Working distances (WD) are absolute, in um;

@@ -90,8 +90,8 @@ def open_doors(
     """Bind all sockets at `addresses` (see `endpoints`); needs a running event loop.
 
     Raises:
-        BusyError: another daemon holds them; nothing of it was touched.
-        ConfigError: an address that is wrong or not safe.
+        BusyError: another daemon holds them; nothing of its own was touched.
+        ConfigError: an address is wrong or not safe.
     """
     endpoints = [parse_endpoint(address) for address in addresses]
     for place in endpoints:
@@ -123,6 +123,6 @@ def _overloaded(payload: Sequence[bytes]) -> bytes:
         f"{MAX_REQUESTS} requests are under way already",
         kind="overloaded",
         retryable=True,
-        remedy="wait for answers before asking more",
+        remedy="wait for answers before sending more",
     )
     return wire.encode_error(wire.request_id_of(payload[0] if payload else b""), fault.error)

@@ -1,4 +1,4 @@
-"""How our sockets are set up: every size and wait that a peer could stretch is capped here."""
+"""How our sockets are set up: every size and wait that a peer could stretch is limited here."""
 
 import errno
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from afdaemon.api.rundir import share
 from afdaemon.errors import BusyError, ConfigError
 
 _HANDSHAKE_MS = 2_000
-"""Who connects and says nothing is dropped: silent connections must not pile up."""
+"""A peer that connects and says nothing is dropped: silent connections must not pile up."""
 _HEARTBEAT_MS = 5_000
 _HEARTBEAT_TIMEOUT_MS = 15_000
-"""Who vanished without closing is dropped, with what waits for it."""
+"""A peer that vanished without closing is dropped, with what is queued for it."""
 _QUEUE_MESSAGES = 256
-"""Messages kept for one peer, each way; who doesn't read gets no more, and takes no memory."""
+"""Messages queued for one peer, each way; one that doesn't read gets no more, and takes no memory."""
 _LINGER_MS = 200
-"""Last answers leave within this; closing never hangs on a peer that doesn't read."""
+"""The last answers leave within this time; closing never hangs on a peer that doesn't read."""
 _BACKLOG = 64
 
 
 def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
-    """Set what every listening socket of ours has in common, before it is bound."""
+    """Set what all our listening sockets have in common, before they are bound."""
     socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
     socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
@@ -34,7 +34,7 @@ def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
     socket.setsockopt(zmq.BACKLOG, _BACKLOG)
     socket.setsockopt(zmq.IPV6, 1)
     if socket.type == zmq.ROUTER:
-        # An answer to a client that has gone is an error that we see, not silence.
+        # An answer to a client that has gone raises an error instead of being dropped silently.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
 
 

@@ -12,7 +12,7 @@ from afdaemon.api.schemas import PROTOCOL, Reply, Request, Response, RpcError, S
 from afdaemon.errors import RequestRefused, UsageError, VersionMismatch
 
 MAX_REQUEST_BYTES = 64 * 1024
-"""No request of ours comes near it; parsing must not cost more than a millisecond."""
+"""No request of ours comes near this; parsing must not take more than a millisecond."""
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 """An uncompressed 16 bit frame of 5792 x 5792 pixels."""
@@ -37,20 +37,22 @@ def encode_request(method: str, params: Strict, request_id: str) -> bytes:
 
 
 def decode_request(raw: bytes) -> Request:
-    """A request out of the bytes of a frame.
+    """The request in the bytes of a frame.
 
     Raises:
-        RpcFault: it is too long, no JSON, or no JSON-RPC 2.0 request.
+        RpcFault: it is too long, not JSON, or not a JSON-RPC 2.0 request.
     """
     if len(raw) > MAX_REQUEST_BYTES:
-        raise _invalid(f"the request is {len(raw)} bytes long; at most {MAX_REQUEST_BYTES} go")
+        raise _invalid(
+            f"the request is {len(raw)} bytes long; at most {MAX_REQUEST_BYTES} are allowed"
+        )
     try:
         document = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         message = f"the request is not JSON: {error}"
         raise RpcFault(PARSE_ERROR, message, kind="parse") from None
     if isinstance(document, list):
-        raise _invalid("batches are not taken; send one request a message")
+        raise _invalid("batches are not accepted; send one request per message")
     try:
         return Request.of(document)
     except ValidationError as error:
@@ -58,7 +60,7 @@ def decode_request(raw: bytes) -> Request:
 
 
 def request_id_of(raw: bytes) -> Id:
-    """The id of a request that may be wrong otherwise; None if it cannot be read."""
+    """The id of a request that may otherwise be wrong; None if it cannot be read."""
     try:
         document = from_json(raw[:MAX_REQUEST_BYTES], allow_inf_nan=False)
     except ValueError:
@@ -70,27 +72,27 @@ def request_id_of(raw: bytes) -> Id:
 
 
 def encode_result(request_id: Id, result: Reply) -> bytes:
-    """The answer to a call that went well."""
+    """The answer to a call that succeeded."""
     body = result.model_dump(mode="json")
     return to_json({"jsonrpc": "2.0", "id": request_id, "result": body})
 
 
 def encode_error(request_id: Id, error: RpcError) -> bytes:
-    """The answer to a call that did not."""
+    """The answer to a call that failed."""
     body = error.model_dump(mode="json")
     return to_json({"jsonrpc": "2.0", "id": request_id, "error": body})
 
 
 def decode_response(raw: bytes) -> Response:
-    """An answer out of the bytes of a frame.
+    """The answer in the bytes of a frame.
 
     Raises:
-        VersionMismatch: whatever answers does not speak JSON-RPC 2.0.
+        VersionMismatch: the peer does not speak JSON-RPC 2.0.
     """
     try:
         return Response.model_validate_json(raw)
     except ValidationError:
-        raise VersionMismatch("what answers at this address is no afdaemon") from None
+        raise VersionMismatch("what answers at this address is not an afdaemon") from None
 
 
 def result_of(response: Response, result: type[R]) -> R:

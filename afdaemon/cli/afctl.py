@@ -28,7 +28,7 @@ from afdaemon.errors import KNOWN_ERRORS
 FOCUSED = 0
 NOT_CONVERGED = 1
 QUIET_S = 2.0
-"""After so long without an event, `watch` asks whether the daemon is still there."""
+"""After this long without an event, `watch` asks whether the daemon is still there."""
 
 EndpointOption = Annotated[
     str | None,
@@ -47,7 +47,7 @@ app = typer.Typer(
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """Whom to ask, and how to tell."""
+    """Which daemon to ask, and how to show its answers."""
 
     endpoint: str | None = None
     as_json: bool = False
@@ -78,7 +78,9 @@ def root(
 @app.command()
 def focus(
     context: typer.Context,
-    timeout: Annotated[float | None, typer.Option(help="end the job after so many seconds")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="end the job after this many seconds")
+    ] = None,
     min_wd: Annotated[float | None, typer.Option(help="shortest WD of this job, um")] = None,
     max_wd: Annotated[float | None, typer.Option(help="longest WD of this job, um")] = None,
     profile: Annotated[
@@ -87,23 +89,24 @@ def focus(
     roi: Annotated[
         str | None,
         typer.Option(
-            help="X,Y,W,H in shares of the frame, e.g. 0.5,0,0.5,0.5: judge this part alone"
+            help="X,Y,W,H as fractions of the frame, e.g. 0.5,0,0.5,0.5: judge only this part"
         ),
     ] = None,
     dose_limit: Annotated[
-        float | None, typer.Option(help="end the job before it takes more, electrons per nm2")
+        float | None,
+        typer.Option(help="end the job before its dose exceeds this, electrons per nm2"),
     ] = None,
     ladder: Annotated[
         bool | None,
         typer.Option(
-            help="fast: look at lower magnifications where the focus is out of sight;"
+            help="fast: search at lower magnifications if the focus is out of capture range;"
             " absent: the daemon's setting"
         ),
     ] = None,
     endpoint: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Focus, and show how it goes. Ctrl-C ends the job; start WD and magnification are then restored."""
+    """Focus, and show the progress. Ctrl-C ends the job; start WD and magnification are then restored."""
     if (min_wd is None) != (max_wd is None):
         raise typer.BadParameter("--min-wd and --max-wd go together")
     session = None if min_wd is None or max_wd is None else (min_wd, max_wd)
@@ -127,7 +130,7 @@ def focus(
 def status(
     context: typer.Context, endpoint: EndpointOption = None, as_json: JsonOption = False
 ) -> None:
-    """The daemon, the instrument, the job that runs."""
+    """Show the daemon, the instrument and the running job."""
     with _asking(context, endpoint, as_json) as (client, manner):
         now = client.status()
         _tell(manner, now, _status_lines(now))
@@ -136,7 +139,7 @@ def status(
 @app.command()
 def abort(
     context: typer.Context,
-    job: Annotated[str | None, typer.Argument(help="its id; absent: the one that runs")] = None,
+    job: Annotated[str | None, typer.Argument(help="its id; absent: the running one")] = None,
     endpoint: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -154,7 +157,7 @@ def watch(
     endpoint: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the job that runs until it ends. With --json: one event a line."""
+    """Show the running job until it ends. With --json: one event per line."""
     with (
         _asking(context, endpoint, as_json) as (client, manner),
         client.events("job.", "state") as events,
@@ -172,7 +175,7 @@ def wd(
     endpoint: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The working distance and its limits, or go to one."""
+    """Show the working distance and its limits, or go to another one."""
     with _asking(context, endpoint, as_json) as (client, manner):
         if set_um is not None:
             moved = client.set_wd(set_um)
@@ -201,7 +204,7 @@ def calibrate(
 ) -> None:
     """Measure depth of focus, hysteresis, settling and fading at this magnification.
 
-    Needs a specimen with fine detail. A plot is drawn beside FILE.
+    Needs a specimen with fine detail. A plot is written next to FILE.
     """
     from afdaemon.cli.calibrate import measure as work
     from afdaemon.cli.calibrate.laws import with_laws
@@ -259,7 +262,7 @@ def _focused(client: Client, manner: Manner, wish: dict[str, Any]) -> tuple[Job,
             return client.autofocus(on_event=show, request_id=job_id, **wish), False
     except KeyboardInterrupt:
         client.abort(job_id, by="Ctrl-C")
-        # If the daemon was just taking the job on: it is asked again by its id, which starts none.
+        # The daemon may just be accepting the job: asking again with the same id starts no other.
         if client.start(request_id=job_id, dry_run=True, **wish).dry_run:
             raise
         client.abort(job_id, by="Ctrl-C")
@@ -267,7 +270,7 @@ def _focused(client: Client, manner: Manner, wish: dict[str, Any]) -> tuple[Job,
 
 
 def _watched(client: Client, events: Events, manner: Manner, forever: bool) -> int:
-    """Show events until a job ends; the exit code that stands for its end."""
+    """Show events until a job ends, and return the exit code for its end."""
     console = _console(manner)
     with progress_shown(console) as show:
         while True:

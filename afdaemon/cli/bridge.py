@@ -9,7 +9,7 @@ import typer
 def bridge(
     *,
     write: Annotated[
-        Path, typer.Option(help="where to: a file name, or a folder such as a USB stick")
+        Path, typer.Option(help="where to write it: a file name, or a folder such as a USB stick")
     ],
 ) -> None:
     """Write em30_bridge.py, which runs on the vendor's PC with any Python from 3.9 on; see docs/bridge.md."""

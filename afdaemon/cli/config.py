@@ -29,15 +29,15 @@ _REFERENCE_HEAD = """\
 
 Written by `afdaemon config reference`; don't edit. A setting is given in a TOML file (`afdaemon serve --config FILE`),
 as an environment variable (`AFDAEMON_LIMITS__SITE_MIN_UM=8000` for `limits.site_min_um`), or by a flag of the command,
-each stronger than the one before. `afdaemon config check FILE` says what is wrong with a file, `afdaemon config show`
-prints what is in use and who gave it.
+each overriding the one before. `afdaemon config check FILE` says what is wrong with a file, `afdaemon config show`
+prints what is in use and where it came from.
 """
 _WIDTH = 118
 
 
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="TOML file", metavar="FILE")]) -> None:
-    """Say whether FILE is a good configuration; the environment is left out."""
+    """Check whether FILE is a valid configuration; the environment is ignored."""
     from afdaemon.config import load
 
     loaded = load(file, environ={})
@@ -50,7 +50,7 @@ def check(file: Annotated[Path, typer.Argument(help="TOML file", metavar="FILE")
 def show(
     config: Annotated[Path | None, typer.Option("--config", help="TOML file")] = None,
 ) -> None:
-    """Print every setting in use as TOML, with the meaning of each and who gave it."""
+    """Print every setting in use as TOML, with its meaning and where it came from."""
     from afdaemon.config import load
 
     typer.echo(render(load(config)), nl=False)
@@ -116,7 +116,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def example_toml() -> str:
-    """Every setting, commented out but for those that the systemd unit needs."""
+    """Every setting, commented out except for those that the systemd unit needs."""
     from afdaemon.config import sections
 
     blocks = [_EXAMPLE_HEAD]

@@ -1,4 +1,4 @@
-"""`afdaemon dataset`: labelled frames on disk, written by the simulator or brought along."""
+"""`afdaemon dataset`: labelled frames on disk, written by the simulator or supplied by the user."""
 
 import os
 from collections import Counter
@@ -36,21 +36,21 @@ class Which(StrEnum):
 
 @app.command()
 def write(
-    folder: Annotated[Path, typer.Argument(help="an empty folder, or one to go on with")],
-    scenes: Annotated[int, typer.Option(min=1, max=10_000, help="scenes a specimen")] = 1250,
-    seed: Annotated[int, typer.Option(min=0, help="all that is random follows from it")] = 1,
+    folder: Annotated[Path, typer.Argument(help="an empty folder, or one to continue")],
+    scenes: Annotated[int, typer.Option(min=1, max=10_000, help="scenes per specimen")] = 1250,
+    seed: Annotated[int, typer.Option(min=0, help="seed of all random choices")] = 1,
     part: Annotated[Which, typer.Option(help="which scenes")] = Which.ALL,
     fast: Annotated[bool, typer.Option("--fast", help="320 x 240 in place of 640 x 480")] = False,
     unseen: Annotated[
         bool, typer.Option("--unseen", help="also the specimens that nothing is trained on")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="processes; default: one a core")
+        int | None, typer.Option(min=1, max=256, help="processes; default: one per core")
     ] = None,
 ) -> None:
-    """Write Dataset 1: frames of the simulated EM-30 with their scores, 8 a scene, as jpg and txt.
+    """Write Dataset 1: frames of the simulated EM-30 with their scores, 8 per scene, as jpg and txt.
 
-    The usual 30 000 frames take 6 GB and about 40 minutes on two cores. Cut off, the same command goes on.
+    The usual 30 000 frames take 6 GB and about 40 minutes on two cores. If interrupted, the same command continues.
     """
     from afdaemon.sim.datasets.dataset1 import PUBLISHED_MAGNIFICATIONS, SPECIMENS, Dataset1, Part
     from afdaemon.sim.datasets.dataset1_files import Plan, write_dataset
@@ -77,7 +77,7 @@ def write(
 def check(
     folder: Annotated[Path, typer.Argument(help="labelled frames: pairs of jpg and txt")],
 ) -> None:
-    """Read every frame of a folder; print counts, scores, and what is wrong with which file (then exit 1)."""
+    """Read every frame of a folder; print counts, scores, and what is wrong with which file (exit code 1 if any)."""
     from afdaemon.cli.labelled_frames import listing_faults, parts_noted, reading
     from afdaemon.models.training.labelled_folder import survey
 

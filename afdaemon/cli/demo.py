@@ -29,9 +29,9 @@ def demo(
         typer.Option(help="a specimen's name or image:PATH; see `afdaemon sim gallery`"),
     ] = None,
     magnification: Annotated[int | None, typer.Option(help="20 to 150000")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="all that is random follows from it")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of all random choices")] = 0,
     start_offset_um: Annotated[
-        float | None, typer.Option(help="start so far from focus; else drawn from the seed")
+        float | None, typer.Option(help="start this far from focus; else drawn from the seed")
     ] = None,
     speed: Annotated[
         float, typer.Option(help="speed of the simulated instrument against real time")
@@ -69,7 +69,7 @@ def _check_specimen(name: str) -> None:
 
 
 def _micrograph(console: Console) -> str:
-    """A real micrograph where a folder of them is known, else a drawn picture in its place."""
+    """A real micrograph if a folder of them is known, else a drawn picture in its place."""
     from afdaemon.sim.datasets.frames import find_micrographs, held_back
 
     named = os.environ.get(_MICROGRAPHS_VARIABLE)
@@ -79,8 +79,8 @@ def _micrograph(console: Console) -> str:
             return f"image:{unseen[-1]}"
     path = _drawn_picture()
     console.print(
-        f"no folder of micrographs is known ({_MICROGRAPHS_VARIABLE} names one);"
-        " a drawn picture takes the place of one"
+        f"no folder of micrographs is known (set {_MICROGRAPHS_VARIABLE} to name one);"
+        " a drawn picture stands in for one"
     )
     return f"image:{path}"
 

@@ -15,7 +15,7 @@ from afdaemon.words import ending
 
 @contextmanager
 def progress_shown(console: Console) -> Iterator[OnEvent]:
-    """What is to be called with each event while the job runs."""
+    """A function to call with each event while the job runs."""
     if not console.is_terminal:
         yield lambda event: _print_line(console, event)
         return

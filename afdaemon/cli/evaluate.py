@@ -37,10 +37,10 @@ def aenet(
     quick: Annotated[
         bool, typer.Option("--quick", help="few frames, under 50 s; writes only with --out")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="of all frames that are drawn")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="seed of all frames that are drawn")] = 1,
     section: Annotated[
         list[str] | None,
-        typer.Option(help="only this one; may be repeated; writes only with --out"),
+        typer.Option(help="only this section; may be repeated; writes only with --out"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help=f"folder for page, numbers, figures; else {_DEFAULT_OUT}")
@@ -73,7 +73,7 @@ def acnet(
     quick: Annotated[
         bool, typer.Option("--quick", help="few jobs, a few minutes; writes only with --out")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="of all that is drawn")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="seed of all that is drawn")] = 1,
     out: Annotated[
         Path | None, typer.Option(help=f"folder for page, numbers, figures; else {_DEFAULT_OUT}")
     ] = None,
@@ -112,7 +112,7 @@ def _close(
     measured: "list[Section]",
     folder: Path | None,
 ) -> None:
-    """Write the files, say which bars were met, and end with 1 if one was missed."""
+    """Write the files, say which bars were met, and exit with 1 if one was missed."""
     from afdaemon.evaluate.report import files, verdict
 
     if folder:
@@ -174,12 +174,12 @@ def _check_sections(chosen: list[str], known: list[str]) -> None:
 
 
 def _make(folder: Path) -> None:
-    """Find out before the measuring whether the folder can be had."""
+    """Find out before measuring whether the folder can be created."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{folder} cannot be made: {error.strerror}", remedy="give another folder with --out"
+            f"{folder} cannot be created: {error.strerror}", remedy="give another folder with --out"
         ) from error
 
 
@@ -207,7 +207,7 @@ def _evaluation(
 
 
 def _one_thread() -> None:
-    """Frames are drawn beside the network: two threads that wait for each other are slower than one."""
+    """Frames are drawn while the network runs: two threads that wait for each other are slower than one."""
     import torch
 
     from afdaemon.models.memory import keep_freed_memory

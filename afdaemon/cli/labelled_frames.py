@@ -1,4 +1,4 @@
-"""A user's labelled frames, as the networks' side sees them: the drivers' codecs under its folder."""
+"""A user's labelled frames for the networks: their folder format on top of the drivers' codecs."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def _read_note(folder: Path) -> dict[str, Any] | None:
     """What `folder` says of itself in `dataset.json`; None if it says nothing.
 
     Raises:
-        DatasetError: there is such a file, and it is no JSON object.
+        DatasetError: there is such a file, but it is not a JSON object.
     """
     path = folder / wire.NOTE_NAME
     try:
@@ -64,7 +64,7 @@ def parts_noted(folder: Path) -> Mapping[str, str]:
     """The part of each scene that `dataset.json` names; empty without one.
 
     Raises:
-        DatasetError: it names something that is no part.
+        DatasetError: it names something that is not a part.
     """
     from afdaemon.models.training.labelled_folder import PARTS
 
@@ -88,7 +88,7 @@ def listing_faults(folder: Path) -> "list[Fault]":
     if note is None or "complete" not in note:
         return []
     if note["complete"] is not True:
-        return [Fault(wire.NOTE_NAME, "it was not written to its end: write it again to go on")]
+        return [Fault(wire.NOTE_NAME, "it was not written to its end: write it again to continue")]
     try:
         listing = (folder / wire.LISTING_NAME).read_bytes()
     except OSError as error:
@@ -123,7 +123,7 @@ def _label(data: bytes) -> "Label":
 
 
 def _told(decode: Callable[[bytes], T], data: bytes) -> T:
-    """`decode(data)`, its errors told as the data set's."""
+    """`decode(data)`, with its errors raised as the data set's."""
     try:
         return decode(data)
     except DriverError as error:

@@ -1,4 +1,4 @@
-"""Files that commands write: all of them or none, and what cannot be written is said in one sentence."""
+"""Files that commands write: all of them or none, and what cannot be written is reported in one sentence."""
 
 import contextlib
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
     """Raise `UsageError` for a name that ends in none of these suffixes."""
     if path.suffix.lower() not in allowed:
         raise UsageError(
-            f"{path} does not end in {' or '.join(allowed)}", remedy="name the kind by the suffix"
+            f"{path} does not end in {' or '.join(allowed)}", remedy="choose the kind by the suffix"
         )
 
 
 def check_place(path: Path, *, option: str) -> None:
-    """Raise `UsageError` where no file can be written: told before the work, not after it."""
+    """Raise `UsageError` if no file can be written there: before the work, not after it."""
     if path.is_dir():
         raise _refused(path, "it is a folder", option)
     if not path.parent.is_dir():

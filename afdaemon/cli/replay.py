@@ -1,4 +1,4 @@
-"""`afdaemon replay [JOB]`: a job out of the journal, step by step, every command computed again."""
+"""`afdaemon replay [JOB]`: a job from the journal, step by step, with every command computed again."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -24,11 +24,11 @@ def replay(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with the settings")] = None,
     journal: Annotated[
-        Path | None, typer.Option(help="the journal, if it is not that of the settings")
+        Path | None, typer.Option(help="the journal, if it is not the one in the settings")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per step")] = False,
 ) -> None:
-    """Show a job step by step: what was seen, what the law said, what was done; and check each command again."""
+    """Show a job step by step: what was seen, what the law said, what was done; recompute and check each command."""
     from afdaemon.config import load
     from afdaemon.job.journal import Journal
 
@@ -63,7 +63,7 @@ def told(record: "JobRecord", steps: Sequence["JournalStep"]) -> Iterator[str]:
 
 
 def _verifying(steps: Sequence["JournalStep"]) -> int | None:
-    """Which step commanded the reading that a success rests on: the last one."""
+    """The step that commanded the reading on which a success rests: the last one."""
     from afdaemon.control.values import Conclude, TakeReading
 
     match steps[-1].command if steps else None:

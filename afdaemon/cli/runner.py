@@ -46,7 +46,7 @@ def exit_code(error: Exception) -> int:
 
 
 def sentence(message: str, remedy: str = "") -> str:
-    """`message. Remedy.` on one line, each with its full stop."""
+    """`message. Remedy.` on one line, each with a full stop."""
     clean = [" ".join(part.split()) for part in (message, remedy[:1].upper() + remedy[1:])]
     return " ".join(
         part if part.endswith((".", "?", "!")) else f"{part}." for part in clean if part

@@ -1,4 +1,4 @@
-"""`afdaemon serve`: the service, if wanted with a simulated EM-30 beside it."""
+"""`afdaemon serve`: the service, optionally with a simulated EM-30 beside it."""
 
 import asyncio
 import re
@@ -108,8 +108,8 @@ async def _with_simulator(
 async def simulator(folder: Path, options: Sequence[str]) -> AsyncIterator[tuple[str, int]]:
     """A simulated EM-30 in a process of its own; its host and port.
 
-    It has a session of its own: Ctrl-C must reach us alone, who still need it to restore the WD. It ends when its stdin
-    does, that is with us, however we end.
+    It has a session of its own: Ctrl-C must reach only us, since we still need it to restore the WD. It ends when its
+    stdin does, that is with us, however we end.
 
     Raises:
         UsageError: it does not start; it has said why on stderr.
@@ -128,7 +128,7 @@ async def simulator(folder: Path, options: Sequence[str]) -> AsyncIterator[tuple
 
 
 async def _address_of(process: asyncio.subprocess.Process) -> tuple[str, int]:
-    """Host and port out of the line `listening on HOST:PORT folder ...`."""
+    """Host and port from the line `listening on HOST:PORT folder ...`."""
     stdout = process.stdout
     try:
         async with asyncio.timeout(_SIM_START_S):

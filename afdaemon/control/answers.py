@@ -24,7 +24,7 @@ _SAME_MAGNIFICATION = 0.01
 def go(
     state: State[Own], phase: Phase, wd_um: float, magnification: float | None = None
 ) -> Answer[Own]:
-    """Move to `wd_um`, at `magnification` if one is given, and read; just read if it stands so already."""
+    """Move to `wd_um`, at `magnification` if one is given, and read; just read if it is there already."""
     state = replace(state, phase=phase)
     if magnification == state.magnification:
         magnification = None
@@ -40,9 +40,9 @@ def read(state: State[Own]) -> Answer[Own]:
 
 
 def _over_dose(state: State[Own], magnification: float | None = None) -> Answer[Own] | None:
-    """The end of the job, if another reading like the last one would exceed its dose.
+    """The end of the job, if another reading like the last one would exceed its dose limit.
 
-    At another magnification it is spread over another area.
+    At another magnification the dose is spread over another area.
     """
     most = state.start.dose_limit_e_nm2 if state.start is not None else None
     if most is None or not state.trace:
@@ -66,7 +66,7 @@ def _dose(state: State[Own]) -> float:
 
 
 def fail(state: State[Own], failed: Failed) -> Answer[Own]:
-    """The job fails: back to the start WD, or to the end if that has failed too."""
+    """The job fails: move back to the start WD, or end if that has failed too."""
     first = state.failure
     if first is not None:
         detail = f"{first.detail}; the start WD could not be restored: {failed.detail}"
@@ -151,7 +151,7 @@ def _concluded(state: State[Own], outcome: Outcome, moved: Drift | None) -> Answ
 
 
 def _at_home(state: State[Own]) -> tuple[TracePoint, ...]:
-    """The readings at the start magnification: scores of others do not compare with theirs."""
+    """The readings at the start magnification: scores at other magnifications are not comparable."""
     if state.rung_from == 0:
         return state.trace
     home = state.home_magnification

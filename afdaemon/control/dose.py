@@ -1,16 +1,16 @@
-"""Dose: electrons that the specimen takes, per area. Pure."""
+"""Dose: electrons per area that hit the specimen. Pure."""
 
 from dataclasses import dataclass
 
 _ELECTRONS_PER_PA_NS = 1e-12 * 1e-9 / 1.602176634e-19
-"""Electrons that 1 pA brings in 1 ns."""
+"""Electrons that 1 pA delivers in 1 ns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beam:
-    """What a dose is computed from: beam current (pA) and time on a pixel (ns).
+    """What a dose is computed from: beam current (pA) and dwell time per pixel (ns).
 
-    ASSUMED: neither is told by the instrument.
+    ASSUMED: the instrument reports neither.
     """
 
     current_pa: float

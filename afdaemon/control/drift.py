@@ -1,8 +1,8 @@
-"""Whether the focus moved while a job looked for it, from the job's own readings. Pure.
+"""Whether the focus moved while a job searched for it, from the job's own readings. Pure.
 
-By the label's formula 9 / s - 1 is a parabola of the distance from the best WD. If that WD moves evenly, at v, it is a
-parabola of WD - v t: for each v, and each width that the convergence angle may give it, the rest is a linear least
-squares. How well each v explains the scores says how fast the focus moves, and how sure that is.
+By the label formula, 9 / s - 1 is a parabola in the distance from the best WD. If that WD moves at a constant speed v,
+it is a parabola in WD - v t: for each v, and each width that the convergence angle allows, the rest is a linear
+least-squares fit. How well each v explains the scores shows how fast the focus moves, and how certain that is.
 """
 
 import math
@@ -20,37 +20,37 @@ from afdaemon.words import rate
 Array = NDArray[np.float64]
 
 FEWEST_READINGS = 7
-"""Near focus: four numbers are fitted, and of fewer readings the relief of a specimen can pass for a movement."""
+"""Near focus: four parameters are fitted, and with fewer readings a specimen's relief can pass for a movement."""
 LEAST_SCORE = 0.8
-"""Fainter readings are too far from the focus, about 6 depths of focus (DoF), to place it well enough."""
+"""Readings that score lower are too far from the focus, about 6 depths of focus (DoF), to locate it well enough."""
 _NOTICED_DOF = 0.5
-"""In all; less than that leaves the picture as sharp."""
+"""Of the whole movement; anything less leaves the picture as sharp."""
 _SURE = 3.5
-"""A movement is noticed that is so many times its standard deviation."""
+"""A movement is noticed if it is at least this many standard deviations."""
 _MOST_UNSURE_DOF = 1.0
-"""In all; where less is known, and not even that the focus moves, nothing is said."""
+"""Largest standard deviation of the whole movement; above it, unless a movement is certain, none is reported."""
 _WORST_FIT = 1.0
-"""Chi square a reading; scores that no even movement explains say nothing of one."""
+"""Chi square per reading; scores that no uniform movement explains say nothing about one."""
 _SHAPE = 0.15
-"""Share by which 9 / s - 1 may be off, besides the error that AENet expects of its score."""
+"""Relative error of 9 / s - 1, in addition to the error that AENet expects of its score."""
 _LEAST_ERROR = 0.05
 _BELOW_ZERO = 0.1
-"""Standard deviation of a parabola's lowest value below 0, where no score can be."""
+"""Standard deviation by which a parabola may dip below 0, where no score can be."""
 _NEVER_QUITE = 8.99
 _MOVED_DOF: Array = np.sinh(np.linspace(-1.0, 1.0, 201) * np.arcsinh(60.0 / 0.5)) * 0.5
 _APART_DOF: Array = np.gradient(_MOVED_DOF)
-"""Movements that are tried, DoF from the first to the last reading near focus, and how far apart they lie."""
+"""Movements that are tried (DoF from the first to the last reading near focus), and their spacing."""
 _STEEPER: Array = np.linspace(-2.0, 2.0, 9)
-"""How much steeper than by the convergence angle the parabola may be, in standard deviations of the logarithm."""
+"""How much steeper the parabola may be than the convergence angle says, in standard deviations of the logarithm."""
 _UNSURE = 0.9
 """That standard deviation: the angle may be off by a factor of 2, and relief makes the curve wider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """How fast the best WD moved and the standard deviation of that (um a minute), and how far in all (DoF).
+    """Speed of the best WD and its standard deviation (um per minute), and the whole movement (DoF).
 
-    All is from the first to the last reading near the focus; positive is towards longer WDs.
+    From the first to the last reading near the focus; positive is towards longer WDs.
     """
 
     um_per_min: float
@@ -67,7 +67,7 @@ class Drift:
 
     def __str__(self) -> str:
         return (
-            f"the focus drifts by {rate(self.um_per_min, self.error_um_per_min)}, in all by"
+            f"the focus drifts by {rate(self.um_per_min, self.error_um_per_min)}, in total by"
             f" {self.moved_dof:+.1f} depths of focus while the job was near it"
         )
 
@@ -101,7 +101,7 @@ def drift(trace: Sequence[TracePoint], profile: Profile) -> Drift | None:
 
 
 def _near(trace: Sequence[TracePoint]) -> list[TracePoint]:
-    """The readings at the last one's magnification that place the focus."""
+    """The readings at the last one's magnification that locate the focus."""
     shown = trace[-1].reading.magnification if trace else math.nan
     return [
         p
@@ -111,9 +111,9 @@ def _near(trace: Sequence[TracePoint]) -> list[TracePoint]:
 
 
 def _moved(chi: Array) -> tuple[float, float]:
-    """The mean of the movements (DoF), each as heavy as it explains the readings well, and how far that may be off.
+    """The mean movement (DoF), weighted by how well each explains the readings, and its standard deviation.
 
-    It may be off by so much that none at all is just as unlikely as the readings say.
+    The latter is large enough that no movement at all is no less likely than the readings make it.
     """
     weight = np.exp(-0.5 * (chi - chi.min())).sum(axis=1) * _APART_DOF
     weight /= weight.sum()
@@ -124,7 +124,7 @@ def _moved(chi: Array) -> tuple[float, float]:
 
 
 def _rounded(number: float) -> float:
-    """To three digits: it is known no better, and a replay on another machine then says the same."""
+    """To three digits: it is known no better, and a replay on another machine then gives the same."""
     return float(f"{number:.3g}")
 
 
@@ -137,7 +137,7 @@ def _parabola_values(near: Sequence[TracePoint]) -> tuple[Array, Array]:
 
 
 def _chi_square(wd: Array, time: Array, value: Array, error: Array) -> Array:
-    """How badly each movement (rows) and each steepness (columns) explain the values, at the best place and height."""
+    """How badly each movement (row) and steepness (column) explains the values, with the best place and height."""
     steep = np.exp(_STEEPER * _UNSURE)[None, :, None] / HALF_SCORE_DOF**2
     at = (wd - wd.mean())[None, :] - _MOVED_DOF[:, None] * (time - time.mean())[None, :]
     weight = error**-2.0

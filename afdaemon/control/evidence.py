@@ -10,14 +10,14 @@ from afdaemon.control.values import ReadingCount, ReadingKind, Reason, TracePoin
 Trace = Sequence[TracePoint]
 
 _MOST_HIDDEN = 0.75
-"""Share of black or white pixels above which no score counts. Half of a grid's frame may be holes, and black."""
+"""Share of black or white pixels above which no score counts. Half of a grid's frame may be black holes."""
 _LEAST_CONTRAST = 0.8
 """Share of the highest contrast; in focus it is hardly ever lower by more than a tenth.
 
-Of 15 519 right successes the lowest had .68, one in a thousand less than .88.
+Of 15 519 correct successes the lowest had .68, and one in a thousand less than .88.
 """
 _ERRORS_OF_NOISE = 4.0
-"""A score of fewer expected errors may be one of noise: a woven fabric 40 DoF off scored 3.1 +- .9."""
+"""A score below this many expected errors may be due to noise: a woven fabric 40 DoF off scored 3.1 +- .9."""
 
 
 def latest_at(trace: Trace, wd_um: float) -> TracePoint | None:
@@ -61,7 +61,7 @@ def is_saturated(trace: Trace, profile: Profile) -> bool:
 
 
 def may_be_noise(point: TracePoint) -> bool:
-    """Whether noise may have made its score."""
+    """Whether its score may be due to noise."""
     return point.score < _ERRORS_OF_NOISE * point.frame.expected_error
 
 
@@ -94,9 +94,9 @@ def diagnose(trace: Trace, profile: Profile, otherwise: Reason) -> Reason:
 
 
 def as_shown(trace: Trace, *, converged: bool) -> tuple[TracePoint, ...]:
-    """The readings as people are shown them: the one that a success rests on, the last, verified it.
+    """The readings as shown to people: the last one of a success, on which it rests, is a verifying one.
 
-    What it was taken for was said before it was known to confirm the focus.
+    Its purpose was recorded before it was known to confirm the focus.
     """
     if not (converged and trace):
         return tuple(trace)

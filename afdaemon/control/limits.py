@@ -1,7 +1,7 @@
 """Where the instrument may go: hard, site and session limits, and the guard every move passes.
 
 The planner asks `Limits.within` and `Limits.nearest` and so proposes only what is allowed. The
-guard trusts nobody: it looks at the absolute target when the move is about to be sent, and rejects.
+guard trusts nobody: it checks the absolute target when the move is about to be sent, and rejects.
 It never clips, because a clipped wrong number is a wrong move.
 """
 
@@ -13,7 +13,7 @@ from afdaemon.errors import LimitError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """A closed range of absolute working distances in um. Raises LimitError if it is none."""
+    """A closed range of absolute working distances in um. Raises LimitError for ends that form none."""
 
     lo_um: float
     hi_um: float

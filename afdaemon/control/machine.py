@@ -2,13 +2,13 @@
 
 Theory of operation
 -------------------
-A job is a conversation. The loop tells what happened (an event), the machine answers what to do
-next (a command), and never is more than one command under way. `step` is a pure function: no time,
-no input or output, so a journal of the events replays to the very same commands. What is the same in
-every job is decided here; the rest is asked of the job's `Procedure` (afdaemon.control.state).
+A job is a conversation. The loop reports what happened (an event), the machine answers with what to
+do next (a command), and never is more than one command under way. `step` is a pure function: no time,
+no input or output, so a journal of the events replays to exactly the same commands. What is the same in
+every job is decided here; the rest is left to the job's `Procedure` (afdaemon.control.state).
 
     PREPARE   Started: the instrument stands at the start WD. Take a reading there, or at the WD
-              that the job was told to begin at.
+              where the job was asked to begin.
     RESTORE   Every failure, the loop's included, leads here: back to the start WD.
     DONE      Concluded. No further event is legal.
 
@@ -18,32 +18,32 @@ The published procedure (afdaemon.control.published.procedure):
     SERVO     The step law proposes, the step is clipped to A_max(m), a reading is taken; until the
               score is 9, or five readings brought no new best, or twenty were taken. The law's
               memory holds the servo's readings and the last two of the search.
-    FINISH    Go to the best WD seen and read once more: success is what the verifying reading says.
-              Below 3, or far below what it should confirm, the attempt has failed: SERVO once again
-              from the best WD seen, then, where no score was ever above 3, SEARCH on. If the start
-              turns out to be as good, the job ends there.
+    FINISH    Go to the best WD seen and read once more: this verifying reading decides. If it is below
+              3, or far below what it should confirm, the attempt has failed: SERVO once more from the
+              best WD seen, then, if no score ever reached 3, SEARCH on. If the start turns out to be as
+              good, the job ends there.
 
 The fast procedure (afdaemon.control.fast.procedure):
 
-    SEARCH    Where a frame shows hardly anything, stride to the nearest place that was not read yet.
+    SEARCH    Where a frame shows hardly anything, stride to the nearest place not yet read.
     SERVO     The posterior over the defocus says where to go, until it is confident that this is
               focus and the score agrees. That reading verifies.
-    FINISH    Where a place read before scored clearly higher, or the score or the contrast has a clear
-              peak, however low, the job goes there and verifies. If that place is blurred by now,
-              because the focus moved, the job goes back to SERVO.
+    FINISH    If an earlier place scored clearly higher, or the score or the contrast has a clear peak,
+              however low, the job goes there and verifies. If that place is blurred by now, because
+              the focus moved, the job goes back to SERVO.
     ADJUST    The last step, by part of a depth of focus, to where the focus most likely lies. No
               reading follows.
 
 With the magnification ladder (afdaemon.control.fast.ladder) a SEARCH first goes down to magnifications
-at which a frame shows a focus that is farther away, and from there up again. Only a reading at the
+with a longer capture range, and from there up again. Only a reading at the
 start magnification verifies. RESTORE brings the start magnification back with the WD.
 
 `LEADS_TO` is the whole table. A pair that is not in it, or an event that does not answer the
-command under way, is a bug of the caller and raises `IllegalEventError`.
+command under way, is a bug in the caller and raises `IllegalEventError`.
 
-A job never ends elsewhere than at the WD it verified, or within `near_dof` of it, or at its start,
-unless the instrument is lost on the way back; then the outcome says `restored=False` with the reason
-of the first failure.
+A job always ends at the WD it verified, or within `near_dof` of it, or at its start, unless the
+instrument is lost on the way back; then the outcome says `restored=False` with the reason of the first
+failure.
 """
 
 import math
@@ -168,7 +168,7 @@ def _arrive(state: State[Own], moved: Moved) -> Answer[Own]:
 
 def _observe(state: State[Own], reading: Reading) -> Answer[Own]:
     if not reading.is_usable:
-        detail = f"a reading is not made of usable numbers: {reading}"
+        detail = f"a reading has unusable numbers: {reading}"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
     point = TracePoint(kind=KIND_OF_PHASE[state.phase], wd_um=state.wd_um, reading=reading)
     return state.procedure.observe(replace(state, trace=(*state.trace, point)))

@@ -1,4 +1,4 @@
-"""The procedures by name. Which one a job follows is asked here and nowhere else."""
+"""The procedures by name. Which one a job follows is decided here and nowhere else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from afdaemon.control.values import Proposal, Reading
 PROFILES: Mapping[str, type[Profile]] = MappingProxyType(
     {kind.name: kind for kind in (PublishedProfile, FastProfile)}
 )
-"""The numbers of each procedure, by its name in settings, requests and journals."""
+"""The parameters of each procedure, by its name in settings, requests and journals."""
 
 
 def _no_step_law(_newest_first: Sequence[Reading]) -> float:
@@ -40,7 +40,7 @@ class Laws:
 
 
 def procedure_of(profile: Profile, laws: Laws) -> Procedure[Any]:
-    """The procedure with these numbers. Raises TypeError for a profile of none."""
+    """The procedure with these parameters. Raises TypeError for any other profile."""
     match profile:
         case PublishedProfile():
             return PublishedProcedure(profile, laws.step)

@@ -18,7 +18,7 @@ from afdaemon.control.values import (
 )
 
 Own = TypeVar("Own")
-"""What a procedure remembers of a job besides what every procedure does."""
+"""What a procedure remembers of a job beyond what all procedures do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class State(Generic[Own]):
 
     @property
     def profile(self) -> Profile:
-        """The numbers that decide."""
+        """The parameters that decide."""
         return self.procedure.profile
 
     @property
@@ -72,7 +72,7 @@ class State(Generic[Own]):
 
     @property
     def rung(self) -> tuple[TracePoint, ...]:
-        """The readings since the magnification was changed last: no others compare with them."""
+        """The readings since the last change of magnification: others are not comparable with them."""
         return self.trace[self.rung_from :]
 
 
@@ -81,11 +81,11 @@ Answer = tuple[State[Own], Command]
 
 
 class Procedure(Protocol[Own]):
-    """A way to find the focus. Every method is pure; the law that it asks was handed to it."""
+    """A way to find the focus. Every method is pure; the law that it consults was passed in."""
 
     @property
     def profile(self) -> Profile:
-        """Its numbers."""
+        """Its parameters."""
         ...
 
     def fresh(self) -> Own:
@@ -93,7 +93,7 @@ class Procedure(Protocol[Own]):
         ...
 
     def begin(self, state: State[Own], begin_um: float) -> Answer[Own]:
-        """The first command; the first reading is to be taken at `begin_um`."""
+        """The first command; the first reading is taken at `begin_um`."""
         ...
 
     def observe(self, state: State[Own]) -> Answer[Own]:
@@ -101,11 +101,11 @@ class Procedure(Protocol[Own]):
         ...
 
     def refused(self, state: State[Own], event: Refused) -> Answer[Own]:
-        """What follows when the instrument does not have the magnification that it was sent to."""
+        """What follows when the instrument cannot show the commanded magnification."""
         ...
 
     def most_readings(self, state: State[Own]) -> int:
-        """How many readings there can be at most when the present phase ends."""
+        """The largest possible number of readings at the end of the present phase."""
         ...
 
     def lowest_magnification(self, home: float) -> float:
@@ -113,7 +113,7 @@ class Procedure(Protocol[Own]):
         ...
 
     def answering(self, proposal: Proposal) -> Self:
-        """The same procedure with a law that answers so, for a replay."""
+        """The same procedure with a law that gives this answer, for a replay."""
         ...
 
 
@@ -123,7 +123,7 @@ def new_job(procedure: Procedure[Own], limits: Limits) -> State[Own]:
 
 
 AnyState = State[Any]
-"""A job by whatever procedure."""
+"""A job by any procedure."""
 
 KIND_OF_PHASE = {
     Phase.SEARCH: ReadingKind.SEARCH,

@@ -1,4 +1,4 @@
-"""The words of control: readings, events, commands and outcomes.
+"""The vocabulary of control: readings, events, commands and outcomes.
 
 Working distances are absolute, in um; a positive move lengthens the working distance. Scores are 0
 (out of focus) to 9 (in focus). All values are immutable.
@@ -48,14 +48,14 @@ class ReadingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One usable frame: where it was taken, and what it told.
+    """One usable frame: where it was taken, and what was measured in it.
 
     Attributes:
-        wd_um: where the instrument stood, as it was read back.
+        wd_um: the instrument's WD, as read back.
         magnification: at which it was taken.
-        frame: what it told.
-        dose_e_nm2: what the specimen took for it, electrons per square nanometre; 0 if that is not counted.
-        at_s: when the frame had come, in s since the job began.
+        frame: what was measured in it.
+        dose_e_nm2: its dose on the specimen, electrons per square nanometre; 0 if that is not counted.
+        at_s: when the frame arrived, in s since the job began.
     """
 
     wd_um: float
@@ -66,7 +66,7 @@ class Reading:
 
     @property
     def is_usable(self) -> bool:
-        """Whether all of it are numbers that can be computed with."""
+        """Whether all its numbers can be computed with."""
         own = (self.wd_um, self.dose_e_nm2, self.at_s)
         is_own = all(map(math.isfinite, own)) and 0.0 < self.magnification < math.inf
         return is_own and self.frame.is_usable
@@ -74,7 +74,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracePoint:
-    """One reading of a job's trace: what for, at which commanded WD (um), and what it told.
+    """One reading of a job's trace: its purpose, the commanded WD (um), and what was measured.
 
     `reading.wd_um` is the instrument's read-back, which may differ from the command within the
     driver's tolerance.
@@ -91,7 +91,7 @@ class TracePoint:
 
     @property
     def frame(self) -> Measures:
-        """What its frame told."""
+        """What was measured in its frame."""
         return self.reading.frame
 
 
@@ -111,13 +111,13 @@ class ReadingCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What a law says of the readings so far: a step in um. That of the fast procedure says more.
+    """What a law concludes from the readings so far: a step in um. That of the fast procedure says more.
 
     Attributes:
         step_um: the step, positive to lengthen the WD.
         confidence: probability that it ends within 1 depth of focus of the best WD.
-        out_of_capture: probability that the focus is so far away that a frame shows hardly anything of it.
-        dof_scale: what a true depth of focus measures in those of the assumed convergence angle.
+        out_of_capture: probability that the focus is out of capture range, where a frame shows hardly anything of it.
+        dof_scale: a true depth of focus, in units of that of the assumed convergence angle.
     """
 
     step_um: float
@@ -127,7 +127,7 @@ class Proposal:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all of it are numbers that can be acted on."""
+        """Whether all its numbers can be acted on."""
         numbers = (self.step_um, self.confidence, self.out_of_capture, self.dof_scale)
         return all(map(math.isfinite, numbers))
 
@@ -139,8 +139,8 @@ class Proposal:
 class Started:
     """The job begins; the instrument stands at `wd_um` (um) and shows `magnification`.
 
-    The search begins at `begin_wd_um` if it is given; home is `wd_um` all the same. The specimen
-    may take no more than `dose_limit_e_nm2`. `guess_wd_um` is where the focus was the last time.
+    The search begins at `begin_wd_um` if it is given; home is still `wd_um`. The dose may
+    not exceed `dose_limit_e_nm2`. `guess_wd_um` is where the focus was last time.
     """
 
     wd_um: float
@@ -218,11 +218,11 @@ Command = MoveWd | TakeReading | Conclude
 class Outcome:
     """How a job ended.
 
-    `wd_um` and `magnification` are where the instrument was left; `restored` says that it is the
-    start WD again, at the start magnification. `best_wd_um` is where a success was left, else the best place read;
-    `score` was read there, or part of a depth of focus before a success's last step. `dose_e_nm2`
-    belongs to all frames that were judged. The start's and the present WD and magnification are None only if the
-    job ended before the instrument had said where it stands; the present ones are the last
+    `wd_um` and `magnification` are where the instrument was left; `restored` says whether that
+    is the start WD and the start magnification. `best_wd_um` is where a success ended, else the best place read;
+    `score` was read there, or, if a success took a last step, part of a depth of focus before it. `dose_e_nm2`
+    is that of all frames that were judged. The start and the present WD and magnification are None only if the
+    job ended before the instrument had reported where it stands; the present ones are the last
     acknowledged if the instrument was lost. `drift_um_per_min` is how fast the best WD moved
     meanwhile, with its standard deviation; None where the readings cannot tell. `drift_noticed`: it
     moved beyond doubt, and enough to matter; the detail says so too.

@@ -141,7 +141,7 @@ def open_stage(*, speed: float = 1.0, clock: Clock | None = None) -> Iterator[St
 def _running(name: str, arguments: list[str], folder: Path) -> "Iterator[subprocess.Popen[bytes]]":
     """One of our own commands in a process of its own, ended politely with the block.
 
-    Its stdin is a pipe that nobody writes to: a simulator that looks at it ends with us, however we end.
+    Its stdin is a pipe that nobody writes to: a simulator that watches it ends with us, however we end.
     """
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command with checked arguments

@@ -1,4 +1,4 @@
-"""The demonstration's report: one HTML file that needs nothing beside it."""
+"""The demonstration's report: one self-contained HTML file."""
 
 import base64
 import html
@@ -126,7 +126,7 @@ def write_picture(path: Path, shown: Shown) -> None:
 
 
 def _draw_curve(axes: "Axes", shown: Shown) -> None:
-    """Every reading in its order, the truth marked, the label curve behind."""
+    """Every reading in order, the true focus marked, the label curve behind."""
     run = shown.run
     wds_um = [row.wd_um for row in shown.trace] or [run.start_wd_um]
     low, high = min([*wds_um, run.true_wd_um]), max([*wds_um, run.true_wd_um])

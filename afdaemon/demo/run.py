@@ -14,7 +14,7 @@ OnEvent = Callable[[schemas.Event], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoRun:
-    """How a run ended. `best_wd_um` is where the instrument was left if it converged; errors are against the truth."""
+    """How a run ended. `best_wd_um` is where the instrument was left if it converged; errors are from the truth."""
 
     specimen: str
     magnification: int

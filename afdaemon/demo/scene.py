@@ -38,7 +38,7 @@ class Scene:
 
 
 def _shown_at(specimen: str) -> int:
-    """The magnification at which a specimen is shown when nobody says otherwise."""
+    """The magnification at which a specimen is shown by default."""
     return _SHOWN_AT.get(specimen, _OTHERS_AT)
 
 
@@ -72,7 +72,7 @@ def set_scene(
     focus_um = float(rng.uniform(*FOCUS_WD_UM))
     drawn_um = float(rng.uniform(-1.0, 1.0)) * largest_offset_um(shown)
     if start_offset_um is None:
-        # Both ways of a short WD must stay in reach of the lens.
+        # On either side of a short WD the start must stay in reach of the lens.
         start_um = min(max(focus_um + drawn_um, WD_UM.low), WD_UM.high)
     else:
         start_um = focus_um + start_offset_um

@@ -1,1 +1,1 @@
-"""Measuring the scorers of single frames: frames whose truth is known, what is said of them, and what must hold."""
+"""Measuring the scorers of single frames: frames of known ground truth, what is said of them, and what must hold."""

@@ -1,4 +1,4 @@
-"""A job from its start to its end on whatever can be moved and read: what the job loop does, without its deadlines."""
+"""A job from start to end on anything that can be moved and read: what the job loop does, without its deadlines."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,11 +24,11 @@ class Movable(Protocol):
     """An instrument that can be moved and read."""
 
     def send(self, wd_um: float, magnification: float | None) -> None:
-        """To that working distance, and to that magnification if one is given."""
+        """Move to that working distance, and to that magnification if one is given."""
         ...
 
     async def read(self) -> Reading:
-        """What a frame there tells."""
+        """What is measured in a frame there."""
         ...
 
 
@@ -39,11 +39,11 @@ class Live:
         self._world, self._read = world, read
 
     def send(self, wd_um: float, magnification: float | None) -> None:
-        """To that working distance, and to that magnification if one is given."""
+        """Move to that working distance, and to that magnification if one is given."""
         self._world.command(wd_um, round(magnification or self._world.magnification))
 
     async def read(self) -> Reading:
-        """What a frame tells, once the lens has settled."""
+        """What is measured in a frame, once the lens has settled."""
         await self._world.settle()
         reading = self._read(await self._world.expose())
         return replace(reading, at_s=self._world.truth().age_s)
@@ -52,7 +52,7 @@ class Live:
 async def converse(
     instrument: Movable, state: AnyState, start: Started
 ) -> tuple[tuple[TracePoint, ...], Outcome]:
-    """Play a job by its rules: its readings, and how it ended; the instrument stays where it was sent last."""
+    """Play a job by its rules: its readings, and how it ended; the instrument stays where it was last sent."""
     event: Event = start
     while True:
         state, (command,) = step(state, event)

@@ -1,4 +1,4 @@
-"""Frames with what is known about them go in, the same with what the scorer says come out."""
+"""Frames and the facts about them go in; the facts and what the scorer says come out."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,14 +15,14 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 _AHEAD = 2
-"""Results by which each thread may be ahead of who takes them: frames are large."""
+"""How many results each thread may be ahead of their consumer: frames are large."""
 
 
 class Judge(Protocol):
-    """Says of each frame how good its focus is and how sure that is."""
+    """Says of each frame how good its focus is and how certain that is."""
 
     def judge(self, shots: Sequence[Shot]) -> list[Measures]:
-        """One score a frame, in their order."""
+        """One score per frame, in order."""
         ...
 
 
@@ -49,7 +49,7 @@ class AenetJudge:
     scorer: FocusScorer
 
     def judge(self, shots: Sequence[Shot]) -> list[Measures]:
-        """One score a frame."""
+        """One score per frame."""
         return [self.scorer.score(shot.pixels, shot.magnification) for shot in shots]
 
 
@@ -61,7 +61,7 @@ def judged(judge: Judge, cases: Iterable[Case[F]]) -> Iterator[Judged[F]]:
 
 
 def drawn(make: Callable[[J], R], jobs: Iterable[J], *, workers: int) -> Iterator[R]:
-    """`make` of each job, in their order, by so many threads beside this one: numpy lets go of the interpreter."""
+    """`make` of each job, in order, by `workers` threads beside this one: numpy releases the interpreter lock."""
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for job in jobs:

@@ -37,7 +37,7 @@ def verdict(bar: Bar) -> str:
 
 
 def rounded(value: Any) -> Any:
-    """The same mapping, list or value with its floats at five digits behind the point."""
+    """The same mapping, list or value with its floats rounded to five decimals."""
     if isinstance(value, float):
         return round(value, _DIGITS)
     if isinstance(value, Mapping):

@@ -8,7 +8,7 @@ from afdaemon.sim.datasets.series import ImagedSeries
 
 
 def scored(scorer: FocusScorer, imaged: ImagedSeries) -> FocusSeries:
-    """What every frame of a series told."""
+    """What is measured in every frame of a series."""
     told = scorer.score_many(list(imaged.pixels), [imaged.magnification] * len(imaged.pixels))
     return FocusSeries(
         magnification=imaged.magnification,

@@ -1,1 +1,1 @@
-"""Jobs: carrying the decisions of `afdaemon.control` out, and their journal."""
+"""Jobs: carrying out the decisions of `afdaemon.control`, and their journal."""

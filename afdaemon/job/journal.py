@@ -1,12 +1,12 @@
-"""The journal: every job's request, limits, events and commands, durable before they are done.
+"""The journal: every job's request, limits, events and commands, durable before they are carried out.
 
 One SQLite file in WAL mode with `synchronous=FULL`: a call that has returned has reached the disk.
 The loop appends an event and the command that follows from it in one transaction, and only then
-carries the command out, so no move happens that the journal does not know, and the first move comes
-after {job, start WD, limits}. Calls block for some milliseconds and may come from any thread.
+carries out the command, so the journal knows of every move, and has job, start WD and limits before the
+first. Calls block for some milliseconds and may come from any thread.
 
 `replay` runs a job's events through `afdaemon.control.machine.step` again. The step law's answers
-are in the journal too, so it needs no network and must give the same commands to the last bit.
+are in the journal too, so a replay needs no network and must give the same commands to the last bit.
 """
 
 import json
@@ -71,7 +71,7 @@ class JobRecord:
 
 
 class Journal:
-    """A journal file, made if it is missing. Every method raises JournalError if the disk fails."""
+    """A journal file, created if it is missing. Every method raises JournalError if the disk fails."""
 
     def __init__(self, path: Path, *, utc: Callable[[], datetime] | None = None) -> None:
         self._path = path
@@ -100,7 +100,7 @@ class Journal:
         limits: Limits,
         rules: Profile,
     ) -> None:
-        """Enter a job. Raises JournalError too if the id is known: no job is done twice."""
+        """Enter a job. Also raises JournalError if the id is known: no job is run twice."""
         row = (
             job_id,
             self._utc().isoformat(),
@@ -137,7 +137,7 @@ class Journal:
                 )
 
     def find(self, job_id: str) -> JobRecord | None:
-        """The job of that id, or None."""
+        """The job with that id, or None."""
         with self._transaction() as connection:
             row = connection.execute("SELECT * FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
             with _readable(job_id):
@@ -200,7 +200,7 @@ class Journal:
         if version > SCHEMA_VERSION:
             raise JournalError(
                 f"{self._path} was written by another version (schema {version}, "
-                f"known is {SCHEMA_VERSION})",
+                f"this one knows {SCHEMA_VERSION})",
                 remedy="move the file away, or run the version that wrote it",
             )
         self._connection.row_factory = sqlite3.Row
@@ -289,7 +289,7 @@ def _replay(record: JobRecord, steps: list[JournalStep]) -> list[JournalStep]:
 
 
 def _compared(command: Command) -> str:
-    """What a replay has to repeat to the last bit: all but the words for people, which a new version may mend."""
+    """What a replay must repeat to the last bit: all but the text for people, which a new version may reword."""
     if isinstance(command, Conclude):
         command = Conclude(outcome=replace(command.outcome, detail=""))
     return records.encode(command)

@@ -1,10 +1,10 @@
-"""The job loop: carries the machine's commands out on a microscope and feeds back what happened.
+"""The job loop: carries out the machine's commands on a microscope and feeds back what happened.
 
 Each turn is: step, journal, do. The journal is written before a command is carried out; every move
-passes the motion guard when it is about to be sent; every deed has a deadline. Failures become
+passes the motion guard when it is about to be sent; every action has a deadline. Failures become
 events, so that the machine, and nothing else, decides what follows.
 
-Abort, and the end of the job's time, interrupt a reading at once. A move under way is left to be
+An abort, and the end of the job's time, interrupt a reading at once. A move under way may still be
 acknowledged, so that nobody has to guess where the instrument stands; its deadline is short. A
 cancelled `run` aborts the job, waits until the start WD is restored and then passes the
 cancellation on.
@@ -55,7 +55,7 @@ Score = Callable[[Frame], Awaitable[Reading]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
-    """How long (s) one thing may take. The drivers' own time-outs are shorter and say more."""
+    """How long (s) one action may take. The drivers' own time-outs are shorter and say more."""
 
     move_s: float = 3.0
     read_s: float = 10.0
@@ -71,7 +71,7 @@ class Bench:
     """What a job works with: shared by all jobs, used by one at a time.
 
     `laws` are what the networks propose. Without a `beam` no dose is counted. With an `approach_um`, moves to shorter
-    WDs go so much too far first: each then ends upwards, and the lens's hysteresis is the same at every reading.
+    WDs first overshoot by that much: all then end upwards, and the lens's hysteresis is the same at every reading.
     """
 
     microscope: Microscope
@@ -86,11 +86,11 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
-    """Where a job stands, for whoever watches; sent after each reading and at each new phase.
+    """Where a job stands, for anyone watching; sent after each reading and at each new phase.
 
-    `reading` counts all readings so far, `readings_max` is where the present phase ends at the
-    latest. `kind` and `score` are None if no reading was taken since the last report. Times in s
-    since the job began, working distances in um. The best is that of the present magnification.
+    `reading` counts all readings so far, `readings_max` is the most there can be when the
+    present phase ends. `kind` and `score` are None if no reading was taken since the last report. Times in s
+    since the job began, working distances in um. The best is that at the present magnification.
     """
 
     job_id: str
@@ -154,7 +154,7 @@ class Job:
         self._scope: asyncio.Timeout | None = None
 
     def abort(self, detail: str = "nobody said why") -> None:
-        """End the job as soon as can be; it restores the start WD and `run` returns as ever."""
+        """End the job as soon as possible; it restores the start WD and `run` returns as usual."""
         if self._abort_detail is None:
             self._abort_detail = detail
         if self._scope is not None and not self._scope.expired():
@@ -216,7 +216,7 @@ class Job:
             if self._is_journaled:
                 await asyncio.to_thread(self._bench.journal.append, self.job_id, self._steps, entry)
         except JournalError:
-            # The command will not be carried out: as far as moves go, this step never was.
+            # The command will not be carried out: as far as moves go, this step never happened.
             self._state = before
             raise
         self._steps += 1
@@ -226,7 +226,7 @@ class Job:
         return command
 
     async def _wind_up(self, error: Exception) -> None:
-        """Bring the instrument home after a failure that is no event, trusting nothing else."""
+        """Bring the instrument home after a failure that is not an event, trusting nothing else."""
         if self._state.phase is Phase.DONE:
             return
         self._report = None
@@ -271,7 +271,7 @@ class Job:
         )
 
     async def _move(self, move: MoveWd) -> Event:
-        """Move. An instrument that does not have the magnification says so before anything moves."""
+        """Move. An instrument that cannot show the magnification refuses before anything moves."""
         guard, magnification = self._bench.guard, move.magnification
         if magnification is not None:
             low, high = self._magnifications()
@@ -297,7 +297,7 @@ class Job:
         return (wd_um,)
 
     def _magnifications(self) -> tuple[float, float]:
-        """Between which a job may go: none is higher than the one that it began at."""
+        """The lowest and the highest that a job may use: never higher than where it began."""
         home = self._state.home_magnification
         return self._state.procedure.lowest_magnification(home), home
 
@@ -380,7 +380,7 @@ class Job:
 
 
 def _newest(state: AnyState, command: Command) -> TracePoint:
-    """The newest reading as people are shown it: that of a success, or before its last step, verified the focus."""
+    """The newest reading as shown to people: on success, or before the last step to it, it verified the focus."""
     is_end = isinstance(command, Conclude) and command.outcome.converged
     is_verified = is_end or state.phase is Phase.ADJUST
     return as_shown(state.trace, converged=is_verified)[-1]

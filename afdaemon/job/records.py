@@ -1,6 +1,6 @@
 """Events, commands, limits and profiles as JSON text, and back without losing a bit.
 
-For our own journal alone: what comes back in was written by this module, or by that of an earlier version, so NaN (a
+Only for our own journal: what is read back was written by this module, or by that of an earlier version, so NaN (a
 reading may be one) is allowed, and anything unknown is an error. Floats survive exactly, which replay relies on.
 """
 
@@ -95,7 +95,7 @@ def encode_limits(value: Limits) -> str:
 
 
 def encode_profile(value: Profile) -> str:
-    """A profile as JSON; the name of its procedure tells which."""
+    """A profile as JSON, with the name of its procedure."""
     return json.dumps({"procedure": value.name, **asdict(value)})
 
 

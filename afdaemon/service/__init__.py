@@ -1,1 +1,1 @@
-"""The running service: what settings, instrument, networks, jobs and doors are put together to."""
+"""The running service, put together from settings, instrument, networks, jobs and doors."""

@@ -19,7 +19,7 @@ from afdaemon.service.jobs import Jobs, Rules
 from afdaemon.service.scoring import ScoringThread
 
 _WATCH_S = 0.2
-"""How often the link is looked at, to tell subscribers when it comes and goes."""
+"""How often the link is checked, to tell subscribers when it comes and goes."""
 
 log = structlog.get_logger(__name__)
 
@@ -54,14 +54,14 @@ class FocusBackend:
             changed=self._tell_state,
         )
 
-    # What the API asks
+    # What the API asks for
 
     async def status(self) -> s.Status:
         """The daemon, the instrument as last seen, the running job."""
         return self._status()
 
     async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
-        """Take a job on; returns when it is recorded. Refusals as those of `Jobs.start`."""
+        """Accept a job; returns when it is recorded. Raises what `Jobs.start` raises."""
         return await self._jobs.start(params, request_id)
 
     async def job(self, job_id: str) -> s.Job:
@@ -77,15 +77,15 @@ class FocusBackend:
         return await self.job(job_id)
 
     def abort(self, job_id: str | None, by: str | None) -> s.Aborted:
-        """End that job, or the one that runs. From any thread; returns at once."""
+        """End that job, or the running one. From any thread; returns at once."""
         return s.Aborted(job=self._jobs.abort(job_id, by or "by a client"))
 
     async def focus(self) -> s.Focus:
-        """Where the instrument stands; during a job, where that has seen it last."""
+        """Where the instrument stands; during a job, where the job last saw it."""
         if self._jobs.now is None:
             return _focus(await self._instrument.look())
         if self._instrument.seen is None:
-            raise NotConnected("the instrument has not said yet where it stands")
+            raise NotConnected("the instrument has not yet reported where it stands")
         return _focus(self._instrument.seen)
 
     async def set_focus(self, params: s.FocusSetParams) -> s.Focus:
@@ -97,7 +97,7 @@ class FocusBackend:
             return s.Focus(wd_um=params.wd_um, dry_run=True)
         async with self._jobs.reserved() as microscope:
             await self._instrument.move(microscope, params.wd_um)
-            # A frame is exposed when the lens has settled: it tells the WD that was reached.
+            # A frame is exposed when the lens has settled, so it has the WD that was reached.
             frame = await microscope.grab()
         self._instrument.note(frame.wd_um, frame.magnification)
         log.info("wd_set", wd_um=params.wd_um, reached_um=frame.wd_um)
@@ -114,7 +114,7 @@ class FocusBackend:
         scored = await self._scoring.score_file(image, magnification)
         return translate.score(scored.measures, magnification, scored.width_px, scored.height_px)
 
-    # What the service asks
+    # What the service asks for
 
     async def watch(self) -> None:
         """Tell subscribers when the link comes and goes, until cancelled."""
@@ -127,7 +127,7 @@ class FocusBackend:
             was = now
 
     async def stop(self) -> None:
-        """Take no more jobs, abort the one that runs, and return when the start WD is restored."""
+        """Accept no more jobs, abort the running one, and return when the start WD is restored."""
         await self._jobs.close()
         self._tell_state()
 

@@ -37,7 +37,7 @@ Open = Callable[[Settings, Clock], Microscope]
 
 
 def rules_of(settings: Settings) -> Rules:
-    """What jobs must keep to, in control's words."""
+    """What jobs must keep to, in control's terms."""
     low_um, high_um = settings.limits.site_um
     hard = Range(lo_um=settings.limits.hard_min_um, hi_um=settings.limits.hard_max_um)
     return Rules(
@@ -59,13 +59,13 @@ def _beam_of(settings: Settings) -> Beam | None:
 
 
 def calibration_of(settings: Settings) -> Calibration | None:
-    """What was measured of the instrument, if the settings name a file. Raises `CalibrationError`."""
+    """The instrument's calibration, if the settings name a file. Raises `CalibrationError`."""
     file = settings.calibration.file
     return None if file is None else calibration.load(file)
 
 
 def with_angle(settings: Settings, known: Calibration | None) -> Settings:
-    """The settings with the convergence angle that was measured, if one was."""
+    """The settings with the measured convergence angle, if there is one."""
     if known is None:
         return settings
     alpha_mrad = 1e3 * known.alpha_rad(lambda magnification: dof_um(magnification, 1.0))
@@ -183,7 +183,7 @@ async def _linked(microscope: Microscope) -> AsyncIterator[Microscope]:
 
 @asynccontextmanager
 async def _unwrapped() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group; if nothing but known errors end it, the first comes out as itself."""
+    """A task group; if only known errors end it, the first of them is raised by itself."""
     try:
         async with asyncio.TaskGroup() as group:
             yield group

@@ -1,4 +1,4 @@
-"""The microscope for one caller at a time, and where it was seen last."""
+"""The microscope for one caller at a time, and where it was last seen."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ class Seen:
 
 
 class Instrument:
-    """Whoever wants the microscope holds it meanwhile; every move passes the guard."""
+    """Whoever uses the microscope holds it meanwhile; every move passes the guard."""
 
     def __init__(self, microscope: Microscope, guard: MotionGuard) -> None:
         self._microscope = microscope
@@ -29,7 +29,7 @@ class Instrument:
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """Its name, for people."""
         return self._microscope.name
 
     @property
@@ -39,11 +39,11 @@ class Instrument:
 
     @property
     def seen(self) -> Seen | None:
-        """Where it was seen last; None if it was not yet."""
+        """Where it was last seen; None if it has not been seen yet."""
         return self._seen
 
     def note(self, wd_um: float, magnification: float | None = None) -> None:
-        """Somebody who holds it has seen it here."""
+        """Note that a holder has seen it here."""
         if magnification is None and self._seen is not None:
             magnification = self._seen.magnification
         self._seen = Seen(wd_um=wd_um, magnification=magnification)
@@ -59,7 +59,7 @@ class Instrument:
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[Microscope]:
-        """The microscope itself, for nobody else meanwhile."""
+        """The microscope itself, with everybody else kept out."""
         async with self._lock:
             yield self._microscope
 

@@ -1,4 +1,4 @@
-"""Jobs from the wish to the answer: one at a time, each recorded, watched and answered for."""
+"""Jobs from request to answer: one at a time, each recorded, watched and accounted for."""
 
 import asyncio
 from collections import OrderedDict
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What a job must keep to: limits, the numbers of each procedure by its name, and its longest time (s).
+    """What a job must keep to: limits, the parameters of each procedure by its name, and its longest time (s).
 
     `profile` is the procedure of a job that asks for none. `dose_limit_e_nm2` needs a `beam`.
     """
@@ -44,14 +44,14 @@ class Rules:
     dose_limit_e_nm2: float | None = None
 
     def profile_of(self, wanted: str | None, ladder: bool | None = None) -> Profile:
-        """The numbers of the procedure called `wanted`, with or without its ladder if the job says so.
+        """The parameters of the procedure called `wanted`, with or without its ladder if the job asks.
 
         Raises UsageError for a ladder with a procedure that has none.
         """
         return self.profiles[wanted or self.profile].with_ladder(ladder)
 
     def dose_limit(self, wanted_e_nm2: float | None) -> float | None:
-        """What a job may take that asks for that limit, electrons per square nanometre."""
+        """The dose limit of a job that asks for `wanted_e_nm2`, electrons per square nanometre."""
         return wanted_e_nm2 or self.dose_limit_e_nm2
 
 
@@ -99,7 +99,7 @@ class Jobs:
 
     @property
     def is_closed(self) -> bool:
-        """Whether no more jobs are taken."""
+        """Whether no more jobs are accepted."""
         return self._is_closed
 
     @property
@@ -113,7 +113,7 @@ class Jobs:
         return next(reversed(self._ended), None)
 
     def require_free(self) -> None:
-        """Raise `BusyError` while a job runs, or when no more jobs are taken."""
+        """Raise `BusyError` while a job runs, or when no more jobs are accepted."""
         if self._is_closed:
             raise BusyError("the daemon is stopping", remedy="start it again")
         if self._running is not None:
@@ -124,17 +124,17 @@ class Jobs:
         """The microscope between two jobs. Raises `BusyError` as `require_free` does."""
         self.require_free()
         async with self._instrument.held() as microscope:
-            self.require_free()  # a job that came while we waited is behind us, and goes first
+            self.require_free()  # a job accepted while we waited is behind us, but goes first
             yield microscope
 
     async def start(self, params: s.AutofocusParams, job_id: str) -> s.Started:
-        """Take a job on; returns when it is in the journal.
+        """Accept a job; returns when it is in the journal.
 
         Raises:
-            BusyError: a job runs, or no more jobs are taken.
+            BusyError: a job runs, or no more jobs are accepted.
             UsageError: it asks for a ladder that its procedure does not have.
             LimitError: the job's own range and the limits have nothing in common, it would begin
-                outside them, or its dose cannot be kept.
+                outside them, or its dose limit cannot be kept.
             NotConnected: the link is down.
             JournalError: it cannot be recorded.
         """
@@ -155,7 +155,7 @@ class Jobs:
         return s.Started(job=job_id, state=s.JobState.RUNNING)
 
     async def find(self, job_id: str) -> s.Job | None:
-        """The job of that id: the one that runs, or one of the past."""
+        """The job with that id, running or past."""
         if self._running is not None and self._running.job.job_id == job_id:
             return translate.under_way(self._running.now)
         if job_id in self._ended:
@@ -167,7 +167,7 @@ class Jobs:
         return translate.recorded(record, await asyncio.to_thread(journal.steps, job_id))
 
     async def wait(self, job_id: str, timeout_s: float) -> None:
-        """Return when that job does not run, or after `timeout_s`."""
+        """Return when that job is not running, or after `timeout_s`."""
         running = self._running
         if running is not None and running.job.job_id == job_id:
             with suppress(TimeoutError):
@@ -175,7 +175,7 @@ class Jobs:
                     await running.ended.wait()
 
     def abort(self, job_id: str | None, detail: str) -> str | None:
-        """End that job, or the one that runs; its id. From any thread; returns at once."""
+        """End that job, or the running one, and return its id at once. From any thread."""
         running = self._running
         if running is None or job_id not in (None, running.job.job_id):
             return None
@@ -183,7 +183,7 @@ class Jobs:
         return running.job.job_id
 
     async def close(self) -> None:
-        """Take no more jobs, abort the one that runs, and return when the start WD is restored."""
+        """Accept no more jobs, abort the running one, and return when the start WD is restored."""
         self._is_closed = True
         running = self._running
         if running is not None:
@@ -211,9 +211,7 @@ class Jobs:
                 f"dose_limit_e_nm2 = {limit_e_nm2:g} cannot be kept: the beam current is not known",
                 remedy="set dose.current_pa",
             )
-        if (
-            magnification is not None
-        ):  # a fast-mode frame takes least: the dose of any other is larger
+        if magnification is not None:  # a fast-mode frame has the least dose of all
             one = beam.dose_e_nm2(pixel_nm(magnification, SAMPLING_WIDTH_PX))
             if one > limit_e_nm2:
                 raise LimitError(
@@ -251,7 +249,7 @@ class Jobs:
         return running
 
     async def _carry_out(self, running: Running) -> None:
-        """Run a job to its end; whatever happens, it is answered for."""
+        """Run a job to its end; whatever happens, an end is reported."""
         job_id = running.job.job_id
         log.info("job_started")
         self._changed()

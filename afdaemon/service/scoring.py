@@ -41,7 +41,7 @@ class Networks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredFile:
-    """What an image file told, and its size in pixels, without a data bar."""
+    """What was measured in an image file, and its size in pixels, without a data bar."""
 
     measures: Measures
     width_px: int
@@ -69,7 +69,7 @@ class ScoringThread:
         return self._networks
 
     async def read(self, frame: Frame, region: Region = WHOLE) -> Reading:
-        """What a region of a frame tells. Raises `ModelError`."""
+        """Measure a region of a frame. Raises `ModelError`."""
         score = self.networks.score
         measures = await self._in_thread(
             lambda: score(cut(frame.pixels, region), frame.magnification)
@@ -81,7 +81,7 @@ class ScoringThread:
         return await self._in_thread(lambda: self._score_file(data, magnification))
 
     def close(self) -> None:
-        """End the thread; what it works on is finished first."""
+        """End the thread once it has finished its present work."""
         self._thread.shutdown(cancel_futures=True)
 
     def _score_file(self, data: bytes, magnification: float) -> ScoredFile:

@@ -1,4 +1,4 @@
-"""From the words of jobs and control to those of the API: plain translations, nothing is decided."""
+"""From the terms of jobs and control to those of the API: plain translations, nothing is decided."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +53,7 @@ def progress(now: JobProgress) -> s.Progress:
 
 
 def under_way(now: s.Progress) -> s.Job:
-    """A job that runs, as far as its latest progress tells."""
+    """A running job, as far as its latest progress shows."""
     return s.Job(
         job=now.job,
         profile=now.profile,
@@ -83,7 +83,7 @@ def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:
         job=record.job_id,
         profile=record.rules.name,
         state=s.JobState.INTERRUPTED,
-        detail="the daemon ended while the job ran; nothing was moved since",
+        detail="the daemon ended while the job ran; nothing has moved since",
         start_wd_um=record.start_wd_um,
         start_magnification=record.start_magnification,
         trace=[_row(point) for point in trace],
@@ -96,14 +96,14 @@ def broken(job_id: str, detail: str) -> s.Job:
 
 
 def score(measures: Measures, magnification: float, width_px: int, height_px: int) -> s.Score:
-    """What an image of so many pixels told."""
+    """What was measured in an image of that many pixels."""
     return s.Score(
         **_measured(measures), magnification=magnification, width_px=width_px, height_px=height_px
     )
 
 
 def _measured(measures: Measures) -> dict[str, Any]:
-    """What a frame told, as every reply tells it; `variance` is the old name of contrast."""
+    """What was measured in a frame, as all replies give it; `variance` is the old name of contrast."""
     return {
         "score": measures.score,
         "contrast": measures.contrast,

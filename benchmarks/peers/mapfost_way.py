@@ -10,7 +10,7 @@ from peers.ways import Look, Window
 TEST_DOF = 4.0
 """Both frames of a pair are taken this far from where the search stands."""
 _ANGLE_SHARE = 0.25
-"""What the package is told of the convergence angle: with it, it focuses best here (of .15 to 1, at 1 to 14 DoF)."""
+"""Convergence angle given to the package: with this one it focuses best here (of .15 to 1, at 1 to 14 DoF)."""
 _MOST_STEP_DOF, _ENOUGH_DOF, _MOST_PAIRS = 20.0, 0.5, 8
 _SIDE_PX = 240
 
@@ -36,7 +36,7 @@ def mapfost(look: Look, window: Window) -> float:
 
 
 def _estimate_um(pair: list[NDArray[np.uint8]], apart_um: float, window: Window) -> float:
-    """How far the focus is, as the package estimates it; 0 where it gives up."""
+    """Distance of the focus as the package estimates it; 0 if it gives up."""
     from mapfost.mapfost import est_aberr
 
     height, width = pair[0].shape

@@ -1,6 +1,6 @@
-"""Searches for the sharpest WD as others do them. They look at frames, and know where they may look; nothing else.
+"""Searches for the sharpest WD as others do them. They see frames, and know where they may search; nothing else.
 
-None of them verifies what it found, tells a failure from a success, or goes back: they end where they measured best.
+None of them verifies what it found, tells failure from success, or goes back: they end where they measured best.
 """
 
 from collections.abc import Callable, Mapping

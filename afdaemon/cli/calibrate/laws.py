@@ -1,4 +1,4 @@
-"""How the width of the score's curve goes with the magnification: the published law and that of the optics, fitted."""
+"""How the width of the score curve depends on the magnification: the published law and that of the optics, fitted."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ _PUBLISHED = {"a_um": 1200.0, "c": 0.515, "m0": 9000.0, "w": 1000.0}
 _LOWEST = {"a_um": 1e-2, "c": 0.5, "m0": 1.0, "w": 10.0}
 _HIGHEST = {"a_um": 1e6, "c": 1.0, "m0": 1e6, "w": 1e6}
 _WIDTH_DOF = 4.0
-"""The score is half 2 depths of focus to either side."""
+"""The score is at half its maximum 2 depths of focus to either side."""
 _FEWEST = 2
 
 
@@ -26,9 +26,9 @@ def with_laws(found: Calibration) -> Calibration:
 
 
 def _tanh(measured: Sequence[Measured]) -> TanhLaw:
-    """The published law with one parameter less than there are magnifications free, of all by ratios.
+    """The published law, fitted to the ratios of widths, with one free parameter fewer than there are magnifications.
 
-    a first, then c, m0 and w: what is told by ever more of the curve.
+    a first, then c, m0 and w: each needs more of the curve than the one before.
     """
     free = list(_PUBLISHED)[: len(measured) - 1]
 
@@ -55,5 +55,5 @@ def _dof(measured: Sequence[Measured]) -> DofLaw:
 
 
 def _residuals(law: TanhLaw | DofLaw, measured: Sequence[Measured]) -> list[float]:
-    """Logarithms of the measured widths over the law's."""
+    """Logarithms of measured width / law's width."""
     return [math.log(one.width_um / law.width_um(one.magnification)) for one in measured]

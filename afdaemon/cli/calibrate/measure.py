@@ -21,7 +21,7 @@ from afdaemon.calibration import (
 from afdaemon.clock import Clock, SystemClock
 
 _FIRST_STEP = 0.0003
-"""Share of the WD: the first step of the search for the flanks; it is doubled until the score is low."""
+"""Share of the WD: first step of the search for the flanks; it is doubled until the score is low."""
 _FLANK_SCORE = 2.5
 _MOST_DOUBLINGS = 14
 _COARSE_POINTS = 7
@@ -71,7 +71,7 @@ def _measured(client: Client, points: int, told: Told, clock: Clock) -> Measured
     settling = _settling(client, clock, rising[0].wd_um, flank_um, told)
     there = client.set_wd(middle_um)
     if there.magnification is None:
-        raise CalibrationError("the instrument does not tell its magnification")
+        raise CalibrationError("the instrument does not report its magnification")
     distances = [(look.wd_um - up.best_um, look.spectrum) for look in rising]
     distances += [(look.wd_um - down.best_um, look.spectrum) for look in falling]
     return Measured(
@@ -87,12 +87,12 @@ def _measured(client: Client, points: int, told: Told, clock: Clock) -> Measured
 
 
 def _reach(client: Client, best_um: float) -> float:
-    """How far from there the score is low on either side (um): autofocus may have ended on a flank."""
+    """The distance at which the score is low on both sides (um): autofocus may have ended on a flank."""
     return max(_flank(client, best_um, side) for side in (1.0, -1.0))
 
 
 def _flank(client: Client, best_um: float, side: float) -> float:
-    """How far on one side the score is low, or the limits are, in um."""
+    """The distance (um) at which the score is low on one side. Raises `CalibrationError` if the limits are nearer."""
     limits = client.limits()
     step_um = _FIRST_STEP * best_um
     for _ in range(_MOST_DOUBLINGS):
@@ -104,7 +104,7 @@ def _flank(client: Client, best_um: float, side: float) -> float:
         step_um *= 2.0
     raise CalibrationError(
         f"the score does not fall below {_FLANK_SCORE:g} within the limits",
-        remedy="take a higher magnification",
+        remedy="use a higher magnification",
     )
 
 
@@ -116,7 +116,7 @@ def _sweep(client: Client, centre_um: float, reach_um: float, points: int) -> li
 
 
 def _centre(swept: Sequence[_Look]) -> float:
-    """Mean of the WDs, each as heavy as its score is high: autofocus may have ended beside the peak."""
+    """Mean of the WDs, weighted towards high scores: autofocus may have ended beside the peak."""
     weights = [look.score**4 for look in swept]
     if not any(weights):
         raise CalibrationError("no reading around the focus scores above 0")
@@ -136,9 +136,9 @@ def _scores(looks: Sequence[_Look]) -> list[tuple[float, float]]:
 def _settling(
     client: Client, clock: Clock, from_um: float, to_um: float, told: Told
 ) -> Settling | None:
-    """Command a step to where the score tells WDs best, and take frames one after another.
+    """Command a step to where the score is most sensitive to the WD, and take frames one after another.
 
-    `set_wd` waits for a first frame, which tells its WD alone.
+    `set_wd` waits for a first frame, of which it returns only the WD.
     """
     client.set_wd(from_um)
     began_s = clock.now_s()
@@ -156,7 +156,7 @@ def _settling(
 
 
 def earlier_in(file: Path, instrument: str) -> Calibration | None:
-    """What is in `file` already. Raises `CalibrationError` where that is of another instrument."""
+    """What is in `file` already. Raises `CalibrationError` if that is of another instrument."""
     if not file.exists():
         return None
     earlier = load(file)
@@ -202,5 +202,5 @@ def _settling_line(settling: Settling | None) -> list[str]:
 
 
 def _off(residuals: Sequence[float]) -> str:
-    """The root mean square of logarithms, as a share."""
+    """The root mean square of logarithms, as a percentage."""
     return f"{100.0 * math.expm1(math.sqrt(sum(r * r for r in residuals) / len(residuals))):.1f} %"

@@ -1,4 +1,4 @@
-"""The picture beside a calibration: the score's curves, how detail fades, and the laws over what was measured."""
+"""The plot that goes with a calibration: score curves, how detail fades, and the laws over the measured widths."""
 
 import math
 from collections.abc import Sequence

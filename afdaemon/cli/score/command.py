@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from afdaemon.cli.score.sheet import Sheet
 
 _FEW = 4
-"""So many files are scored before a progress bar would be read."""
+"""Up to this many files are scored before anybody could read a progress bar."""
 _STDOUT = Path("-")
 _CSV, _SHEET = "--csv", "--contact-sheet"
 
@@ -53,7 +53,7 @@ def score(
     magnification: Annotated[
         float | None,
         typer.Option(
-            help="127 mm / field width, for all of them; default: what each file's metadata tell"
+            help="127 mm / field width, for all of them; default: from each file's metadata"
         ),
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="folders in folders too")] = False,
@@ -72,7 +72,7 @@ def score(
 ) -> None:
     """Score image files: 0 is out of focus, 9 as sharp as their sampling can show.
 
-    What cannot be scored is told, and the others are scored all the same; then the exit code is 1.
+    Files that cannot be scored are reported, and the others are scored all the same; the exit code is then 1.
     """
     _check_outputs(as_json, csv, contact_sheet)
     from afdaemon.cli.score import files as score_files
@@ -135,7 +135,7 @@ def _score_all(
 
 
 def _open_scorer(network: str) -> "RowScorer":
-    """Not before there is a picture: loading takes seconds, and a misspelt file name should be told at once."""
+    """Not before there is a picture: loading takes seconds, and a misspelt file name should be reported at once."""
     from afdaemon.cli.score.scorers import row_scorer
 
     return row_scorer(network)
@@ -171,5 +171,5 @@ def _print(scored: Scored, *, as_json: bool, csv: Path | None) -> None:
 
 
 def _say(line: str) -> None:
-    """Beside what is printed for machines."""
+    """Print for people, apart from what is printed for programs."""
     sys.stderr.write(f"{line}\n")

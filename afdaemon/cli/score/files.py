@@ -1,6 +1,6 @@
-"""The pictures that `afdaemon score` judges: files found, read, freed of their data bars, cut to a region.
+"""The pictures that `afdaemon score` judges: files found, read, stripped of their data bars, cut to a region.
 
-One picture is held at a time. What a picture's magnification is comes from the command line, else from the file's tags,
+One picture is held at a time. A picture's magnification comes from the command line, else from the file's tags,
 else from the text beside it (`afdaemon.drivers.wire.metadata`).
 """
 
@@ -44,7 +44,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """What is judged. `reduction`: by how much it has been reduced already; `wd_um` where the file tells it."""
+    """What is judged. `reduction`: by how much it has been reduced already; `wd_um` if the file gives it."""
 
     path: Path
     page: int
@@ -83,7 +83,7 @@ def find(names: Sequence[str], *, recursive: bool) -> list[Path]:
     """The files that these names stand for, each once: files, folders of images, and patterns such as `*.tif`.
 
     Raises:
-        UsageError: a folder without images, or a pattern that no image fits.
+        UsageError: a folder without images, or a pattern that no image matches.
     """
     return list(dict.fromkeys(path for name in names for path in _found(name, recursive)))
 
@@ -103,7 +103,7 @@ def _found(name: str, recursive: bool) -> list[Path]:
     root = Path(path.anchor)
     found = _images(root.glob(str(path.relative_to(root))))
     if not found:
-        raise UsageError(f"no PNG, JPEG or TIFF image fits {name}", remedy="check the pattern")
+        raise UsageError(f"no PNG, JPEG or TIFF image matches {name}", remedy="check the pattern")
     return found
 
 
@@ -120,10 +120,10 @@ def _images(paths: Iterator[Path]) -> list[Path]:
 
 
 def pictures(path: Path, wanted: Wanted) -> Iterator[Picture]:
-    """The pictures of a file: one, or those of a TIFF's pages without reduced copies.
+    """The pictures in a file: one, or the pages of a TIFF without reduced copies.
 
     Raises:
-        UsageError: at a picture that cannot be read, or that nothing tells the magnification of.
+        UsageError: a picture cannot be read, or its magnification is not given anywhere.
     """
     try:
         data = path.read_bytes()
@@ -147,7 +147,7 @@ def _picture(
     magnification, source = wanted.magnification, "given"
     if magnification is None:
         if told is None:
-            raise UsageError(f"nothing tells the magnification of {path}", remedy=_SAY_IT)
+            raise UsageError(f"the magnification of {path} is not known", remedy=_SAY_IT)
         magnification, source = _magnification(told), f"{told.maker} {where}"
         check_magnification(magnification, f"the magnification of {path} ({source})")
     cut, reduction = _cut(path, grey, wanted.roi, told)
@@ -163,7 +163,7 @@ def _picture(
 
 
 def _magnification(told: Metadata) -> float:
-    """On the EM-30's scale, where the file tells the width of the field; else the maker's own."""
+    """On the EM-30's scale if the file gives the width of the field; else on the maker's own."""
     if told.field_width_um is not None:
         return magnification_of(told.field_width_um)
     return told.magnification or math.nan
@@ -172,7 +172,7 @@ def _magnification(told: Metadata) -> float:
 def _told(
     path: Path, data: bytes, page: tiff.Page | None, grey: GreyPixels
 ) -> tuple[Metadata | None, str]:
-    """What the file, or the text beside it, tells of the picture; and which of them."""
+    """What the file, or the text beside it, says about the picture; and which of them said so."""
     told = None if page is None else from_page(page, data)
     if told is not None:
         return told, "tags"
@@ -197,7 +197,7 @@ def _texts_beside(path: Path) -> Iterator[Path]:
 def _cut(
     path: Path, grey: GreyPixels, roi: Roi | None, told: Metadata | None
 ) -> tuple[GreyPixels, int]:
-    """What is to be judged of a picture, and by how much it is reduced."""
+    """The part of a picture to judge, and by how much it is reduced."""
     if roi is not None:
         return _region(path, grey, roi)
     if told is not None and told.picture_px is not None:

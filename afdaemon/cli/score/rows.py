@@ -1,4 +1,4 @@
-"""What `afdaemon score` tells of each picture, as table, JSON and CSV."""
+"""What `afdaemon score` reports about each picture, as table, JSON and CSV."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ _WIDTH_WHERE_NO_TERMINAL = 160
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One picture: what it told, and what it was judged as.
+    """One picture: what was measured, and what it was judged as.
 
     `width` and `height` are those of what was judged, in pixels, before it was reduced by `reduction`. Few scorers know
     their own error.
@@ -65,7 +65,7 @@ _COLUMNS: Mapping[str, Callable[[Row], Any]] = {
     "saturated": lambda row: round(row.measures.saturated, 5),
     "streaked": lambda row: row.measures.streaked,
 }
-"""What JSON and CSV tell of a picture; `variance` is the old name of `contrast`."""
+"""What JSON and CSV say about a picture; `variance` is the old name of `contrast`."""
 
 
 def as_json(row: Row) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def as_json(row: Row) -> dict[str, Any]:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """A line a picture, under a line with the names of the columns; what is not known is empty."""
+    """One line per picture, under a line with the column names; what is not known is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(_COLUMNS), lineterminator="\n")
     writer.writeheader()

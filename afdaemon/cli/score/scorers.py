@@ -1,4 +1,4 @@
-"""Pictures in, rows out: AENet.compact, which also says how sure it is, or another scorer by its name."""
+"""Pictures in, rows out: AENet.compact, which also gives its confidence, or another scorer by its name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def row_scorer(name: str) -> RowScorer:
     """The scorer of this name.
 
     Raises:
-        ModelError: no scorer of this name, or it is not trained.
+        ModelError: there is no scorer of this name, or it is not trained.
     """
     if name == COMPACT:
         return _compact_scorer(load_scorer())
@@ -68,7 +68,7 @@ def _compact_scorer(scorer: FocusScorer) -> RowScorer:
 
 
 def frame_scorer(scorer: FrameScorer) -> RowScorer:
-    """Any scorer of single frames. Control parameters that files don't tell have their usual values."""
+    """Any scorer of single frames. Control parameters that the files don't give have their usual values."""
 
     def measure(picture: Picture) -> Measures:
         shot = Shot(pixels=picture.pixels, magnification=picture.magnification)

@@ -12,7 +12,7 @@ from afdaemon.drivers.wire.image import GreyPixels
 Grey = NDArray[np.uint8]
 
 _MAX_TILES = 1000
-"""Of more pictures the best are shown: thumbnails are what is held of all of them."""
+"""Of more pictures only the best are shown; meanwhile only thumbnails are held."""
 
 _TILE = (240, 180)
 _GAP_PX, _LABEL_PX = 4, 20
@@ -75,7 +75,7 @@ def _tile(name: str, score: float, pixels: GreyPixels, doubtful: bool) -> Grey:
 
 
 def _as_bytes(pixels: GreyPixels) -> Grey:
-    """8 bits as they are; 16 bits between their darkest and brightest per cent, since many hold 12 bits."""
+    """8 bits as they are; 16 bits stretched between their darkest and brightest per cent, since many hold only 12."""
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, np.uint8)
     low, high = np.percentile(pixels, (1.0, 99.0))

@@ -37,7 +37,7 @@ def root() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """Where the instrument is to be reached; the last three belong to the link `aisem` alone."""
+    """Where the instrument can be reached; the last three belong only to the link `aisem`."""
 
     link: str
     host: str
@@ -56,9 +56,7 @@ def serve(
         typer.Option(help="a specimen's name or image:PATH; default: tin_balls"),
     ] = None,
     magnification: Annotated[int | None, typer.Option(help="20 to 150000; default: 2000")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="all that is random follows from it; default: 0")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of all random choices; default: 0")] = None,
     start_wd_um: Annotated[
         float | None, typer.Option(help="WD at the start (um); else drawn, near the focus")
     ] = None,
@@ -93,7 +91,7 @@ def serve(
         int | None, typer.Option(help="listen for `afdaemon sim tell` there; 0: any free port")
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="drop folder; else a temporary one")] = None,
-    speed: Annotated[float, typer.Option(help="so many times as fast as real time")] = 1.0,
+    speed: Annotated[float, typer.Option(help="factor by which it is faster than real time")] = 1.0,
     truth: Annotated[
         Path | None, typer.Option(help="keep a JSON file of what only the simulator knows")
     ] = None,
@@ -101,7 +99,8 @@ def serve(
         Path | None, typer.Option(help="keep a copy of every frame in this folder")
     ] = None,
     until_eof: Annotated[
-        bool, typer.Option("--until-eof", help="end when stdin does: with whoever started it")
+        bool,
+        typer.Option("--until-eof", help="end when stdin does: with the program that started it"),
     ] = False,
 ) -> None:
     """Serve a simulated instrument until SIGINT or SIGTERM; one line says when and where."""
@@ -146,7 +145,7 @@ def tell(
     ] = None,
     port: Annotated[int, typer.Option(help="the simulator's control port")],
 ) -> None:
-    """Tell a running simulator what is to go wrong, or ask it; prints its answer as JSON."""
+    """Tell a running simulator what should go wrong, or query it; prints its answer as JSON."""
     from afdaemon.sim.links import control
 
     typer.echo(json.dumps(control.tell(port, control.order_of(order, words or []))))
@@ -179,7 +178,7 @@ def _checked_speed(speed: float) -> float:
 def _open_wire(
     wire: Wire, instrument: "Instrument", clock: "Clock", stack: ExitStack
 ) -> "tuple[AisemServer | StreamServer, str]":
-    """The link's server, not started, and what else there is to say of where it is."""
+    """The link's server, not started, and what else to say about where it is."""
     if wire.link == "stream":
         from afdaemon.drivers.wire import stream
         from afdaemon.sim.links.stream import StreamServer

@@ -1,4 +1,4 @@
-"""The settings of a simulated instrument out of a TOML file, `KEY=VALUE` texts and options: the later ones win."""
+"""The settings of a simulated instrument from a TOML file, `KEY=VALUE` texts and options: the later ones win."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def _from_toml(path: Path) -> dict[str, Any]:
 
 
 def listed() -> list[str]:
-    """Every setting, a line each: its key, its default, what it may be and what it is."""
+    """Every setting on a line of its own: its key, its default, what it may be and what it is."""
     return [
         f"{key.name} = {'' if key.default is None else key.default}  ({key.spec}): {key.spec.what}"
         for key in keys()

@@ -17,17 +17,15 @@ _OUT = "--out"
 
 def snapshot(
     *,
-    out: Annotated[Path, typer.Option(help="PNG or JPEG file; its truth goes beside it as .json")],
+    out: Annotated[
+        Path, typer.Option(help="PNG or JPEG file; its ground truth goes next to it as .json")
+    ],
     specimen: Annotated[
         str | None, typer.Option(help="a specimen's name or image:PATH; default: tin_balls")
     ] = None,
     magnification: Annotated[int | None, typer.Option(help="20 to 150000; default: 2000")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="all that is random follows from it; default: 0")
-    ] = None,
-    defocus_dof: Annotated[
-        float, typer.Option(help="so many depths of focus beyond the best WD")
-    ] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="seed of all random choices; default: 0")] = None,
+    defocus_dof: Annotated[float, typer.Option(help="depths of focus beyond the best WD")] = 0.0,
     mode: Annotated[
         str | None, typer.Option(help="fast (320 x 240) or full (640 x 480); default: fast")
     ] = None,
@@ -58,7 +56,7 @@ def snapshot(
 def gallery(
     *,
     out: Annotated[Path, typer.Option(help="PNG file")] = Path("gallery.png"),
-    seed: Annotated[int, typer.Option(help="all that is random follows from it")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of all random choices")] = 0,
     specimen: Annotated[
         list[str] | None, typer.Option(help="a specimen's name or image:PATH; may be repeated")
     ] = None,

@@ -23,7 +23,7 @@ _UNSEEN_SEED, _UNSEEN_SHARE = 777, 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Data:
-    """What a training learns from: `scored` is the file that its series are kept in."""
+    """What is learned from: `scored` is the file that keeps the series."""
 
     preset: "AcnetPreset"
     micrographs: tuple[list[Path], list[Path]]
@@ -42,7 +42,7 @@ def acnet(
     episodes: Annotated[int | None, typer.Option(min=1, help="training episodes")] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="score, variance or entropy shall not be seen; may be repeated"),
+        typer.Option(help="score, variance or entropy, which ACNet is not to see; may be repeated"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     micrographs: Annotated[
@@ -83,7 +83,7 @@ def acnet(
 
 
 def _usual_file(preset: str, without: tuple[str, ...]) -> Path:
-    """Ours take the place of the shipped weights; others are kept beside no code."""
+    """Ours take the place of the shipped weights; others are not kept with the code."""
     from afdaemon.models.acnet.policy import DEFAULT_WEIGHTS
     from afdaemon.models.acnet.presets import OURS
 
@@ -94,7 +94,7 @@ def _usual_file(preset: str, without: tuple[str, ...]) -> Path:
 
 
 def _series(data: _Data) -> "tuple[list[FocusSeries], list[FocusSeries], dict[str, Any]]":
-    """Series to learn from, unseen ones that judge, and what the card says of them."""
+    """Series to learn from, unseen ones to judge by, and what the card says about them."""
     from afdaemon.models.acnet.focus_series import load_series, save_series, splined
     from afdaemon.models.scorers.focus_scorer import load_scorer
 
@@ -119,7 +119,7 @@ def _series(data: _Data) -> "tuple[list[FocusSeries], list[FocusSeries], dict[st
 
 
 def _scored(data: _Data, scorer: "FocusScorer") -> "list[FocusSeries]":
-    """Image and score what is learned from, and then, for a quarter as many series, what judges."""
+    """Image and score the series to learn from, then a quarter as many to judge by."""
     from afdaemon.evaluate.series import scored
 
     learn_from, judge_by = data.preset.series, data.preset.series // _UNSEEN_SHARE
@@ -137,7 +137,7 @@ def _scored(data: _Data, scorer: "FocusScorer") -> "list[FocusSeries]":
 
 
 def _imaged(data: _Data, micrographs: list[Path], seed: int) -> "Iterator[ImagedSeries]":
-    """Series without end, as the preset has them."""
+    """An endless sequence of series, as the preset has them."""
     from afdaemon.sim.datasets.series import dataset2, focus_series
 
     return dataset2(seed=seed) if data.preset.dataset2 else focus_series(micrographs, seed=seed)

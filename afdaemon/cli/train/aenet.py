@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 _PRESETS = ("cpu", "gpu")
 _FAMILIAR_BATCHES = 5
-"""Batches of the training's own scenes that tell which frames are familiar, for each judged scene."""
+"""Batches of the training's own scenes that define what is in distribution, for each judged scene."""
 _BLEND_SHARE = 0.5
-"""Of what was learned, where the result is blended."""
+"""Share of what was learned, if the result is blended."""
 _JUDGED_SETS = 13
-"""Sets of frames of held-back micrographs and fresh specimens that judge in the end, for each judged scene."""
+"""Sets of frames of held-back micrographs and fresh specimens for the final judgement, for each judged scene."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """A training but for its team. `used` and `kept` are micrographs."""
+    """A training run without its team. `used` and `kept` are micrographs."""
 
     preset: "Preset"
     recipe: "Recipe"
@@ -60,33 +60,35 @@ def aenet(
     out: Annotated[Path | None, typer.Option(help="weight file to write")] = None,
     preset: Annotated[str, typer.Option(help="cpu (windows) or gpu (whole frames)")] = "cpu",
     steps: Annotated[int | None, typer.Option(min=1, help="training steps")] = None,
-    batch: Annotated[int | None, typer.Option(min=8, help="frames or windows a step")] = None,
+    batch: Annotated[int | None, typer.Option(min=8, help="frames or windows per step")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(min=1e-6, max=1.0, help="highest learning rate")
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="weights of AENet.reference, to learn from it too")
+        Path | None, typer.Option(help="weights of AENet.reference, to learn from as well")
     ] = None,
     begin_with: Annotated[
         Path | None,
-        typer.Option(help="weights of AENet.compact to begin with, such as the shipped ones"),
+        typer.Option(help="weights of AENet.compact to start from, such as the shipped ones"),
     ] = None,
     blend_with: Annotated[
         Path | None,
-        typer.Option(help="weights that the result is half-way to, such as those it began with"),
+        typer.Option(help="weights to average the result with, such as those it started from"),
     ] = None,
-    keep: Annotated[Path, typer.Option(help="folder for the state to go on from")] = Path(
+    keep: Annotated[Path, typer.Option(help="folder for the state to resume from")] = Path(
         "runs/aenet"
     ),
-    keep_every: Annotated[int | None, typer.Option(min=1, help="steps between two states")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from that folder")] = False,
+    keep_every: Annotated[
+        int | None, typer.Option(min=1, help="steps between two saved states")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="resume from that folder")] = False,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     micrographs: Annotated[
         Path, typer.Option(help="folder of real micrographs, used where it exists")
     ] = DEFAULT_MICROGRAPHS,
     workers: Annotated[int, typer.Option(min=0, help="processes that draw frames")] = 1,
     judged_scenes: Annotated[
-        int, typer.Option(min=1, help="scenes of each specimen that judge the network")
+        int, typer.Option(min=1, help="scenes of each specimen to judge the network by")
     ] = 12,
 ) -> None:
     """Train AENet.compact on drawn specimens and micrographs (about 80 minutes on two cores)."""
@@ -95,7 +97,7 @@ def aenet(
 
     if resume and begin_with:
         raise UsageError(
-            "--resume goes on from a state, --begin-with begins anew", remedy="give one of them"
+            "--resume continues a run, --begin-with starts a new one", remedy="give one of them"
         )
     chosen = _chosen(
         preset,
@@ -132,7 +134,7 @@ def aenet(
 
 
 def _chosen(name: str, **changes: Any) -> "Preset":
-    """A preset of AENet.compact, with what the command line says otherwise."""
+    """A preset of AENet.compact, with the changes given on the command line."""
     from afdaemon.models.training.presets import preset_called
 
     if name not in _PRESETS:
@@ -192,7 +194,7 @@ def _trained(plan: _Plan, team: "Team") -> "Run[AENetCompact]":
 
 
 def _network(plan: _Plan) -> "AENetCompact":
-    """The network to train: as chance made it, or as it is kept in a file."""
+    """The network to train: randomly initialised, or from a file."""
     from afdaemon.models.aenet.network import AENetCompact
     from afdaemon.models.aenet.out_of_distribution import load_aenet
 
@@ -222,7 +224,7 @@ def _teacher(plan: _Plan, team: "Team") -> "nn.Module | None":
 
 
 def _write(plan: _Plan, team: "Team", run: "Run[AENetCompact]", path: Path, seconds: float) -> None:
-    """Judge the finished network by scenes that nothing was chosen by, and write weights, card and curves."""
+    """Judge the finished network by scenes that had no part in any choice, and write weights, card and curves."""
     from afdaemon.models.aenet import train as train_aenet
     from afdaemon.models.aenet.out_of_distribution import fit_network, load_aenet
     from afdaemon.models.training.batches import batches
@@ -271,7 +273,7 @@ def _frames(recipe: "Recipe", micrographs: list[Path]) -> "FrameSource":
 
 
 def _earlier(weights: Path | None) -> dict[str, Any] | None:
-    """What the card of the weights that it began with says of their own training."""
+    """What the card of the starting weights says about their own training."""
     from afdaemon.models.checkpoint import read_card
 
     if weights is None:

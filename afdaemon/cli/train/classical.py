@@ -1,4 +1,4 @@
-"""`afdaemon train classical`: the linear maps that bring classical focus functions to scores."""
+"""`afdaemon train classical`: the linear maps from classical focus functions to scores."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Scores = NDArray[np.float64]
 
 _FRAMES = 4
-"""Of each scene: a map of two numbers learns more from other scenes than from other frames."""
+"""Per scene: a map of two numbers learns more from other scenes than from other frames."""
 
 
 def classical(

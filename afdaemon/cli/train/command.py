@@ -1,4 +1,4 @@
-"""`afdaemon train`: the networks, from frames of the simulator, of real micrographs, or a user's own."""
+"""`afdaemon train`: the networks, from simulated frames, real micrographs, or a user's own frames."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""What the training commands share: bar, device, frames of the simulator, and the way a training ends."""
+"""What the training commands share: progress bar, device, simulated frames, and the end of a run."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def prepared_device(workers: int) -> "torch.device":
 
 
 def split_micrographs(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Micrographs to train on, and those held back for testing; none of either without the folder."""
+    """Micrographs to train on, and those held back for testing; both empty without the folder."""
     from afdaemon.sim.datasets.frames import find_micrographs, held_back
 
     found = find_micrographs(folder)
@@ -130,7 +130,7 @@ def keeper(team: "Team", preset: "Preset", folder: Path) -> "Callable[[Run[Any]]
 
 
 def notes_of(preset: "Preset", run: "Run[Any]", team: "Team", workers: int) -> dict[str, Any]:
-    """What a card says of a training beside its settings and data."""
+    """What a card says about a training run in addition to its settings and data."""
     from afdaemon.models.training.parallel import circumstances
 
     return {

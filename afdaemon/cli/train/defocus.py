@@ -37,7 +37,7 @@ _RECIPE: dict[str, Any] = {
         "micrograph": 0.24,
     },
 }
-"""More of what nobody has drawn than AENet sees, and on uneven ground: the focus of a relief is not in one plane."""
+"""More mixtures, ruled patterns and micrographs than AENet sees, and uneven ground: a relief has no single focus."""
 
 
 def defocus(
@@ -90,7 +90,7 @@ def decide(posterior: "Posterior", count: "NDArray[np.int64]") -> "Moves":
 def _banks(
     micrographs: tuple[list[Path], list[Path]], scenes: int, seed: int, measured: Path | None
 ) -> "tuple[list[DefocusBank], dict[str, Any]]":
-    """Scenes to learn from, unseen ones of held-back micrographs, and what the card says of them."""
+    """Scenes to learn from, unseen ones of held-back micrographs, and what the card says about them."""
     from afdaemon.models.defocus.scenes import load_banks, save_banks
     from afdaemon.models.scorers.focus_scorer import load_scorer
 
@@ -143,7 +143,7 @@ def _measured_block(
     seed: tuple[int, int],
     on_scene: Callable[[int], None],
 ) -> "DefocusBank":
-    """Scenes of one block, `seed[1]` of which came before it: the same whichever process measures it."""
+    """The scenes of one block, with `seed[1]` scenes before it: the same whichever process measures it."""
     import numpy as np
 
     from afdaemon.evaluate.judged import drawn

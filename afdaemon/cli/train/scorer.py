@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from afdaemon.sim.datasets.scenes import LabelledFrames
 
 _JUDGES_SHARE = 5
-"""One scene judges for this many that are learned from."""
+"""One scene to judge by for this many to learn from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """A training but for its team. `data` is a folder of labelled frames, `micrographs` are files."""
+    """A training run without its team. `data` is a folder of labelled frames, `micrographs` are files."""
 
     preset: "Preset"
     data: Path | None
@@ -60,7 +60,7 @@ def scorer(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="weight file to write")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="training steps")] = None,
-    batch: Annotated[int | None, typer.Option(min=2, help="windows a step and process")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="windows per step and process")] = None,
     scenes: Annotated[
         int | None, typer.Option(min=1, max=875, help="scenes of each specimen of Dataset 1")
     ] = None,
@@ -71,10 +71,12 @@ def scorer(
         Path | None, typer.Option(help="folder of real micrographs to add as specimens")
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="folder for the state to go on from (runs/NAME)")
+        Path | None, typer.Option(help="folder for the state to resume from (runs/NAME)")
     ] = None,
-    keep_every: Annotated[int | None, typer.Option(min=1, help="steps between two states")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from that folder")] = False,
+    keep_every: Annotated[
+        int | None, typer.Option(min=1, help="steps between two saved states")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="resume from that folder")] = False,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     workers: Annotated[int, typer.Option(min=0, help="processes that prepare frames")] = 1,
 ) -> None:
@@ -111,7 +113,7 @@ def scorer(
 
 
 def _fresh(name: str, seed: int) -> "ScoringNetwork":
-    """The network with weights that follow from the seed. Raises `ModelError` if there is none of this name."""
+    """The network with weights drawn from the seed. Raises `ModelError` if there is none of this name."""
     import torch
 
     from afdaemon.models.scorers import zoo
@@ -121,7 +123,7 @@ def _fresh(name: str, seed: int) -> "ScoringNetwork":
 
 
 def _chosen(name: str, preset: str | None, scenes: int | None, **changes: Any) -> "Preset":
-    """The preset asked for, or the network's own, with what the command line says otherwise."""
+    """The preset asked for, or the network's own, with the changes given on the command line."""
     import torch
 
     from afdaemon.models.scorers import zoo
@@ -140,7 +142,7 @@ def _chosen(name: str, preset: str | None, scenes: int | None, **changes: Any) -
 
 
 def _banks(plan: _Plan, team: "Team") -> "tuple[Bank, Bank]":
-    """This process' share of the frames to learn from, and of those that judge."""
+    """This process's share of the frames to learn from, and of those to judge by."""
     import numpy as np
 
     from afdaemon.models.scorers.frame_bank import (
@@ -170,7 +172,7 @@ def _banks(plan: _Plan, team: "Team") -> "tuple[Bank, Bank]":
 
 
 def _drawn(plan: _Plan, part: "Part", each: int, team: "Team") -> "Iterator[LabelledFrames]":
-    """Scenes of Dataset 1, and to learn from as many of micrographs as of one specimen, if they are asked for."""
+    """Scenes of Dataset 1; to learn from, also as many of micrographs as of one specimen, if asked for."""
     from afdaemon.sim.datasets.dataset1 import Part
     from afdaemon.sim.datasets.frames import Recipe, stream
 
@@ -194,7 +196,7 @@ def _micrographs(folder: Path | None) -> list[Path]:
 
 
 def _begun(plan: _Plan, team: "Team", network: "ScoringNetwork") -> "Run[nn.Module]":
-    """The run at its first step, or where the one that is kept stood."""
+    """The run at its first step, or where the saved one stood."""
     from afdaemon.models.training import run_state, trainer
 
     settings = plan.preset.settings
@@ -213,7 +215,7 @@ def _train(
     train_on: "Bank",
     judge_by: "Bank",
 ) -> None:
-    """Take the steps that are left; then the run's averaged network is the best one, on the CPU."""
+    """Take the remaining steps; then the run's averaged network is the best one, on the CPU."""
     from afdaemon.models.scorers.frame_bank import BankStream
     from afdaemon.models.scorers.train import loss_on, validator
     from afdaemon.models.training import trainer

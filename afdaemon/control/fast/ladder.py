@@ -1,9 +1,9 @@
-"""The magnification ladder of the fast procedure: the lower the magnification, the further a frame sees. Pure.
+"""The magnification ladder of the fast procedure: the lower the magnification, the longer the capture range. Pure.
 
-A depth of focus (DoF) in um is the longer, the lower the magnification. So a job that sees nothing goes down rung by
-rung until a frame shows something, finds the focus there as ever, and climbs to the highest magnification from which
-that focus can still be seen. Where it is not seen after all, the job goes down once more, from there. A rung that
-shows nothing is left upwards; the last one is where the job began, and there it is an ordinary search.
+The lower the magnification, the longer is a depth of focus (DoF) in um. So a job that sees nothing goes down rung by
+rung until a frame shows something, finds the focus there as usual, and climbs to the highest magnification at which
+that focus should still be in capture range. If it is not, the job goes down once more, from there. From a rung that
+shows nothing the job climbs to the next one up; back at the start magnification, it searches as without a ladder.
 """
 
 from afdaemon.control.answers import go
@@ -13,11 +13,11 @@ from afdaemon.control.fast.state import FastAnswer, FastState, remember
 from afdaemon.control.values import Phase, Proposal
 
 _FACTOR = 4.0
-"""From rung to rung: a frame sees four times as far, and shows a sixteenth of the detail in the same area."""
+"""From rung to rung: the capture range is four times as long, with a sixteenth of the detail in the same area."""
 _CLIMB = 40.0
-"""A focus known to 1 DoF is known to so many this much higher: less than the capture range."""
+"""A focus known to 1 DoF is known to this many DoF after the longest climb: less than the capture range."""
 _FEWEST_READINGS = 2
-"""One does not tell the sides."""
+"""A single one does not show on which side the focus lies."""
 
 
 def is_below(state: FastState) -> bool:
@@ -26,12 +26,12 @@ def is_below(state: FastState) -> bool:
 
 
 def goes_on(state: FastState, rules: FastProfile) -> bool:
-    """Whether a job that sees little should look elsewhere at once: below, and on the way there, that costs little."""
+    """Whether a job that sees little should search on at once: below, and on the way there, that costs little."""
     return is_below(state) or (state.own.began_far and _lower(state, rules) is not None)
 
 
 def descend(state: FastState, rules: FastProfile) -> FastAnswer | None:
-    """One rung down, where the instrument stands; None where there is none that was not tried."""
+    """One rung down, at the present WD; None if there is none left to try."""
     down = _lower(state, rules)
     return None if down is None else go(state, Phase.SEARCH, state.wd_um, down)
 
@@ -44,7 +44,7 @@ def _lower(state: FastState, rules: FastProfile) -> float | None:
 
 
 def sees_focus(state: FastState, rules: FastProfile, proposal: Proposal) -> bool:
-    """Whether this rung has told enough to climb from it."""
+    """Whether this rung has shown enough to climb from it."""
     return (
         len(state.rung) >= _FEWEST_READINGS
         and proposal.confidence >= rules.confidence
@@ -53,7 +53,7 @@ def sees_focus(state: FastState, rules: FastProfile, proposal: Proposal) -> bool
 
 
 def climb(state: FastState, step_um: float) -> FastAnswer:
-    """To where the focus most likely lies, as high as it can still be seen."""
+    """To where the focus most likely lies, at the highest magnification at which it should be in capture range."""
     up = min(float(round(state.magnification * _CLIMB)), state.home_magnification)
     target_um = state.limits.nearest(state.wd_um + step_um)
     state = remember(state, descents_left=state.own.descents_left - 1)
@@ -69,15 +69,15 @@ def ascend(state: FastState) -> FastAnswer | None:
 
 
 def halvings(state: FastState, rules: FastProfile) -> int:
-    """How fine a search is: coarse below, for there is a rung above; but few places are all that the lowest has."""
+    """How fine a search is: coarse below, where more rungs follow, but fine on the lowest, which has few places."""
     is_between = is_below(state) and state.magnification > rules.lowest_magnification
     return 0 if is_between else HALVINGS
 
 
 def inward(state: FastState, step_um: float) -> float:
-    """The step; at an end of the range one that leads out is turned about: the focus is on the other side.
+    """The step; at an end of the range, one that leads out is reversed: the focus is on the other side.
 
-    Below alone: there the range is but a few steps wide.
+    Only below the start magnification: there the range is just a few steps wide.
     """
     is_stuck = state.limits.nearest(state.wd_um + step_um) == state.wd_um
     return -step_um if is_stuck and is_below(state) else step_um

@@ -1,7 +1,7 @@
-"""What the fast procedure tries before it gives up: a peak of the score however low, and a closer search. Pure.
+"""What the fast procedure tries before it gives up: a peak of the score, however low, and a close search. Pure.
 
 AENet's score is an absolute criterion, and a smooth specimen never meets it. But a curve that falls off alike on both
-sides shows its focus nevertheless (`afdaemon.control.fast.peak`).
+sides still shows where the focus is (`afdaemon.control.fast.peak`).
 """
 
 from afdaemon.control import evidence
@@ -15,18 +15,18 @@ from afdaemon.control.fast.state import FastAnswer, FastState, remember, unit_um
 from afdaemon.control.values import Failed, Phase, Reason, TracePoint
 
 _TRACE_SCORE = 1.0
-"""A score that frames which show nothing seldom get."""
+"""Frames that show nothing seldom score as high."""
 _CLOSE_STRIDES = 3.0
-"""How far a job searches closely, in steps of `close_dof`: 24 DoF, a third of the capture range."""
+"""How far a close search reaches, in steps of `close_dof`: 24 DoF, about a quarter of the capture range."""
 
 
 def seek_peak(state: FastState, rules: FastProfile) -> FastAnswer | None:
-    """Around a peak of the score, however low, and there to its top; None where there is no peak."""
+    """Read around a peak, however low, then go to its top; None if there is no peak."""
     return None if _is_hopeless(state, rules) else _to_peak(state, rules)
 
 
 def _to_peak(state: FastState, rules: FastProfile) -> FastAnswer | None:
-    """To the top of a clear peak; else around the likeliest, as long as that may make it clear."""
+    """Go to the top of a clear peak; else read around the likeliest, as long as that may make it clear."""
     dof_um = unit_um(state, rules)
     seen = [(measure, peak(state.rung, dof_um, measure)) for measure in MEASURES]
     peaks = [(measure, top) for measure, top in seen if top is not None]
@@ -50,7 +50,7 @@ def _to_peak(state: FastState, rules: FastProfile) -> FastAnswer | None:
 def verify(
     state: FastState, measure: FocusMeasure, rules: FastProfile, here: TracePoint
 ) -> FastAnswer:
-    """The end of a job on top of a peak: success where what peaks is about as high there as the best seen."""
+    """The end of a job on top of a peak: success if the measure is about as high there as the best seen."""
     if is_as_high(state.rung, measure) and evidence.is_informative(here, rules):
         why = f"at a clear peak of the {measure.named}; the specimen allows no higher score"
         return succeed(state, here, why)
@@ -58,9 +58,9 @@ def verify(
 
 
 def search_closely(state: FastState, rules: FastProfile, first: float) -> FastAnswer:
-    """The last resort: verify where AENet alone is sure, else search around where it saw most, or around the start.
+    """The last resort: verify where AENet alone is sure, else search around the best reading, or around the start.
 
-    Where noise hides all that is not near focus, places far apart miss it. A focus that runs away is not where it was.
+    Where noise hides all that is not near focus, a coarse search misses it. A drifting focus is not where it was seen.
     """
     if _is_hopeless(state, rules):
         return fail(state, not_converged(state, rules))
@@ -87,7 +87,7 @@ def search_closely(state: FastState, rules: FastProfile, first: float) -> FastAn
 
 
 def _is_hopeless(state: FastState, rules: FastProfile) -> bool:
-    """Below the start magnification, or with a focus that runs away, a curve places nothing."""
+    """Below the start magnification, or with a drifting focus, a curve does not locate the focus."""
     moved = drift(state.trace, rules)
     return ladder.is_below(state) or (moved is not None and moved.is_noticed)
 

@@ -1,4 +1,4 @@
-"""The law of the fast procedure: what DefocusNet's posterior says of the readings, as a move. Pure."""
+"""The law of the fast procedure: from DefocusNet's posterior to a move. Pure."""
 
 import math
 from collections.abc import Callable, Sequence

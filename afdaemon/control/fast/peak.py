@@ -1,10 +1,10 @@
-"""A peak of what a job's readings measure: the focus of a specimen with little detail. Pure.
+"""A peak in what a job's readings measure: the focus of a specimen with little detail. Pure.
 
 A smooth specimen never scores high: AENet measures the blur against detail that is not there. But the score still falls
 off alike on both sides of the focus; and where the specimen is so smooth that no score is a trace of it, the contrast
 does, though far less steeply. So either is fitted by A / (1 + ((z - z0) / w)^2)^q; for each place z0, width w and
-steepness q, the height A is a linear least squares. How well each place explains the readings says where the peak is,
-and how sure that is.
+steepness q, the height A is a linear least-squares fit. How well each place explains the readings shows where the peak
+is, and how certain that is.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,35 +22,35 @@ Array = NDArray[np.float64]
 LEAST_SCORE = 0.4
 """A best score below it is no trace of focus."""
 _FALLEN = 0.93
-"""Share of the largest contrast that blur has taken from: frames of one place differ by less."""
+"""Share of the largest value below which blur has reduced the contrast: frames of one place differ by less."""
 _MOST_UNSURE_DOF = 0.5
-"""Standard deviation of a clear peak's place: less than the depth of focus that a success promises."""
+"""Largest standard deviation of a clear peak's place: less than the depth of focus that a success promises."""
 _WORST_FIT = 6.0
-"""Chi square a reading above which no curve explains them; the errors of the values are rough estimates."""
+"""Chi square per reading above which no curve explains them; the errors of the values are rough estimates."""
 _SIDE_DOF = 1.5
-"""A reading that is closer to a place stands for it."""
+"""A reading closer than this to a place stands for it."""
 _LEAST_POWER = 1e-9
-"""Readings that all lie at one place have a flat shape."""
+"""Readings that all lie at one place have a flat shape, which has no power."""
 _PLACES = np.linspace(-1.0, 1.0, 201)
-"""Where the peak is looked for, in shares of `places_dof`: a tenth of a depth of focus apart."""
+"""Where the peak is sought, in shares of `places_dof`: a tenth of a depth of focus apart."""
 _STEEPNESS: Array = np.array([0.5, 1.0, 2.0])[:, None]
-"""Exponents q: 1 is the label's own curve, less and more what smooth and rough specimens make of it."""
+"""Exponents q: 1 is the label curve itself; smooth specimens make it less, rough ones more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FocusMeasure:
-    """Something that is highest in focus: `of` a frame; in words, `named`. Distances in depths of focus (DoF).
+    """A measure that is highest in focus: `of` a frame; in words, `named`. Distances in depths of focus (DoF).
 
-    is_trace: whether such values (n,) tell anything of a focus.
-    fewest_readings: of fewer the curve, which has four numbers, and five on a floor, tells nothing.
-    reach_dof: further from the best reading nothing is fitted;
-    places_dof: nor is the peak looked for further from it.
-    apart: readings around a peak are so many times as far apart as those around a peak of the score.
+    is_trace: whether values (n,) show any trace of a focus.
+    fewest_readings: fewer say nothing about the curve, which has four parameters, or five on a floor.
+    reach_dof: readings further from the best one are not fitted;
+    places_dof: nor is the peak sought further from it.
+    apart: spacing of the readings around a peak, relative to that around a peak of the score.
     widths_dof: the narrowest and the widest peak.
-    floor, share: by how much a value may be off, and a share of it besides.
-    drop: share of the best value, below which it must have fallen on either side: a flat curve is no peak.
+    floor, share: error of a value: a constant, plus a share of the value.
+    drop: share of the best value below which the measure must fall on both sides: a flat curve is no peak.
     as_high: share of the best value that the top of a peak must show again.
-    is_on_floor: whether noise adds the same to all values, which is fitted too.
+    is_on_floor: whether noise adds a constant to all values, which is then fitted too.
     """
 
     named: str
@@ -98,16 +98,16 @@ CONTRAST = FocusMeasure(
     as_high=0.9,
     is_on_floor=True,
 )
-"""Power of the picture over the square of its mean; that of the noise is in it."""
+"""Variance of the picture over the square of its mean, noise included."""
 MEASURES = (SCORE, CONTRAST)
-"""The one that tells most first."""
+"""The most informative one first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """Where it peaks (um), how unsure that is (DoF, one standard deviation), and whether it is a peak at all.
+    """Place of a peak (um), its standard deviation (DoF), and whether it is clearly a peak.
 
-    `has_fallen`: the measure has fallen off on both sides of it; until then it is taken to be at the best reading.
+    `has_fallen`: the measure has fallen off on both sides; until then the peak is taken to be at the best reading.
     """
 
     wd_um: float
@@ -117,7 +117,7 @@ class Peak:
 
 
 def peak(rung: Sequence[TracePoint], unit_um: float, measure: FocusMeasure) -> Peak | None:
-    """The peak near the best of readings of one magnification, or None if they show no trace of one.
+    """The peak near the best of the readings at one magnification, or None if they show no trace of one.
 
     `unit_um` is the depth of focus there.
     """
@@ -157,7 +157,7 @@ def _undoubted(rung: Sequence[TracePoint]) -> list[TracePoint]:
 
 
 def _fitted(away: Array, value: Array, measure: FocusMeasure) -> tuple[float, float, float]:
-    """Place of the peak and its standard deviation (DoF), and chi square a reading of the best curve."""
+    """Place of the peak and its standard deviation (DoF), and chi square per reading of the best curve."""
     places, widths = measure.places_dof * _PLACES, np.geomspace(*measure.widths_dof, 10)
     apart = (away - places[:, None, None, None]) / widths[:, None, None]
     shape = (1.0 + apart**2) ** -_STEEPNESS
@@ -179,7 +179,7 @@ def _fitted(away: Array, value: Array, measure: FocusMeasure) -> tuple[float, fl
 def next_place(
     rung: Sequence[TracePoint], top: Peak, *, apart_um: float, unit_um: float, limits: Limits
 ) -> float | None:
-    """Where to read next (um), or None if all that tells more has been read.
+    """Where to read next (um), or None if all informative places have been read.
 
     `apart_um` from the peak on either side, then half of that, or twice where it has not fallen yet.
     """

@@ -1,8 +1,8 @@
 """From a posterior over the defocus to a move: where to go next, and when to stop. Pure.
 
 A posterior is the probability of each bin of `AXIS_DOF`, the signed distance of the present WD from the best one, in
-assumed depths of focus, and of each of `SCALES`, what a true one measures in these. All functions take any number of
-posteriors at once, so that training plays by the very rules that the service moves by.
+assumed depths of focus, and of each of `SCALES`, the length of a true one in these. All functions take any number of
+posteriors at once, so that training follows exactly the rules by which the service moves.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from afdaemon.models.defocus.state import AXIS_DOF, READINGS, SCALES, Posterior
 Array = NDArray[np.float64]
 
 _CLOSE_DOF = 1.0
-"""In focus is within one depth of focus."""
+"""In focus means within one depth of focus."""
 _SHARE = 0.15
-"""A place is tried with what lies within 1 DoF of it, or within this share of its distance: far bins are coarse."""
+"""A place counts with what lies within 1 DoF of it, or within this share of its distance: distant bins are coarse."""
 
 _APART = np.abs(AXIS_DOF[:, None] - AXIS_DOF[None, :])
 _AROUND = (np.maximum(_CLOSE_DOF, _SHARE * np.abs(AXIS_DOF))[:, None] >= _APART).astype(np.float32)
@@ -33,7 +33,7 @@ class Advice:
         confidence: probability that it ends within 1 true depth of focus of the best WD.
         out_of_capture: probability that the focus lies out of capture range.
         stop: whether to stop, with that step as the last one.
-        scale: what a true depth of focus measures in assumed ones.
+        scale: length of a true depth of focus in assumed ones.
     """
 
     step_dof: Array
@@ -44,10 +44,10 @@ class Advice:
 
 
 def advise(posterior: Posterior, count: NDArray[np.int64], rules: FastProfile) -> Advice:
-    """What n posteriors advise after so many readings (n,).
+    """What n posteriors advise after `count` readings (n,).
 
-    The step leads to where most probability lies around. Where that is here already after the first reading, it leads
-    aside: a second frame at the same place would not tell the sides either.
+    The step leads to the place with most probability around it. If that is the present place after the first reading,
+    it leads aside: a second frame at the same place could not show on which side the focus lies either.
     """
     mass = posterior.mass
     around = mass @ _AROUND.T
@@ -73,10 +73,10 @@ def suffices(
     count: NDArray[np.int64] | int,
     rules: FastProfile,
 ) -> NDArray[np.bool_]:
-    """Whether a posterior allows a job to stop after so many readings with that step as the last one; (n,).
+    """Whether a posterior allows a job to stop after `count` readings with `step` as the last one; (n,).
 
     `step` and `near`, the longest last step, are in the same unit. Training stops by this alone; a job of the service
-    asks its readings besides (`afdaemon.control.fast.procedure`).
+    also checks its readings (`afdaemon.control.fast.procedure`).
     """
     is_sure = np.asarray(confidence) >= enough(count, rules)
     is_near = np.abs(step) <= near
@@ -84,7 +84,7 @@ def suffices(
 
 
 def enough(count: NDArray[np.int64] | int, rules: FastProfile) -> Array:
-    """The confidence that suffices after so many readings (n,)."""
+    """The confidence that suffices after `count` readings (n,)."""
     more = np.maximum(np.asarray(count) - READINGS, 0)
     least = min(rules.least_confidence, rules.confidence)
     return np.asarray(
@@ -93,6 +93,6 @@ def enough(count: NDArray[np.int64] | int, rules: FastProfile) -> Array:
 
 
 def _confidence(posterior: Posterior, left_dof: Array) -> Array:
-    """Probability (n,) that of the distances left (n, 161) the true one is within 1 true DoF."""
+    """Probability (n,) that the true one of the remaining distances (n, 161) is within 1 true DoF."""
     within = [(posterior.mass * (left_dof <= scale * _CLOSE_DOF)).sum(axis=1) for scale in SCALES]
     return np.asarray((np.stack(within, axis=1) * posterior.odds).sum(axis=1), np.float64)

@@ -1,10 +1,10 @@
 """The fast procedure: a posterior over the defocus, and moves that follow it. Pure; see `machine` for the whole.
 
 Where a frame shows hardly anything, the job searches first: at the nearest place that it has not read yet, or at lower
-magnifications (`ladder`). The posterior is made of the readings at the present magnification alone. Then each reading
-makes it narrower. The job moves to where the focus most likely is, and stops where the posterior is confident that it
-stands in focus and AENet agrees. Two readings at a known distance tell how far the focus is and on which side; the
-third, there, verifies.
+magnifications (`ladder`). The posterior uses only the readings at the present magnification, and each one narrows it.
+The job moves to where the focus most likely is, and stops once the posterior is confident that this is focus and AENet
+agrees. Two readings a known distance apart show how far away the focus is and on which side; the third, there,
+verifies.
 """
 
 import math
@@ -40,28 +40,28 @@ from afdaemon.control.values import (
 from afdaemon.words import probability
 
 _PROBABLY, _EVENLY, _POSSIBLY = 0.8, 0.5, 0.2
-"""Above which probability of a focus out of capture range a job searches instead of following the posterior.
+"""Probability of a focus out of capture range above which a job searches instead of following the posterior.
 
 After a frame that shows something; after a blank one; and where a search costs little, on a ladder. Searching too soon
-costs readings, too late it follows a posterior that knows nothing (ADR 0010, ADR 0015).
+costs readings; searching too late means following an uninformed posterior (ADR 0010, ADR 0015).
 """
 _BEYOND_HELP = 3
-"""After so many readings, all of them saturated, searching elsewhere would not help."""
+"""After this many readings, all of them saturated, searching elsewhere would not help."""
 _LOCAL_STRIDES = 1.5
-"""How far a job searches whose first reading told something: its focus is not at the range's other end."""
+"""How far a job searches whose first reading was informative: its focus is not at the other end of the range."""
 _LAST_STEP_DOF = 0.1
-"""A last step that is shorter is not worth the command: it sharpens nothing, and the lens has hysteresis."""
+"""A last step shorter than this is not worth the command: it sharpens nothing, and the lens has hysteresis."""
 _SAME_PLACE_DOF = 0.05
-"""A shorter step is not sent: a reading is taken where the instrument stands."""
+"""A step shorter than this is not sent: a reading is taken where the instrument stands."""
 _NEARBY_DOF, _BESIDE_DOF = 0.3, 2.0
-"""Another frame within .3 DoF tells little that the last one did not: it is taken 2 DoF to the side."""
+"""Another frame within .3 DoF adds little to the last one, so it is taken 2 DoF to the side instead."""
 _INFORMATIVE_DOF = 4.0
-"""Readings within it say most of where the focus lies: the score is above a fifth of its top there."""
+"""Readings within this distance say most about where the focus lies: the score is above a fifth of its maximum."""
 
 
 @dataclass(frozen=True, slots=True)
 class FastProcedure:
-    """The fast procedure with its numbers and its law; see `afdaemon.control.state.Procedure`."""
+    """The fast procedure with its parameters and its law; see `afdaemon.control.state.Procedure`."""
 
     profile: FastProfile
     law: FocusLaw
@@ -80,7 +80,7 @@ class FastProcedure:
         verdict = _verify(state, rules, here) if state.phase is Phase.FINISH else None
         if verdict is not None:
             return verdict
-        # readings further away say nothing of this place
+        # readings further away say nothing about this place
         told = within(state, rules, rules.most_step_dof)
         proposal = self.law([point.reading for point in reversed(told)])
         was_at_peak = state.own.at_peak is not None
@@ -101,7 +101,7 @@ class FastProcedure:
         return _search(remember(state, descents_left=0), self.profile, first=0.0)
 
     def most_readings(self, state: FastState) -> int:
-        """How many readings there can be at most when the present phase ends."""
+        """The largest possible number of readings at the end of the present phase."""
         match state.phase:
             case Phase.SEARCH:
                 return 1
@@ -115,14 +115,14 @@ class FastProcedure:
         return min(self.profile.lowest_magnification, home)
 
     def answering(self, proposal: Proposal) -> Self:
-        """The same with a law that answers so."""
+        """The same with a law that gives this answer."""
         return replace(self, law=lambda _readings: proposal)
 
 
 def _decide(
     state: FastState, rules: FastProfile, proposal: Proposal, *, was_at_peak: bool
 ) -> FastAnswer:
-    """What follows from a reading that ends no job by itself."""
+    """What follows from a reading that does not end the job by itself."""
     here = state.trace[-1]
     if ladder.is_below(state):
         if ladder.sees_focus(state, rules, proposal):
@@ -139,7 +139,7 @@ def _decide(
 
 
 def _is_far(here: TracePoint, proposal: Proposal, rules: FastProfile) -> bool:
-    """Whether a first reading shows hardly anything of the focus: by spectrum and score, which may be unsure."""
+    """Whether a first reading shows hardly anything of the focus, by spectrum and by score, which may be uncertain."""
     if proposal.out_of_capture > _PROBABLY and evidence.may_be_noise(here):
         return True
     is_empty = proposal.out_of_capture > _POSSIBLY or not evidence.is_informative(here, rules)
@@ -147,7 +147,7 @@ def _is_far(here: TracePoint, proposal: Proposal, rules: FastProfile) -> bool:
 
 
 def _follow(state: FastState, rules: FastProfile, proposal: Proposal) -> FastAnswer:
-    """Where the posterior leads, unless it has led astray."""
+    """Go where the posterior leads, unless it has led astray."""
     most_far = _PROBABLY if evidence.is_informative(state.trace[-1], rules) else _EVENLY
     is_far = proposal.out_of_capture > (_POSSIBLY if ladder.goes_on(state, rules) else most_far)
     led = _led(state)
@@ -167,7 +167,7 @@ def _follow(state: FastState, rules: FastProfile, proposal: Proposal) -> FastAns
 def _is_found(state: FastState, rules: FastProfile, proposal: Proposal) -> bool:
     """Whether the posterior is confident and AENet agrees: no low score, none much higher elsewhere, and detail to see.
 
-    Readings too far away to show anything do not count: they cannot tell the sides.
+    Readings out of capture range do not count: they do not show on which side the focus lies.
     """
     here, informative = state.trace[-1], evidence.may_be_in_focus(state.rung, rules)
     if here not in informative:
@@ -190,10 +190,10 @@ def _led(state: FastState) -> tuple[TracePoint, ...]:
 
 
 def _search(state: FastState, rules: FastProfile, first: float) -> FastAnswer:
-    """Read where the focus was the last time, further down the ladder, then at the nearest place not read yet.
+    """Read where the focus was last time, then further down the ladder, then at the nearest place not yet read.
 
-    A job whose first reading told something searches near it alone, and at few places: its focus is not at the other
-    end of the range, and where noise hides it, more search steps do not show it.
+    A job whose first reading was informative searches only near it, and at few places: its focus is not at the other
+    end of the range, and if noise hides it, more search steps would not reveal it.
     """
     steps = sum(p.kind is ReadingKind.SEARCH for p in state.trace) - state.own.peak_steps
     guess_um, is_below = _guess_um(state), ladder.is_below(state)
@@ -222,7 +222,7 @@ def _search(state: FastState, rules: FastProfile, first: float) -> FastAnswer:
 
 
 def _guess_um(state: FastState) -> float | None:
-    """Where the focus was the last time: for the readings before the ladder alone."""
+    """Where the focus was last time; only for the readings before the ladder."""
     return state.start.guess_wd_um if state.start is not None and state.rung_from == 0 else None
 
 
@@ -236,7 +236,7 @@ def _give_up(state: FastState, rules: FastProfile, first: float) -> FastAnswer:
 
 
 def _settle(state: FastState, rules: FastProfile, proposal: Proposal) -> FastAnswer:
-    """End here, unless a place seen before scored clearly higher, or the start is as good and as close."""
+    """End here, unless an earlier place scored clearly higher, or the start is as good and as close."""
     here, best = state.trace[-1], evidence.best_informative(state.rung, rules)
     if best.wd_um != here.wd_um and best.score > here.score + rules.settle_margin:
         return go(state, Phase.FINISH, best.wd_um)
@@ -252,7 +252,7 @@ def _settle(state: FastState, rules: FastProfile, proposal: Proposal) -> FastAns
 
 
 def _verify(state: FastState, rules: FastProfile, here: TracePoint) -> FastAnswer | None:
-    """The end; None where the best place seen is blurred by now and the posterior, which led close by, may go on."""
+    """The end; None if the best place seen is blurred by now and the posterior, which had led close by, may go on."""
     if state.own.at_peak is not None:
         return last_resort.verify(state, state.own.at_peak, rules, here)
     promised = evidence.latest_at(state.trace[:-1], here.wd_um)
@@ -278,7 +278,7 @@ def _move(state: FastState, rules: FastProfile, proposal: Proposal) -> FastAnswe
 
 
 def _needs_another_view(state: FastState, rules: FastProfile, proposal: Proposal) -> bool:
-    """Whether it is a lack of confidence that keeps the job from stopping, not the number of readings alone."""
+    """Whether a lack of confidence keeps the job from stopping, not just the number of readings."""
     near = within(state, rules, rules.capture_range_dof)
     is_unsure = proposal.confidence < float(enough(len(near), rules))
     return len(near) > 1 and (state.own.began_far or is_unsure)

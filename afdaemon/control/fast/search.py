@@ -7,11 +7,11 @@ from itertools import count
 from afdaemon.control.limits import Limits
 
 HALVINGS = 2
-"""How often the stride is halved: a frame of much noise shows less far than the stride supposes."""
+"""How often the stride is halved: in much noise the capture range is shorter than the stride supposes."""
 _FINER_COSTS = 4.0
-"""A place at half the stride counts as so many times as far: it is read after all places of a whole one nearby."""
+"""A place at half the stride counts as this many times as far: it is read after all places nearby at whole strides."""
 _ROUNDING = 1e-9
-"""Relative slack, so that the last stride of a window is not lost to the last bit."""
+"""Relative slack, so that the last stride of a window is not lost to rounding."""
 
 
 def next_unread(
@@ -24,12 +24,12 @@ def next_unread(
     guess_um: float | None = None,
     halvings: int = HALVINGS,
 ) -> float | None:
-    """A WD (um) from which no reading of `read_um` is within half a stride, or None if there is none left.
+    """A WD (um) with no reading in `read_um` within half a stride of it, or None if there is none left.
 
     The guess, if it is such a place; else the one nearest to the first reading. Places lie whole strides from there,
-    and at both ends of the range; of two as near, that to the side of `first` (its sign) comes before the other. Places
-    at half and at a quarter of the stride (as many `halvings` as allowed) count as 4 and 16 times as far. But for the
-    guess, nothing beyond `reach_um` from there is visited.
+    and at both ends of the range; of two as near, the one on the side of `first` (its sign) comes first. Places at half
+    and at a quarter of the stride (as far as `halvings` allows) count as 4 and 16 times as far. Except for the guess,
+    nothing beyond `reach_um` from there is visited.
     """
     if guess_um is not None and limits.within(guess_um) and _is_new(guess_um, read_um, stride_um):
         return guess_um

@@ -9,7 +9,7 @@ from afdaemon.control.state import Answer, State
 from afdaemon.control.values import TracePoint
 
 _MOST_DESCENTS = 2
-"""A second way down is for a focus that was out of sight after the climb; a third would look for the same once more."""
+"""A second descent is for a focus that was not in view after the climb; a third would only repeat the search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class FastMemory:
         descents_left: how often the job may still go down the ladder.
         close_steps: search steps close to the best place, before giving up.
         peak_steps: search steps around a peak.
-        at_peak: of what, if the last move was for a peak.
+        at_peak: the measure that peaks there, if the last move was for a peak.
     """
 
     began_far: bool = False
@@ -36,12 +36,12 @@ FastAnswer = Answer[FastMemory]
 
 
 def remember(state: FastState, **changes: Any) -> FastState:
-    """The state with other memories."""
+    """The state with parts of its memory changed."""
     return replace(state, own=replace(state.own, **changes))
 
 
 def unit_um(state: FastState, profile: Profile) -> float:
-    """A depth of focus at the last reading's magnification, by the convergence angle that is assumed."""
+    """A depth of focus at the last reading's magnification, for the assumed convergence angle."""
     return profile.dof_um(state.trace[-1].reading.magnification)
 
 

@@ -31,9 +31,9 @@ class PublishedMemory:
         plan: the WDs (um) that the search would visit after the start.
         attempt: how often the servo has begun again.
         searches_left: how often the search may go on where a servo found nothing.
-        searched_until: how long the trace was when it did last.
-        memory_from: where in the trace the law's memory begins,
-        servo_from: and where the present attempt's servo readings do.
+        searched_until: length of the trace when it last did.
+        memory_from: where in the trace the law's memory begins.
+        servo_from: where in the trace the present attempt's servo readings begin.
         stopped: what ended the last servo.
     """
 
@@ -56,7 +56,7 @@ def _remember(state: PublishedState, **changes: Any) -> PublishedState:
 
 @dataclass(frozen=True, slots=True)
 class PublishedProcedure:
-    """The published procedure with its numbers and its law; see `afdaemon.control.state.Procedure`."""
+    """The published procedure with its parameters and its law; see `afdaemon.control.state.Procedure`."""
 
     profile: PublishedProfile
     law: StepLaw
@@ -82,11 +82,11 @@ class PublishedProcedure:
                 return self._judge(state)
 
     def refused(self, state: PublishedState, event: Refused) -> PublishedAnswer:
-        """It never leaves its magnification: that one was refused is the instrument's failure."""
+        """It never changes the magnification, so a refusal is the instrument's failure."""
         return fail(state, Failed(reason=Reason.DEVICE, detail=event.detail))
 
     def most_readings(self, state: PublishedState) -> int:
-        """How many readings there can be at most when the present phase ends."""
+        """The largest possible number of readings at the end of the present phase."""
         match state.phase:
             case Phase.SEARCH:
                 return 1 + len(state.own.plan)
@@ -96,15 +96,15 @@ class PublishedProcedure:
                 return len(state.trace) + (state.phase is Phase.FINISH)
 
     def lowest_magnification(self, home: float) -> float:
-        """It never leaves the magnification that a job began at."""
+        """It never leaves the magnification at which a job began."""
         return home
 
     def answering(self, proposal: Proposal) -> Self:
-        """The same with a law that answers so."""
+        """The same with a law that gives this answer."""
         return replace(self, law=lambda _readings: proposal.step_um)
 
     def _search(self, state: PublishedState) -> PublishedAnswer:
-        """Servo from a trace of focus, a better one than led nowhere before; else read at the next place."""
+        """Servo from a trace of focus that is better than those that led nowhere; else read at the next place."""
         rules, here, plan = self.profile, state.trace[-1], state.own.plan
         used, searched = len(state.trace), evidence.count(state.trace).search
         led_nowhere = max((p.score for p in state.trace[: state.own.searched_until]), default=0.0)
@@ -170,7 +170,7 @@ class PublishedProcedure:
         return go(_remember(state, memory_from=used), Phase.SERVO, best.wd_um)
 
     def _search_on(self, state: PublishedState) -> PublishedAnswer | None:
-        """Where no score was ever that of a focus, the servo began from no trace of one: the search goes on."""
+        """Go on searching if no score ever counted as focus: the servo had then begun from no real trace of it."""
         searched = evidence.count(state.trace).search
         best = evidence.best_informative(state.trace, self.profile)
         is_focus = best.score >= self.profile.fail_score

@@ -1,4 +1,4 @@
-"""The numbers of the published procedure (Lee et al. 2021), and those of its authors' code."""
+"""The parameters of the published procedure (Lee et al. 2021), and those of its authors' code."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -38,7 +38,7 @@ class PublishedProfile(Profile):
         200, 0, 100_000, "A search is given up after this many readings; 0: as many as the range holds."
     )  # fmt: skip
     searches: int = whole(
-        3, 1, 100, "How often the search begins, or goes on where a servo found no focus."
+        3, 1, 100, "How often the search begins, or continues after a servo that found no focus."
     )
 
     # Servo
@@ -49,7 +49,7 @@ class PublishedProfile(Profile):
         5, 1, 100, "The servo ends after this many readings without a new best score."
     )
     new_best_margin: float = score(
-        0.05, "A best score counts as a new one if it is higher by more than this; less is chance."
+        0.05, "A score counts as a new best one if it is higher by more than this; less is chance."
     )
     max_servo_readings: int = whole(20, 1, 1000, "The servo ends after this many readings.")
     min_step_um: float = number(

@@ -13,7 +13,7 @@ from afdaemon.control.published.profile import PublishedProfile
 from afdaemon.models.acnet.state import a_max_um
 
 _ROUNDING = 1e-9
-"""Relative slack, so that the last stride of a window is not lost to the last bit."""
+"""Relative slack, so that the last stride of a window is not lost to rounding."""
 
 
 def stride_um(magnification: float, rules: PublishedProfile) -> float:

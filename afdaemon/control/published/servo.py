@@ -21,7 +21,7 @@ it meant, and a zero step in its place would pass for patience.
 class Propose(Protocol):
     """A policy over histories, newest first; see `afdaemon.models.acnet.policy.StepPolicy.propose`.
 
-    Its words are the paper's: what the rest of this program calls contrast is its variance.
+    Its terms are the paper's: what the rest of this program calls contrast is called variance here.
     """
 
     def __call__(

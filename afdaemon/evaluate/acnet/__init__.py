@@ -1,1 +1,1 @@
-"""The evaluation of ACNet: one module a table."""
+"""The evaluation of ACNet: one module per table."""

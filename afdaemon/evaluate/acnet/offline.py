@@ -1,4 +1,4 @@
-"""ACNet on focus series that were read beforehand: table 1 and supplementary table S1 of Lee et al. 2021."""
+"""ACNet on focus series that were recorded beforehand: table 1 and supplementary table S1 of Lee et al. 2021."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +33,9 @@ from afdaemon.sim.datasets.series import ImagedSeries, dataset2_series
 _BEST_UM = 20_000.0
 """Where the series have their best WD."""
 _SCORE_NOISE, _NOISE = 0.1, 0.01
-"""Noise of each reading, as in the training: in score units, and relative for variance and entropy."""
+"""Noise of each reading, as in training: in score units, and relative for variance and entropy."""
 _FIRST_SEED = 1_000
-"""Series to be tested on have seeds of their own."""
+"""Test series have seeds of their own."""
 
 PUBLISHED = {
     "tin_balls": {"score": 8.468, "short": 0.158, "steps": 9.100, "mse": 0.020},
@@ -74,7 +74,7 @@ class Recorded:
         self.wd_um = start_um
 
     def send(self, wd_um: float, magnification: float | None = None) -> None:
-        """To that working distance; a series has one magnification."""
+        """Move to that working distance; a series has one magnification."""
         if magnification not in (None, self._series.magnification):
             raise ValueError(
                 f"a series of {self._series.magnification:g}x has no {magnification:g}x"
@@ -82,7 +82,7 @@ class Recorded:
         self.wd_um = wd_um
 
     async def read(self) -> Reading:
-        """What stands there in the series, and noise; what stands at its ends also holds beyond them."""
+        """The series there, with noise; beyond its ends it stays as it is at them."""
         score, variance, entropy = (self.held(name) for name in READ)
         z = self._rng.standard_normal(len(READ))
         return Reading(
@@ -104,7 +104,7 @@ class Recorded:
 def sweeps(
     scorer: FocusScorer, specimens: Sequence[str], each: int, *, seed: int, workers: int
 ) -> Iterator[tuple[str, FocusSeries]]:
-    """So many sweeps of each specimen that nobody learned from."""
+    """`each` sweeps of every specimen, from which no network learned."""
 
     def image(task: tuple[str, int]) -> ImagedSeries:
         name, number = task
@@ -119,7 +119,7 @@ def sweeps(
 def play(
     player: Player, specimen: str, series: FocusSeries, starts: int, *, seed: int
 ) -> list[Played]:
-    """Jobs on one series, from the same starts for every policy; none if it isn't trained."""
+    """Jobs on one series, from the same starts for every policy; none if the policy isn't trained."""
     if player.policy is None:
         return []
     rng = np.random.default_rng([seed, round(series.magnification)])
@@ -171,7 +171,7 @@ def conclude(found: Sequence[Played]) -> Section:
 
 
 def _ceiling(ours: Mapping[str, Row]) -> str:
-    """A peak narrower than the sweep's step is missed by the sweep, and the best possible is less for it."""
+    """A peak narrower than the sweep's step is missed by the sweep, which lowers the best possible score."""
     shown = (f"{s} {row['score'].mean + row['short'].mean:.2f}" for s, row in ours.items())
     return f"Best possible on these sweeps: {', '.join(shown)}."
 

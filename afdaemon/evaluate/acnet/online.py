@@ -38,7 +38,7 @@ PUBLISHED = {
 """Table 2, and for the unseen specimens table 3."""
 
 _POLICIES = (policies.PUBLISHED, OURS)
-"""Those that are tried on instruments; what a policy is worth without some of what it sees is an offline question."""
+"""Those that are tried on instruments; the ablated policies are only compared offline."""
 
 MEASURES = {
     "score": "final score",
@@ -67,7 +67,7 @@ class Remembering:
         self._said: dict[bytes, Measures] = {}
 
     def read(self, shot: Shot) -> Reading:
-        """What a frame tells."""
+        """What is measured in a frame."""
         key, magnification = shot.pixels.tobytes(), float(shot.magnification)
         if key not in self._said:
             self._said[key] = self._scorer.score(shot.pixels, magnification)

@@ -28,12 +28,12 @@ NAMES = {
 """Rows of the tables."""
 
 _START_A_MAX = 3.0
-"""ASSUMED: jobs start within so many A_max of the focus; the paper says no more than "randomly selected"."""
+"""ASSUMED: jobs start within this many A_max of the focus; the paper only says "randomly selected"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """A row: its policy is None while it is not trained."""
+    """A row: its policy is None if it is not trained."""
 
     name: str
     policy: StepPolicy | None
@@ -67,7 +67,7 @@ def away_um(magnification: float, rng: np.random.Generator) -> float:
 
 
 def conclude(found: Sequence[Player]) -> Section:
-    """What is compared, and what each card says of its training."""
+    """What is compared, and what each card says about its training."""
     cards = {one.name: one.policy.card for one in found if one.policy is not None}
     lines = []
     for name, what in NAMES.items():

@@ -25,10 +25,10 @@ class Plan:
 
 
 FULL = Plan(series=6, starts=20, runs=100, unseen_runs=50)
-"""As many runs as in the paper; some 12 minutes on one idle core."""
+"""As many runs as in the paper; about 12 minutes on one idle core."""
 
 QUICK = Plan(series=2, starts=5, runs=20, unseen_runs=10)
-"""Some 3 minutes: too few jobs to judge by."""
+"""About 3 minutes: too few jobs to judge by."""
 
 
 @dataclass(kw_only=True)
@@ -68,7 +68,7 @@ class Evaluation:
         return offline.ablation(self.offline_jobs)
 
     def online(self) -> Section:
-        """Tables 2 and 3; held-back micrographs come besides."""
+        """Tables 2 and 3, and held-back micrographs."""
         kept = [path for path in self.micrographs if held_back(path)]
         specimens = [*SPECIMENS, *([online.MICROGRAPHS] if kept else [])]
         return online.conclude(

@@ -26,7 +26,7 @@ class Played:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """Mean and standard deviation of a measure over so many jobs."""
+    """Mean and standard deviation of a measure, and over how many jobs."""
 
     mean: float
     spread: float

@@ -1,1 +1,1 @@
-"""The evaluation of AENet: one module a section."""
+"""The evaluation of AENet: one module per section."""

@@ -18,7 +18,7 @@ _BINS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """Frames of about one promise: mean promised and real error, mean confidence and share within 1 of the truth."""
+    """Frames of similar promised error: its mean, mean error, mean confidence and share within 1 of the truth."""
 
     frames: int
     promised_error: float
@@ -28,7 +28,7 @@ class Bin:
 
 
 def conclude(found: Sequence[Judged[Truth]]) -> Section:
-    """Promises against errors, in tenths of the frames by their promise."""
+    """Promised against real errors, in tenths of the frames by promised error."""
     bins = _bins(found)
     gap = sum(one.frames * abs(one.confidence - one.within_1) for one in bins) / len(found)
     lines = [f"{'frames':>8}{'promised error':>16}{'error':>8}{'confidence':>12}{'within 1':>10}"]

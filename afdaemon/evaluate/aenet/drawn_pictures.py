@@ -1,4 +1,4 @@
-"""Pictures that are no micrographs: blank, saturated, text, something like a photograph, noise. All drawn."""
+"""Pictures that are not micrographs: blank, saturated, text, something like a photograph, noise. All drawn."""
 
 import string
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ Draw = Callable[[np.random.Generator], Grey]
 _WIDTH_PX, _HEIGHT_PX = 320, 240
 _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_DUPLEX)
 _FINE = 4
-"""Photographs are drawn so many times larger and then reduced."""
+"""Photographs are drawn this many times larger and then reduced."""
 
 
 def blank(rng: np.random.Generator) -> Grey:

@@ -43,7 +43,7 @@ class SeriesTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A series: `reduction` None says that its micrograph stays soft however far it is reduced.
+    """A series; with `reduction` None its micrograph stays soft however far it is reduced.
 
     `scores` and `truth` are lists of n, `rank_correlation` is theirs, `best_dof` where the highest score lies.
     """
@@ -98,7 +98,7 @@ def row_of(
     offset_dof: NDArray[np.float64],
     scores: Sequence[float],
 ) -> Row:
-    """What a series told. A blur radius is 2 pixels per depth of focus."""
+    """What a series shows. A blur radius is 2 pixels per depth of focus."""
     truth = [focus_score(2.0 * abs(float(at))) for at in offset_dof]
     return Row(
         micrograph=f"{job.path.parent.name}/{job.path.name}",

@@ -44,7 +44,7 @@ _ALPHA_RAD = 4e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a frame differs in from the usual one of the same `base` (a place and a blur); "" is that one itself."""
+    """How a frame differs from the usual one of the same `base` (a place and a blur); "" is that one itself."""
 
     base: str
     what: str

@@ -42,14 +42,14 @@ PUBLISHED = {
     "ResNet50": (0.8329, 0.0110),
     "ResNet101": (0.8049, 0.0174),
 }
-"""RMSE and seconds a frame on a GeForce GTX 1080M; grid and tin balls, scores of experts."""
+"""RMSE and seconds per frame on a GeForce GTX 1080M; grid and tin balls, scores of experts."""
 
 _TIMED_FRAMES = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A scorer: its RMSE and seconds a frame, or why it has none."""
+    """A scorer: its RMSE and seconds per frame, or why it has none."""
 
     name: str
     classical: bool
@@ -61,7 +61,7 @@ class Row:
 def crops(
     dataset: "Dataset1", specimens: Sequence[str], *, scenes: int, workers: int
 ) -> Iterator[Case[Truth]]:
-    """Centre crops 224 x 224 of test frames at the judged sampling, rounded to 8 bit again."""
+    """Centre crops, 224 x 224, of test frames at the judged sampling, rounded to 8 bits again."""
     for case in test_part.cases(dataset, specimens, scenes=scenes, workers=workers):
         yield Case(cropped(case.shot), case.facts)
 

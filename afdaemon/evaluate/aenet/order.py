@@ -1,4 +1,4 @@
-"""Real micrographs, blurred and made noisy on purpose: is less blur always the better score?"""
+"""Real micrographs, blurred and made noisy on purpose: does less blur always score better?"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ SIGMAS = (5.0, 25.0)
 _ORDERED_SHARE = 0.97
 _NOISE_MAY_WIN = 0.5
 MAGNIFICATION = 1_000.0
-"""Claimed for every micrograph: what most were taken at is not known."""
+"""Assumed for every micrograph: the magnification of most is not known."""
 
 _FINE = 8
-"""Steps of a pixel in which the edge of the disc is drawn."""
+"""Subdivisions of a pixel with which the edge of the disc is drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def blur(image: FloatImage, radius_px: int) -> FloatImage:
 
 
 def disc(radius_px: int) -> FloatImage:
-    """A disc of sum 1, (2 r + 3, 2 r + 3); pixels at its edge count by the share that it covers."""
+    """A disc of sum 1, (2 r + 3, 2 r + 3); pixels at its edge count by their covered share."""
     size = 2 * radius_px + 3
     at = (np.arange(size * _FINE) + 0.5) / _FINE - 0.5 * size
     inside = (np.hypot(at[:, None], at[None, :]) <= radius_px).astype(np.float32)

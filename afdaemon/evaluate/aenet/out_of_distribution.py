@@ -1,4 +1,4 @@
-"""Frames unlike all that a network learned from: is that said, and is nothing else doubted?"""
+"""Frames out of the training distribution: are they flagged, and is nothing else doubted?"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,18 +22,18 @@ _MAGNIFICATIONS = (500.0, 20_000.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stranger:
-    """What was drawn instead of a specimen."""
+    """An out-of-distribution frame: what was drawn instead of a specimen."""
 
     kind: str
 
 
 def measure(judge: Judge, test_part: Sequence[Judged[Truth]], *, each: int, seed: int) -> Section:
-    """`each` frames of every kind of stranger, and the test part that was judged already."""
+    """`each` frames of every out-of-distribution kind, and the test part, which was judged already."""
     return conclude(list(judged(judge, cases(each=each, seed=seed))), test_part)
 
 
 def cases(*, each: int, seed: int) -> Iterator[Case[Stranger]]:
-    """Frames of all kinds, 320 x 240."""
+    """Out-of-distribution frames of all kinds, 320 x 240."""
     for kind, draw in KINDS.items():
         rng = np.random.default_rng([seed, *kind.encode()])
         for _ in range(each):

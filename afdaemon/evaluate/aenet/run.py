@@ -30,7 +30,7 @@ TRAINED = tuple(PUBLISHED_MAGNIFICATIONS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much is measured: scenes a specimen, series a micrograph, places a specimen, frames a kind of stranger.
+    """How much: scenes per specimen, series per micrograph, places per specimen, out-of-distribution frames per kind.
 
     Only one in `every_micrograph` of the micrographs is shown.
     """
@@ -48,7 +48,7 @@ class Plan:
 
 
 FULL = Plan(
-    scenes=1_000,  # all there are: some 190 a specimen
+    scenes=1_000,  # all there are: about 190 per specimen
     unseen_scenes=100,
     kim_scenes=25,
     series=3,
@@ -59,7 +59,7 @@ FULL = Plan(
     repeats=2,
     strangers=40,
 )
-"""Some 15 minutes on two cores."""
+"""About 15 minutes on two cores."""
 
 QUICK = Plan(
     scenes=3,
@@ -150,7 +150,7 @@ class Evaluation:
         return calibration.conclude(self.test_part)
 
     def strangers(self) -> Section:
-        """Frames unlike those of the training."""
+        """Out-of-distribution frames."""
         return out_of_distribution.measure(
             self.judge, self.test_part, each=self.plan.strangers, seed=self.seed
         )

@@ -1,8 +1,8 @@
 """Is a picture sharp enough to stand for a specimen? Pure.
 
-Edges without width hold as much contrast in each octave of frequencies as in the next (Field 1987, J. Opt. Soc. Am. A
+Perfectly sharp edges hold as much contrast in each octave of frequencies as in the next (Field 1987, J. Opt. Soc. Am. A
 4, 2379): a picture whose finest octaves are fainter than those below is blurred itself. Drawn specimens give .9 to 1.3
-for both ratios, the same blurred by a Gaussian of .7 px gives .65 to .8.
+for both ratios; the same specimens, blurred by a Gaussian of .7 px, give .65 to .8.
 """
 
 from collections.abc import Callable, Sequence

@@ -23,7 +23,7 @@ PUBLISHED = {
         "mse": 0.071,
     },
 }
-"""Agreement with experts, on micrographs that are not public. The scale of the published MSE is not said."""
+"""Agreement with experts, on micrographs that are not public. The scale of the published MSE is not stated."""
 
 _TRAINED_BARS = {"correlation": 0.985, "accuracy": 0.95, "precision": 0.965}
 _UNSEEN_BARS = {"correlation": 0.95, "accuracy": 0.85}

@@ -1,4 +1,4 @@
-"""The test part of Dataset 1, judged: what table 1, the calibration and the doubts are made of."""
+"""The test part of Dataset 1, judged: the basis of table 1, the calibration and the doubts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
