@@ -26,7 +26,6 @@ from types import ModuleType
 
 import coverage
 import cv2  # noqa: F401 - what the tests import is here before a process is forked for each mutant
-import hypothesis.strategies  # noqa: F401
 import numpy as np  # noqa: F401
 import parso
 import pydantic  # noqa: F401
