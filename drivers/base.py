@@ -13,6 +13,16 @@ from numpy.typing import NDArray
 
 from afdaemon.drivers.errors import CommandRefused
 
+__all__ = [
+    "MAX_FRAME_SIDE_PX",
+    "Clock",
+    "Frame",
+    "LinkStats",
+    "Microscope",
+    "MicroscopeState",
+    "require_magnification",
+]
+
 MAX_FRAME_SIDE_PX = 8192
 """No frame larger than this is decoded: a peer must not choose how much memory we take."""
 

@@ -13,6 +13,20 @@ DriverError
  └─ SettingsError    no link of that name, or a setting that the link cannot have
 """
 
+__all__ = [
+    "CommandRefused",
+    "DriverError",
+    "FrameInvalid",
+    "FrameStale",
+    "LinkLost",
+    "LinkTimeout",
+    "NotConnected",
+    "OverCap",
+    "ProtocolError",
+    "SettingsError",
+    "Unsupported",
+]
+
 
 class DriverError(Exception):
     """A failure of the instrument or its link. `remedy` says what to do next."""

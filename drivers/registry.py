@@ -14,6 +14,13 @@ from afdaemon.drivers.base import Clock, Microscope
 from afdaemon.drivers.em30.settings import AisemSettings, LinkSettings, StreamSettings, UsbSettings
 from afdaemon.drivers.errors import SettingsError
 
+__all__ = [
+    "GROUP",
+    "DriverFactory",
+    "link_names",
+    "open_microscope",
+]
+
 GROUP = "afdaemon.drivers"
 DriverFactory = Callable[[Mapping[str, Any], Clock], Microscope]
 

@@ -29,6 +29,10 @@ from afdaemon.sim.instrument.witness import truth_from
 from afdaemon.sim.instrument.world import Truth
 from afdaemon.sim.links.control import tell
 
+__all__ = [
+    "SimulatedEm30",
+]
+
 START_S = 30.0
 STOP_S = 5.0
 """Longest waits for the simulator to print its addresses, and to exit."""

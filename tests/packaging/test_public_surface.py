@@ -39,11 +39,14 @@ def signatures_of(name: str, value: object) -> Iterator[str]:
         yield shown
         return
     yield f"class {name}({', '.join(base.__name__ for base in value.__bases__)})"
-    fields = [f"{name}.{field}" for field in getattr(value, "model_fields", ())]
+    declared = getattr(value, "model_fields", getattr(value, "__dataclass_fields__", ()))
+    fields = [f"{name}.{field}" for field in declared]
+    is_built_by_hand = not declared and not getattr(value, "_is_protocol", False)
     methods = [
         f"{name}.{key}{inspect.signature(member)}"
         for key, member in vars(value).items()
-        if inspect.isfunction(member) and not key.startswith("_")
+        if inspect.isfunction(member)
+        and (not key.startswith("_") or (key == "__init__" and is_built_by_hand))
     ]
     yield from sorted([*fields, *methods])
 
