@@ -186,7 +186,7 @@ class Calibration(BaseModel):
         age = now - min(one.utc for one in self.measured)
         if age > timedelta(days=most_days):
             raise CalibrationError(
-                f"the calibration is {age.days} days old, allowed are {most_days:g}"
+                f"the calibration is {age.days} days old; at most {most_days:g} are allowed"
                 " (calibration.most_days)"
             )
 
@@ -207,7 +207,7 @@ def settled(seen: Sequence[SeenFrame], step_um: float) -> Settling:
     changed = max((n + 1 for n, is_still in enumerate(still) if not is_still), default=0)
     if changed > len(seen) - len(rest):
         raise CalibrationError(
-            f"{seen[-1].seconds:.1f} s after a command the picture still changes",
+            f"{seen[-1].seconds:.1f} s after a command the picture is still changing",
             remedy="let the instrument warm up, or make sure that specimen and stage are at rest",
         )
     return Settling(
@@ -301,7 +301,7 @@ def load(file: Path) -> Calibration:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
-        raise CalibrationError(f"{file} is no calibration: {field}: {first['msg']}") from None
+        raise CalibrationError(f"{file} is not a calibration: {field}: {first['msg']}") from None
 
 
 def _parabola(

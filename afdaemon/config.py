@@ -198,7 +198,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
             name = variable[len(ENV_PREFIX) :].lower().replace(_ENV_DELIMITER, ".", 1)
             if name not in known:
                 near = nearest(variable.upper(), map(variable_of, fields()))
-                raise ConfigError(f"the environment variable {variable} is no setting{near}")
+                raise ConfigError(f"the environment variable {variable} is not a setting{near}")
             given[name] = Given(value, f"the environment variable {variable}")
     return given
 
@@ -269,7 +269,7 @@ def _read(key: str, held: Key, where: Given) -> Any:
 def _foreign(link: str, key: str) -> str:
     own = [name for name in sections(link)[_MICROSCOPE].keys if name != "link"]
     name = key.partition(".")[2]
-    return f"the link {link} has no {name}; besides link, it has {', '.join(own)}"
+    return f"the link {link} has no {name}; its settings are link, {', '.join(own)}"
 
 
 def _part(part: str, values: Mapping[str, Any], given: Mapping[str, Given]) -> Any:

@@ -58,8 +58,8 @@ DECLARATIONS = ("tests/test_config.py", "tests/control/test_values.py")
 LEAST_KILLED = 0.85
 QUICK = ("afdaemon/control/published/stop.py", "tests/control/test_rules.py")
 """What --quick mutates, and the tests it runs."""
-LIMIT_S = 120
-"""Limit for the tests of one mutant, which otherwise take up to a minute: a longer run never ends."""
+PATIENCE, LEAST_LIMIT_S = 4.0, 30.0
+"""Tests that take so many times as long as without a change do not end: the mutant is noticed."""
 OPERATORS = (
     "NumberReplacer",
     "AddNot",
@@ -132,8 +132,9 @@ def main() -> int:
     random.Random(arguments.seed).shuffle(mutants)  # noqa: S311 - a part of them says much of all
     mutants = mutants[: arguments.count]
     covering = _covering(tests)
-    everything = {(_UNCHANGED.path, 0): sorted({t for tests in covering.values() for t in tests})}
-    (_, is_killed), *_ = _run([_UNCHANGED], everything, 1)
+    wholes = [whole for (_, line), whole in covering.items() if line == 0]
+    everything = sorted({test for tests, _ in wholes for test in tests}), sum(s for _, s in wholes)
+    (_, is_killed), *_ = _run([_UNCHANGED], {(_UNCHANGED.path, 0): everything}, 1)
     if is_killed:
         raise SystemExit("the tests fail even where nothing is changed")
     survived: list[Mutant] = []
@@ -195,9 +196,16 @@ class _Recorder:
     def seconds_of(self, test: str) -> float:
         return self._seconds.get(test, 0.0)
 
+    def ordered(self, tests: Iterable[str]) -> tuple[Sequence[str], float]:
+        """Quick ones first, and how long they take together (s)."""
+        return sorted(tests, key=self.seconds_of), sum(map(self.seconds_of, tests))
 
-Covering = Mapping[tuple[str, int], Sequence[str]]
-"""For each file and line the tests that run it, quick ones first; for line 0 those that run any line of the file."""
+
+Covering = Mapping[tuple[str, int], tuple[Sequence[str], float]]
+"""For each file and line the tests that run it, quick ones first, and how long they take together (s).
+
+For line 0 those that run any line of the file, and those that compare declarations.
+"""
 
 
 def _covering(tests: Sequence[str]) -> Covering:
@@ -211,7 +219,7 @@ def _covering(tests: Sequence[str]) -> Covering:
         if status != 0:
             raise SystemExit("the tests fail without any mutant: mend them first")
         told = json.loads(result.read_text())
-    return {(path, int(line)): tests for path, line, tests in told}
+    return {(path, int(line)): (tests, seconds) for path, line, tests, seconds in told}
 
 
 def _record(result: Path, tests: Sequence[str]) -> int:
@@ -231,8 +239,8 @@ def _record(result: Path, tests: Sequence[str]) -> int:
             running = {test for test in contexts if test}
             whole |= running
             if "" not in contexts:  # run at import alone: every test of the file may depend on it
-                told.append((path, line, sorted(running, key=recorder.seconds_of)))
-        told.append((path, 0, sorted(whole | declared, key=recorder.seconds_of)))
+                told.append((path, line, *recorder.ordered(running)))
+        told.append((path, 0, *recorder.ordered(whole | declared)))
     result.write_text(json.dumps(told))
     return code
 
@@ -256,12 +264,13 @@ def _run(mutants: Sequence[Mutant], covering: Covering, jobs: int) -> Iterator[t
 
 def _tested(mutant: Mutant, covering: Covering) -> int:
     """The exit code of the tests that run the changed line: 0 if they pass."""
-    tests = covering.get((mutant.path, mutant.line)) or covering.get((mutant.path, 0), ())
+    whole = covering.get((mutant.path, 0), ((), 0.0))
+    tests, seconds = covering.get((mutant.path, mutant.line), whole)
     if not tests:
         return 0
     sys.meta_path.insert(0, _Mutated(mutant))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(LIMIT_S)
+    signal.alarm(int(LEAST_LIMIT_S + PATIENCE * seconds))
     files = sorted({test.partition("::")[0] for test in tests})
     return int(pytest.main([*_PYTEST, "-o", "timeout=0", *files], plugins=[_Selected(tests)]))
 

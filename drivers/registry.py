@@ -57,7 +57,7 @@ def _factory(link: str) -> DriverFactory:
     for entry in entry_points(group=GROUP, name=link):
         return _load(entry.name, entry.load)
     raise SettingsError(
-        f"there is no driver for the link {link!r}; there is: {', '.join(link_names())}"
+        f"there is no driver for the link {link!r}; available: {', '.join(link_names())}"
     )
 
 

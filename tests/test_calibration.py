@@ -134,14 +134,14 @@ def test_one_of_another_instrument_or_too_old_is_refused(tmp_path: Path) -> None
     known.check(instrument="em30", now=NOW + timedelta(days=29), most_days=30.0)
     with pytest.raises(CalibrationError, match="of 'em30', but the instrument is 'other'"):
         known.check(instrument="other", now=NOW, most_days=30.0)
-    with pytest.raises(CalibrationError, match=r"31 days old, allowed are 30 \(calibration.most"):
+    with pytest.raises(CalibrationError, match=r"31 days old; at most 30 are allowed \(calibration.most"):
         known.check(instrument="em30", now=NOW + timedelta(days=31), most_days=30.0)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("nonsense", "is no calibration"),
+        ("nonsense", "is not a calibration"),
         ('{"instrument": "x", "measured": []}', "measured: List should have at least 1 item"),
         ('{"instrument": "x"}', "measured: Field required"),
     ],
@@ -189,7 +189,7 @@ def test_a_score_that_changes_where_the_wd_does_not_is_a_change() -> None:
 
 
 def test_what_never_comes_to_rest_has_no_settling_time() -> None:
-    with pytest.raises(CalibrationError, match="still changes"):
+    with pytest.raises(CalibrationError, match="still changing"):
         settled(frames(*[float(n) for n in range(12)]), 100.0)
     with pytest.raises(CalibrationError, match="3 frames"):
         settled(frames(0.0, 0.0, 0.0), 100.0)

@@ -112,7 +112,7 @@ def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:
     [
         (
             {"AFDAEMON_MICROSCOPE__PROT": "1"},
-            r"PROT is no setting; did you mean AFDAEMON_MICROSCOPE__PORT\?",
+            r"PROT is not a setting; did you mean AFDAEMON_MICROSCOPE__PORT\?",
         ),
         ({"AFDAEMON_MICROSCOPE_PORT": "1"}, r"did you mean AFDAEMON_MICROSCOPE__PORT\?"),
         ({"AFDAEMON_MICROSCOPE__PORT": "0"}, r"PORT is not allowed: .*1 to 65535"),
@@ -234,10 +234,10 @@ def test_the_values_that_the_example_suggests_are_the_defaults() -> None:
 
 
 FOREIGN = {
-    "usb": ("port = 9025", r"the link usb has no port; besides link, it has .*vendor_id,"),
+    "usb": ("port = 9025", r"the link usb has no port; its settings are link, .*vendor_id,"),
     "stream": (
         "folder = 'x'",
-        r"the link stream has no folder; besides link, it has .*host, port,",
+        r"the link stream has no folder; its settings are link, .*host, port,",
     ),
     "aisem": ("vendor_id = 1", r"the link aisem has no vendor_id"),
 }
@@ -292,7 +292,9 @@ def test_a_link_that_a_package_offers_takes_a_table(
     loaded = load(path, environ={})
     assert loaded.settings.microscope.of_driver == {"device": "/dev/x", "gains": [1, 2]}
     assert load(write(tmp_path, render(loaded)), environ={}).settings == loaded.settings
-    with pytest.raises(ConfigError, match="the link grabber has no port; besides link, it has opt"):
+    with pytest.raises(
+        ConfigError, match="the link grabber has no port; its settings are link, opt"
+    ):
         load(path, environ={"AFDAEMON_MICROSCOPE__PORT": "1"})
     with pytest.raises(ConfigError, match="must be a table"):
         load(path, environ={"AFDAEMON_MICROSCOPE__OPTIONS": "{}"})

@@ -74,7 +74,7 @@ def fault_of(error: Exception) -> RpcFault:
             )
     return RpcFault(
         INTERNAL_ERROR,
-        "the daemon failed inside while answering; its log has the details",
+        "the daemon failed while answering; its log has the details",
         kind="internal",
         remedy="report it together with the daemon's log",
     )

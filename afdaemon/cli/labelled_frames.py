@@ -88,7 +88,7 @@ def listing_faults(folder: Path) -> "list[Fault]":
     if note is None or "complete" not in note:
         return []
     if note["complete"] is not True:
-        return [Fault(wire.NOTE_NAME, "it was not written to its end: write it again to continue")]
+        return [Fault(wire.NOTE_NAME, "it is incomplete: write it again to continue")]
     try:
         listing = (folder / wire.LISTING_NAME).read_bytes()
     except OSError as error:

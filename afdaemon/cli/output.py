@@ -20,7 +20,7 @@ def check_place(path: Path, *, option: str) -> None:
     if path.is_dir():
         raise _refused(path, "it is a folder", option)
     if not path.parent.is_dir():
-        raise _refused(path, f"{path.parent} is no folder", option)
+        raise _refused(path, f"{path.parent} is not a folder", option)
 
 
 def write_all(files: Mapping[Path, bytes], *, option: str) -> None:

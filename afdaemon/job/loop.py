@@ -153,7 +153,7 @@ class Job:
         self._abort_detail: str | None = None
         self._scope: asyncio.Timeout | None = None
 
-    def abort(self, detail: str = "nobody said why") -> None:
+    def abort(self, detail: str = "no reason was given") -> None:
         """End the job as soon as possible; it restores the start WD and `run` returns as usual."""
         if self._abort_detail is None:
             self._abort_detail = detail

@@ -443,7 +443,7 @@ class DropFolder:
     def check(self) -> None:
         """Raise `BadInput` where the folder cannot be used."""
         if not self.path.is_dir():
-            raise BadInput(f"the folder {self.path} does not exist, or is no folder")
+            raise BadInput(f"the folder {self.path} does not exist, or is not a folder")
         probe = self.path / f".em30-bridge-{os.getpid()}"
         try:
             self._files()
@@ -717,7 +717,7 @@ class Session:
             if looked is None:
                 await self._ask_again()
             problem = looked or problem
-        raise Trouble(f"{MAX_DROPPED} frames in a row were no evidence: {problem}")
+        raise Trouble(f"{MAX_DROPPED} frames in a row were not evidence: {problem}")
 
     async def _command(self, place: Place) -> int:
         """Send WDMAG and await its answer. What lies in the folder is older, and is removed first."""
@@ -1003,7 +1003,7 @@ class Visit:
         elif message.kind is Kind.PING:
             await self._send(Message(Kind.PONG, (message.sequence,)))
         elif self._requests.qsize() >= MAX_WAITING:
-            await self._refuse(message, f"{MAX_WAITING} requests wait already")
+            await self._refuse(message, f"{MAX_WAITING} requests are already waiting")
         elif self._grabbing() and message.kind is Kind.GRAB:
             self._busy_with = message  # one frame answers both, and names the later one
         else:
@@ -1366,7 +1366,7 @@ async def check(options: Options) -> bool:
     """Report on folder, port and vendor's software; returns whether all is well. Nothing moves."""
     folder = DropFolder(options.folder)
     waiting = ", ".join(folder.waiting()) or "no frame"
-    say(f"folder {options.folder}: can be used; {waiting} lies there")
+    say(f"folder {options.folder}: usable; it contains {waiting}")
     vendor = Vendor(folder, options)
     port_free = await check_port(vendor, options)
     address = options.vendor

@@ -1,4 +1,7 @@
-"""Whether a frame of the `stream` messages is evidence of what was commanded. Pure."""
+"""Whether a frame of the `stream` messages is evidence of what was commanded. Pure.
+
+ASSUMED: a frame is stamped with the instrument's own clock, and an ACK says when the move has settled.
+"""
 
 import hashlib
 from dataclasses import dataclass

@@ -160,7 +160,7 @@ class AisemSession:
             ask = pair is None or self._owed == 0
         cause = problem or FrameStale("none came")
         raise type(cause)(
-            f"{self._settings.max_dropped_in_row} frames in a row were no evidence: {cause}"
+            f"{self._settings.max_dropped_in_row} frames in a row were not evidence: {cause}"
         )
 
     async def _present(self) -> wire.SetWdMag:

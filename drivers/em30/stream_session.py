@@ -184,7 +184,7 @@ class StreamSession:
         self._last_number = None  # next time accept an instrument that has restarted its count
         kind = FrameInvalid if last.cause is Cause.INVALID else FrameStale
         raise kind(
-            f"{self._settings.max_dropped_in_row} frames in a row were no evidence: {last.why}"
+            f"{self._settings.max_dropped_in_row} frames in a row were not evidence: {last.why}"
         )
 
     async def _attempt(

@@ -21,7 +21,7 @@ _MOST_KURTOSIS = 9.0
 """Of the steps, each relative to its surroundings: 3 for streaks, far more for a few layers with sharp borders."""
 
 _STRETCH_PX = 40
-"""Length over which lines are averaged, and steps compared between neighbours: streaks are longer."""
+"""Length over which lines are averaged, and steps compared between neighbours. ASSUMED: streaks are longer."""
 _AROUND = (3, 31)
 """Those surroundings, in stretches and lines."""
 _LOWEST_MODES, _MODES_TOGETHER = 3, 4

@@ -37,5 +37,7 @@ def load_arrays(
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise TrainingError(f"{path} holds no {what} ({error})", remedy=remedy) from error
     if told != json.dumps(facts, sort_keys=True):
-        raise TrainingError(f"the {what} in {path} were made otherwise: {told}", remedy=remedy)
+        raise TrainingError(
+            f"the {what} in {path} were made with other settings: {told}", remedy=remedy
+        )
     return found

@@ -123,7 +123,7 @@ class LabelledFolder(Sequence[LabelledFrame]):
         chosen = [pair for pair in self.pairs if pair.part == part]
         if not chosen:
             raise DatasetError(
-                f"none of the {len(self.scenes)} scenes here falls to the part {part!r}",
+                f"none of the {len(self.scenes)} scenes here belongs to the part {part!r}",
                 remedy="name frames SCENE-NUMBER.jpg with some twenty scenes or more: parts are made of whole scenes",
             )
         return LabelledFolder(chosen, self._reading)

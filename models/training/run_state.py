@@ -58,7 +58,7 @@ def resume(run: Run[N], settings: Settings, folder: Path) -> None:
         tensors = load_file(path)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(
-            f"{path} holds no training to go on with ({error})", remedy="begin without --resume"
+            f"{path} has no training to resume ({error})", remedy="begin without --resume"
         ) from error
     _compare(note["settings"], settings, folder)
     _restore(run, tensors, path)

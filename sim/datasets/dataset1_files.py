@@ -95,7 +95,7 @@ def write_dataset(plan: Plan, folder: Path, *, workers: int = 1) -> Generator[tu
     scenes = plan.scenes()
     if not scenes:
         raise FolderError(
-            f"none of the {plan.dataset.scenes_per_specimen} scenes a specimen falls to"
+            f"none of the {plan.dataset.scenes_per_specimen} scenes of a specimen belong to"
             f" {', '.join(plan.parts)}",
             remedy="write more scenes, or another part",
         )

@@ -71,7 +71,7 @@ MEANINGS = {
         "the frame's bytes end early", Amount(of="share that is kept", allowed=_SHARE)
     ),
     Fault.FRAME_CORRUPT: Meaning(
-        "some of the frame's bytes are others",
+        "some bytes of the frame are changed",
         Amount(of="bytes", allowed=Range(low=1.0, high=1e6), usual=8.0),
     ),
     Fault.FRAME_FROZEN: Meaning("the grey values of the frame before, under a new header"),
@@ -88,7 +88,7 @@ MEANINGS = {
         Amount(of="um", allowed=Range(low=0.0, high=45_000.0), usual=50.0),
     ),
     Fault.READBACK_WRONG: Meaning(
-        "the WD that is told is another than the lens has",
+        "the reported WD differs from the lens's",
         Amount(of="um", allowed=Range(low=-45_000.0, high=45_000.0), usual=100.0),
     ),
     Fault.RESET: Meaning(

@@ -118,7 +118,7 @@ class InProcessMicroscope:
             else:
                 problem = LinkTimeout("a frame was requested and never came")
             dropped += 1
-        raise type(problem)(f"{dropped} frames in a row were no evidence: {problem}")
+        raise type(problem)(f"{dropped} frames in a row were not evidence: {problem}")
 
     async def close(self) -> None:
         """Disconnect."""

@@ -97,22 +97,24 @@ class ColumnSettings:
         -0.2, -5_000.0, 5_000.0, "um", "distance of the line foci along 45 and 135 degrees"
     )
     time_constant_s: float | None = number(
-        None, 0.0, 10.0, "s", "the lens settles with it; unset: a twelfth of settle_s",
+        None, 0.0, 10.0, "s", "time constant of the lens; unset: settle_s / 12",
         optional=True,
     )  # fmt: skip
     hysteresis_um: float = number(
-        0.4, 0.0, 1_000.0, "um", "WD after a long way up from WD after a long way down"
+        0.4, 0.0, 1_000.0, "um", "difference between the WDs reached from below and from above"
     )
-    backlash_um: float = number(
-        0.0, 0.0, 1_000.0, "um", "way back that a command needs before the lens follows"
-    )
+    backlash_um: float = number(0.0, 0.0, 1_000.0, "um", "reversal needed before the lens follows")
     drift_um_per_min: float = number(0.1, -1_000.0, 1_000.0, "um/min", "the focus creeps away")
     wander_um: float = number(0.05, 0.0, 1_000.0, "um", "rms of the focus's random wandering")
     rotation_deg: float = number(
         0.2, -45.0, 45.0, "degrees", "the image turns with each decade of magnification"
     )
     shift_pct: float = number(
-        0.5, 0.0, 25.0, "%", "of its width the field shifts with each decade of magnification"
+        0.5,
+        0.0,
+        25.0,
+        "%",
+        "shift of the field per decade of magnification, as a share of its width",
     )
 
     def __post_init__(self) -> None:
@@ -156,7 +158,9 @@ class DetectorSettings:
 class ScanSettings:
     """Flaws of the scan, and what moves the specimen; see `ScanFlaws`."""
 
-    jitter_nm: float = number(_FLAWS.jitter_nm, 0.0, 10_000.0, "nm", "lines start off by (rms)")
+    jitter_nm: float = number(
+        _FLAWS.jitter_nm, 0.0, 10_000.0, "nm", "error of a line's start (rms)"
+    )
     hum_nm: float = number(_FLAWS.hum_nm, 0.0, 10_000.0, "nm", "amplitude of the mains' hum")
     hum_hz: float = number(_FLAWS.hum_hz, 1.0, 1_000.0, "Hz", "frequency of the mains")
     vibration_nm: float = number(
@@ -197,7 +201,7 @@ class StageSettings:
     """Stage and the specimen's tilt on it."""
 
     speed_um_per_s: float = number(2_000.0, 10.0, 100_000.0, "um/s", "speed of a move")
-    least_s: float = number(0.3, 0.0, 60.0, "s", "the shortest move takes as long")
+    least_s: float = number(0.3, 0.0, 60.0, "s", "duration of the shortest move")
     tilt_deg: float = number(0.0, 0.0, 70.0, "degrees", "how steeply the specimen rises")
     tilt_azimuth_deg: float = number(
         0.0, -360.0, 360.0, "degrees", "which way it rises: 0 is +x, 90 is +y"

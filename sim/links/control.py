@@ -224,7 +224,7 @@ def _understood(answer: bytes, where: str) -> Answer:
         told = None
     if not isinstance(told, dict) or "ok" not in told:
         raise ControlError(
-            f"what answers on {where} is no simulator",
+            f"what answers on {where} is not a simulator",
             remedy="give the port that `afdaemon sim serve` names",
         )
     if not told.pop("ok"):

@@ -114,7 +114,9 @@ class StreamInstrument:
             case _ if self._busy:
                 return Refused(answers=sequence, reason=self._busy)
             case Hello(lowest=lowest, highest=highest) if not lowest <= VERSION <= highest:
-                reason = f"version {VERSION} is spoken here, not {lowest} to {highest}"
+                reason = (
+                    f"version {lowest} to {highest} is not supported: this side speaks {VERSION}"
+                )
                 return Refused(answers=sequence, reason=reason)
             case Hello():
                 self._greeted = True

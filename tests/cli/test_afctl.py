@@ -3,15 +3,16 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from afdaemon.api import lines
 from afdaemon.api.fake import FOCUS_UM, FakeBackend, fake_daemon
-from afdaemon.api.schemas import AutofocusParams, Job, JobState
+from afdaemon.api.schemas import AutofocusParams, Event, Job, JobState, Status
 from afdaemon.api.server import open_doors
 from afdaemon.cli.afctl import app
 from afdaemon.cli.runner import run_app
@@ -30,6 +31,7 @@ class Said:
 
 
 Afctl = Callable[..., Coroutine[Any, Any, Said]]
+Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 
 @pytest.fixture
@@ -58,8 +60,20 @@ def afctl(daemon: tuple[FakeBackend, str], capsys: pytest.CaptureFixture[str]) -
     return run
 
 
-async def test_focus_shows_lines_and_the_outcome(afctl: Afctl, backend: FakeBackend) -> None:
-    backend.pace_s = 0.005
+async def test_focus_shows_lines_and_the_outcome(
+    afctl: Afctl, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.release.clear()
+    loop = asyncio.get_running_loop()
+    whole = lines.event
+
+    def heard(message: Sequence[bytes]) -> Event:
+        event = whole(message)
+        if event.data.get("reading") == backend.steps:
+            loop.call_soon_threadsafe(backend.release.set)
+        return event
+
+    monkeypatch.setattr(lines, "event", heard)
     said = await afctl("focus")
     assert said.code == 0
     assert said.err == ""
@@ -139,25 +153,33 @@ async def test_status_tells_the_microscope_and_the_job(afctl: Afctl, backend: Fa
     assert json.loads((await afctl("--json", "status")).out)["instance"] == "i-1"
 
 
-async def test_abort_and_watch(afctl: Afctl, backend: FakeBackend) -> None:
+async def test_abort_and_watch(afctl: Afctl, backend: FakeBackend, until: Until) -> None:
     assert (await afctl("abort")).out == "no job is running\n"
     assert (await afctl("watch")).out == "no job is running\n"
     backend.release.clear()
     watching = asyncio.create_task(afctl("focus"))
-    while not backend.moves:
-        await asyncio.sleep(0.005)
-        assert not watching.done()
+    await until(lambda: backend.moves or watching.done())
+    assert not watching.done()
     backend.abort(None, None)
     assert (await watching).code == 1
 
 
-async def test_watch_ends_with_the_job(afctl: Afctl, backend: FakeBackend) -> None:
-    backend.pace_s, backend.steps = 0.05, 20
-    await backend.start(AutofocusParams(), "one")
+async def test_watch_ends_with_the_job(
+    afctl: Afctl, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.steps = 20
+    whole = backend.status
+
+    async def status() -> Status:
+        if not backend.jobs:
+            await backend.start(AutofocusParams(), "one")
+        return await whole()
+
+    monkeypatch.setattr(backend, "status", status)
     said = await afctl("watch", "--json")
     assert said.code == 0
     events = [json.loads(line) for line in said.out.splitlines()]
-    assert events[-1]["type"] == "result"
+    assert [event["type"] for event in events] == ["progress"] * 20 + ["result"]
     assert {event["topic"] for event in events} == {"job.one"}
 
 
@@ -171,7 +193,7 @@ WRONG = [
     (["abort", "../x"], None, 2, 'job = "../x" is not allowed'),
     (["focus"], BusyError("job nine holds the microscope"), 4, "job nine holds the microscope"),
     (["wd"], LinkTimeout("no answer in 2 s"), 5, "no answer in 2 s"),
-    (["wd"], ZeroDivisionError("bug"), 4, "the daemon failed inside while answering"),
+    (["wd"], ZeroDivisionError("bug"), 4, "the daemon failed while answering"),
 ]
 
 
@@ -211,16 +233,15 @@ def test_a_wrong_address_is_code_two(address: str, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err.count("\n") == 1
 
 
-async def test_ctrl_c_aborts_the_job(daemon: tuple[FakeBackend, str]) -> None:
+async def test_ctrl_c_aborts_the_job(daemon: tuple[FakeBackend, str], until: Until) -> None:
     backend, address = daemon
     backend.release.clear()
     process = await asyncio.create_subprocess_exec(
         AFCTL, "focus", "--json", "--endpoint", address,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    while len(backend.moves) < backend.steps:
-        await asyncio.sleep(0.01)
-        assert process.returncode is None
+    await until(lambda: len(backend.moves) == backend.steps or process.returncode is not None)
+    assert len(backend.moves) == backend.steps
     process.send_signal(signal.SIGINT)
     out, err = await process.communicate()
     assert process.returncode == 130, err

@@ -69,7 +69,7 @@ def test_what_is_written_opens_with_the_same_labels(data: Path) -> None:
 def test_unseen_specimens_stay_for_testing(data: Path) -> None:
     folder = open_labelled(data)
     assert {pair.part for pair in folder.pairs} == {"test"}
-    with pytest.raises(DatasetError, match="falls to the part 'train'"):
+    with pytest.raises(DatasetError, match="belongs to the part 'train'"):
         folder.part("train")
 
 
@@ -121,7 +121,7 @@ def not_complete(folder: Path) -> None:
         (no_text, "woven_fabric-0000-03.jpg: there is no .txt of that name beside it"),
         (bad_score, "woven_fabric-0000-03.txt: SCORE is a digit from 0 to 9"),
         (other_listing, "SHA256SUMS: it is not the one that dataset.json describes"),
-        (not_complete, "dataset.json: it was not written to its end"),
+        (not_complete, "dataset.json: it is incomplete"),
     ],
 )
 def test_check_names_what_is_wrong_and_ends_with_1(

@@ -152,7 +152,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--fault", "frame-missing:1.5"], "lies in 0 to 1, not 1.5"),
         (["--fault", "wd-late,amount=-1"], "amount of wd-late lies in 0 to 600"),
         (["--link", "usb"], "the link is aisem or stream, not 'usb'"),
-        (["--link", "stream", "--folder", "drop"], "--folder belongs to the link aisem"),
+        (["--link", "stream", "--folder", "drop"], "--folder is for the link aisem only"),
         (["--set", "column.kvv=1"], "did you mean column.kv?"),
         (["--set", "column.kv=31"], "column.kv must be a number from 1 to 30 kV, not '31'"),
         (["--set", "seed"], "'seed' is not of the form KEY=VALUE"),

@@ -177,7 +177,7 @@ def test_acnet_is_trained_as_published_on_series_that_are_scored_once(
     assert train(*words, "--out=again.safetensors") == 0
     assert (tmp_path / "series.npz").stat().st_mtime_ns == written
     assert train(*words, "--seed=2") == 2
-    assert "made otherwise" in capsys.readouterr().err
+    assert "made with other settings" in capsys.readouterr().err
 
 
 REFUSED = {
@@ -188,8 +188,8 @@ REFUSED = {
     "an unknown preset of ACNet": (["acnet", "--preset=publishd"], ["publishd", "mean published"]),
     "what ACNet can't be without": (["acnet", "--without=colour"], ["colour", "entropy"]),
     "an absent teacher": (["aenet", "--preset=gpu", "--teacher=t.safetensors"], ["t.safetensors"]),
-    "nothing to go on from": (["scorer", "PACF", "--resume"], ["holds no training"]),
-    "no AENet to go on from": (["aenet", "--resume"], ["holds no training"]),
+    "nothing to go on from": (["scorer", "PACF", "--resume"], ["has no training to resume"]),
+    "no AENet to go on from": (["aenet", "--resume"], ["has no training to resume"]),
     "nothing to begin with": (["aenet", "--begin-with=b.safetensors"], ["b.json"]),
     "two ways to begin": (["aenet", "--begin-with=b.safetensors", "--resume"], ["--resume"]),
     "an empty folder": (["scorer", "PACF", "--data=empty"], ["no labelled frames"]),

@@ -16,7 +16,9 @@ def _values() -> dict[str, type]:
     found = {}
     for room in (afdaemon.control, afdaemon.job):
         for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
-            for name, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            for name, kind in inspect.getmembers(
+                importlib.import_module(module.name), inspect.isclass
+            ):
                 if dataclasses.is_dataclass(kind) and kind.__module__ == module.name:
                     found[f"{module.name}.{name}"] = kind
     return found

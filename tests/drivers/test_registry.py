@@ -40,7 +40,7 @@ def test_the_built_in_links_are_there(link: str, settings: dict[str, object], na
 
 
 def test_an_unknown_link_names_those_there_are() -> None:
-    with pytest.raises(SettingsError, match="no driver for the link 'serial'; there is: aisem"):
+    with pytest.raises(SettingsError, match="no driver for the link 'serial'; available: aisem"):
         open_microscope("serial", {}, clock=ManualClock())
 
 

@@ -400,7 +400,7 @@ async def test_abort_interrupts_a_frame_that_does_not_come(lab: Lab, hangs_at: i
     job.abort("again")
     result = await asyncio.wait_for(running, 1.0)
     assert_home(lab, result)
-    assert result.outcome.detail == "nobody said why"
+    assert result.outcome.detail == "no reason was given"
 
 
 async def test_abort_interrupts_the_scoring(lab: Lab) -> None:

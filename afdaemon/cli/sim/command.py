@@ -166,7 +166,7 @@ def _check_wire(wire: Wire) -> None:
         return
     for option in ("folder", "truth", "keep_frames"):
         if getattr(wire, option) is not None:
-            raise SettingError(f"--{option.replace('_', '-')} belongs to the link aisem alone")
+            raise SettingError(f"--{option.replace('_', '-')} is for the link aisem only")
 
 
 def _checked_speed(speed: float) -> float:

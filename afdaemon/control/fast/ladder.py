@@ -4,6 +4,8 @@ The lower the magnification, the longer is a depth of focus (DoF) in um. So a jo
 rung until a frame shows something, finds the focus there as usual, and climbs to the highest magnification at which
 that focus should still be in capture range. If it is not, the job goes down once more, from there. From a rung that
 shows nothing the job climbs to the next one up; back at the start magnification, it searches as without a ladder.
+
+ASSUMED: the best WD is the same at all magnifications, and so are brightness and contrast.
 """
 
 from afdaemon.control.answers import go

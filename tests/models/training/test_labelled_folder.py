@@ -141,7 +141,7 @@ def test_named_parts_overrule_names(tmp_path: Path) -> None:
     put(tmp_path, "wing/wing-1-1")
     folder = open_folder(tmp_path, READING, parts={"wing/wing-1": "test"})
     assert [frame.scene for frame in folder.part("test")] == ["wing/wing-1"]
-    with pytest.raises(DatasetError, match="none of the 1 scenes here falls to the part 'train'"):
+    with pytest.raises(DatasetError, match="none of the 1 scenes here belongs to the part 'train'"):
         folder.part("train")
     with pytest.raises(DatasetError, match="no part is called 'exam'") as refused:
         folder.part("exam")

@@ -219,7 +219,7 @@ def test_how_often_it_is_judged_and_kept_may_change(tmp_path: Path) -> None:
 
 
 def test_no_state_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="holds no training to go on with") as caught:
+    with pytest.raises(TrainingError, match="has no training to resume") as caught:
         resume(begun(), SETTINGS, tmp_path)
     assert "without --resume" in caught.value.remedy
 

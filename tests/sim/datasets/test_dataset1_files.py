@@ -154,7 +154,7 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FolderError, match="cannot be written"):
         write(tmp_path / "file")
-    with pytest.raises(FolderError, match="none of the 1 scenes a specimen falls to validate"):
+    with pytest.raises(FolderError, match="none of the 1 scenes of a specimen belong to validate"):
         write(
             tmp_path / "none",
             replace(
