@@ -201,7 +201,8 @@ async def test_progress_tells_every_reading(lab: Lab) -> None:
     assert [p.elapsed_s for p in told] == sorted(p.elapsed_s for p in told)
     assert lab.progress[0].phase is Phase.SEARCH
     assert lab.progress[-1].phase is Phase.DONE
-    assert lab.progress[-1].best_wd_um == BEST_UM
+    assert lab.progress[-1].best_wd_um == lab.progress[-1].wd_um == BEST_UM
+    assert {p.magnification for p in lab.progress} == {500.0}
     assert {p.job_id for p in lab.progress} == {"job-1"}
 
 

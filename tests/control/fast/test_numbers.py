@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from afdaemon.control.evidence import may_be_in_focus, may_be_noise
+from afdaemon.control.evidence import is_saturated, may_be_in_focus, may_be_noise
 from afdaemon.control.fast import ladder
 from afdaemon.control.fast.peak import CONTRAST, SCORE, peak
 from afdaemon.control.fast.posterior import advise
@@ -275,6 +275,11 @@ def test_no_success_rests_on_a_frame_of_which_three_quarters_are_hidden(
 ) -> None:
     frame = point(9.0, saturated=hidden)
     assert (frame in may_be_in_focus([frame], FAST)) is counts
+
+
+def test_a_frame_is_saturated_above_the_profiles_share() -> None:
+    for saturated, expected in ((FAST.saturated_fraction, False), (0.51, True)):
+        assert is_saturated([point(2.0, saturated=saturated)], FAST) is expected
 
 
 @pytest.mark.parametrize(("score", "noise"), [(3.9, True), (4.1, False)])
