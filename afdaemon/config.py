@@ -28,6 +28,7 @@ _ENV_DELIMITER = "__"
 _NOT_SETTINGS = ("AFDAEMON_MICROGRAPHS",)
 """Variables of ours that only a single command reads."""
 _MICROSCOPE = "microscope"
+_LINK = "microscope.link"
 _OF_BOTH = ("alpha_mrad", "calibrated")
 """Facts about the instrument that both procedures need; they are set in [fast] only."""
 
@@ -156,13 +157,14 @@ def load(
         ConfigError: a file that cannot be read, a key that does not exist, a value not allowed.
     """
     given: dict[str, Given] = {}
+    known = fields()
     if path is not None:
         given.update(_from_toml(path))
-    given.update(_from_environment(os.environ if environ is None else environ))
+    given.update(_from_environment(os.environ if environ is None else environ, known))
     given.update({key: Given(value, "the command line") for key, value in (flags or {}).items()})
-    given, renamed = _present_names(given)
-    _refuse_unknown(given)
-    return Loaded(_built(given), given, renamed)
+    given, renamed = _present_names(given, _old_names(known))
+    _refuse_unknown(given, known)
+    return Loaded(_built(given, known[_LINK]), given, renamed)
 
 
 def _from_toml(path: Path) -> dict[str, Given]:
@@ -178,9 +180,10 @@ def _from_toml(path: Path) -> dict[str, Given]:
 
 
 def _flatten(document: Mapping[str, object], origin: str) -> Iterator[tuple[str, Given]]:
+    known = sections()
     for name, section in document.items():
-        if name not in sections():
-            near = nearest(name, sections())
+        if name not in known:
+            near = nearest(name, known)
             raise ConfigError(f"there is no section [{name}] in {origin}{near}")
         if not isinstance(section, dict):
             raise ConfigError(
@@ -190,14 +193,14 @@ def _flatten(document: Mapping[str, object], origin: str) -> Iterator[tuple[str,
             yield f"{name}.{key}", Given(value, origin)
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Key]) -> dict[str, Given]:
     given = {}
-    known = {**fields(), **_old_names()}
+    names = {*known, *_old_names(known)}
     for variable, value in environ.items():
         if variable.upper().startswith(ENV_PREFIX) and variable not in _NOT_SETTINGS:
             name = variable[len(ENV_PREFIX) :].lower().replace(_ENV_DELIMITER, ".", 1)
-            if name not in known:
-                near = nearest(variable.upper(), map(variable_of, fields()))
+            if name not in names:
+                near = nearest(variable.upper(), map(variable_of, known))
                 raise ConfigError(f"the environment variable {variable} is not a setting{near}")
             given[name] = Given(value, f"the environment variable {variable}")
     return given
@@ -208,40 +211,39 @@ def variable_of(key: str) -> str:
     return ENV_PREFIX + key.upper().replace(".", _ENV_DELIMITER)
 
 
-def _old_names() -> dict[str, str]:
+def _old_names(known: Mapping[str, Key]) -> dict[str, str]:
     """`section.key` of an earlier version, and what it is called now."""
     return {
         f"{key.partition('.')[0]}.{held.spec.formerly}": key
-        for key, held in fields().items()
+        for key, held in known.items()
         if held.spec.formerly
     }
 
 
-def _present_names(given: Mapping[str, Given]) -> tuple[dict[str, Given], dict[str, str]]:
+def _present_names(
+    given: Mapping[str, Given], now: Mapping[str, str]
+) -> tuple[dict[str, Given], dict[str, str]]:
     """The values under their present names, and the old names that were used; a present name has priority."""
-    now = _old_names()
     renamed = {key: now[key] for key in given if key in now}
     kept = {key: where for key, where in given.items() if key not in renamed}
     return {**{now[key]: given[key] for key in renamed}, **kept}, renamed
 
 
-def _refuse_unknown(given: Mapping[str, Given]) -> None:
+def _refuse_unknown(given: Mapping[str, Given], known: Mapping[str, Key]) -> None:
     for key, where in given.items():
-        if key not in fields():
+        if key not in known:
             section, _, name = key.partition(".")
-            known = sections()[section].keys if section in sections() else {}
-            elsewhere = [other for other in fields() if other.endswith(f".{name}")]
-            near = f"; did you mean {elsewhere[0]}?" if elsewhere else nearest(name, known)
+            beside = [k.partition(".")[2] for k in known if k.startswith(f"{section}.")]
+            elsewhere = [other for other in known if other.endswith(f".{name}")]
+            near = f"; did you mean {elsewhere[0]}?" if elsewhere else nearest(name, beside)
             raise ConfigError(
                 f"there is no key {name} in section [{section}] of {where.origin}{near}"
             )
 
 
-def _built(given: Mapping[str, Given]) -> Settings:
-    named = given.get(f"{_MICROSCOPE}.link")
-    link = (
-        _link_key().default if named is None else _read(f"{_MICROSCOPE}.link", _link_key(), named)
-    )
+def _built(given: Mapping[str, Given], link_key: Key) -> Settings:
+    named = given.get(_LINK)
+    link = link_key.default if named is None else _read(_LINK, link_key, named)
     known = fields(link)
     parts: dict[str, dict[str, Any]] = {}
     for key, where in given.items():

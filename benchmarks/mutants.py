@@ -53,7 +53,10 @@ TESTS = (
 )
 SLOW = "tests/job/test_fast_job.py"
 """Its networks take seconds to load in each process; other files test the same with scripted laws."""
-DECLARATIONS = ("tests/test_config.py", "tests/control/test_values.py")
+DECLARATIONS = (
+    "tests/control/test_values.py",
+    "tests/test_config.py::test_example_and_reference_are_those_that_the_commands_print",
+)
 """What is declared at import (defaults, bounds, immutable values) is compared here, without a line of it being run."""
 LEAST_KILLED = 0.85
 QUICK = ("afdaemon/control/published/stop.py", "tests/control/test_rules.py")
@@ -240,7 +243,8 @@ def _record(result: Path, tests: Sequence[str]) -> int:
             whole |= running
             if "" not in contexts:  # run at import alone: every test of the file may depend on it
                 told.append((path, line, *recorder.ordered(running)))
-        told.append((path, 0, *recorder.ordered(whole | declared)))
+        rest, seconds = recorder.ordered(whole - declared)
+        told.append((path, 0, [*sorted(declared), *rest], seconds))
     result.write_text(json.dumps(told))
     return code
 
