@@ -28,7 +28,7 @@ from afdaemon.sim.instrument.settings import (
     InstrumentSettings,
     ScanSettings,
 )
-from afdaemon.sim.instrument.world import Shot, Truth, World
+from afdaemon.sim.instrument.world import RecordedFrame, Truth, World
 from afdaemon.sim.optics import depth_of_focus_um, is_in_focus, pixel_um
 
 DRAWN = ("tin_balls", "tem_grid", "gold_nanoparticles", "butterfly_wing", "woven_fabric")
@@ -219,7 +219,7 @@ def play_way(task: Task, way: Callable[[Look, Window], float], reach_dof: float)
     )
 
 
-async def _seen(world: World) -> Shot:
+async def _seen(world: World) -> RecordedFrame:
     await world.settle()
     return await world.expose()
 
@@ -271,7 +271,7 @@ async def _converse(
     return played
 
 
-def _reading(scorer: FocusScorer, shot: Shot) -> Reading:
+def _reading(scorer: FocusScorer, shot: RecordedFrame) -> Reading:
     magnification = float(shot.magnification)
     measures = scorer.score(shot.pixels, magnification)
     return Reading(wd_um=shot.wd_um, magnification=magnification, frame=measures)

@@ -20,7 +20,7 @@ from afdaemon.drivers.em30.usb import open_usb
 from afdaemon.drivers.errors import DriverError
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.settings import InstrumentSettings
-from afdaemon.sim.instrument.world import Shot, World
+from afdaemon.sim.instrument.world import RecordedFrame, World
 from afdaemon.sim.links.usb_device import ENDPOINT_IN, ENDPOINT_OUT, Mishap
 from afdaemon.sim.links.usb_server import UsbServer
 
@@ -46,7 +46,7 @@ class Witness(Instrument):
         super().command(wd_um, magnification)
         self.commanded_um.add(wd_um)
 
-    async def frames(self) -> list[Shot]:
+    async def frames(self) -> list[RecordedFrame]:
         """As the instrument does."""
         shots = await super().frames()
         self.given.update(_digest(shot.pixels) for shot in shots)

@@ -3,7 +3,7 @@
         Begin            Opened              Lost
   idle ------> opening ----------> up ------------------+
                 ^  |                                    |
-     DelayOver  |  | Refused                            |
+     DelayOver  |  | NotOpened                          |
                 |  v                                    |
                waiting <--------------------------------+
 
@@ -58,7 +58,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class NotOpened:
     """The attempt failed."""
 
 
@@ -74,12 +74,12 @@ class DelayOver:
     """The delay has passed."""
 
 
-Event = Begin | Opened | Refused | Lost | DelayOver
+Event = Begin | Opened | NotOpened | Lost | DelayOver
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Try to open the link; answer with `Opened` or `Refused`."""
+    """Try to open the link; answer with `Opened` or `NotOpened`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def step(state: LinkState, event: Event, delays: Delays) -> tuple[LinkState, Act
             return LinkState(phase=Phase.OPENING, failures=state.failures), Open()
         case Phase.OPENING, Opened():
             return LinkState(phase=Phase.UP, failures=state.failures), Watch()
-        case Phase.OPENING, Refused():
+        case Phase.OPENING, NotOpened():
             return _wait(state.failures + 1, delays)
         case Phase.UP, Lost(up_s=up_s):
             return _wait(1 if up_s >= delays.good_after_s else state.failures + 1, delays)

@@ -17,7 +17,7 @@ from afdaemon import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from afdaemon.models.training.labelled_folder import Fault, Pair
+    from afdaemon.models.training.labelled_folder import FolderFault, Pair
 
 app = typer.Typer(no_args_is_help=True, help="Labelled frames on disk.")
 
@@ -119,7 +119,7 @@ def _histogram(pairs: "Sequence[Pair]") -> Table:
     return table
 
 
-def _print_faults(faults: "Sequence[Fault]") -> None:
+def _print_faults(faults: "Sequence[FolderFault]") -> None:
     for fault in faults[:_FAULTS_SHOWN]:
         typer.echo(str(fault), err=True)
     if len(faults) > _FAULTS_SHOWN:

@@ -11,7 +11,12 @@ from afdaemon.drivers.wire import labelled_files as wire
 from afdaemon.models.errors import DatasetError
 
 if TYPE_CHECKING:
-    from afdaemon.models.training.labelled_folder import Fault, Label, LabelledFolder, Reading
+    from afdaemon.models.training.labelled_folder import (
+        FileFormat,
+        FolderFault,
+        Label,
+        LabelledFolder,
+    )
 
 T = TypeVar("T")
 
@@ -27,12 +32,12 @@ def open_labelled(folder: Path, *, lenient: bool = False) -> "LabelledFolder":
     return open_folder(folder, reading(), parts=parts_noted(folder), lenient=lenient)
 
 
-def reading() -> "Reading":
+def reading() -> "FileFormat":
     """How the instrument's pictures and texts are read."""
     from afdaemon.drivers.wire.jpeg import decode_jpeg
-    from afdaemon.models.training.labelled_folder import Reading
+    from afdaemon.models.training.labelled_folder import FileFormat
 
-    return Reading(
+    return FileFormat(
         pixels=lambda data: _told(decode_jpeg, data),
         label=_label,
         picture_suffixes=wire.PICTURE_SUFFIXES,
@@ -80,24 +85,26 @@ def parts_noted(folder: Path) -> Mapping[str, str]:
     return parts
 
 
-def listing_faults(folder: Path) -> "list[Fault]":
+def listing_faults(folder: Path) -> "list[FolderFault]":
     """Where a written data set is no longer what its note and its listing say; none for a folder without a note."""
-    from afdaemon.models.training.labelled_folder import Fault
+    from afdaemon.models.training.labelled_folder import FolderFault
 
     note = _read_note(folder)
     if note is None or "complete" not in note:
         return []
     if note["complete"] is not True:
-        return [Fault(wire.NOTE_NAME, "it is incomplete: write it again to continue")]
+        return [FolderFault(wire.NOTE_NAME, "it is incomplete: write it again to continue")]
     try:
         listing = (folder / wire.LISTING_NAME).read_bytes()
     except OSError as error:
-        return [Fault(wire.LISTING_NAME, f"it cannot be read ({error.strerror})")]
+        return [FolderFault(wire.LISTING_NAME, f"it cannot be read ({error.strerror})")]
     if hashlib.sha256(listing).hexdigest() != note.get("listing_sha256"):
-        return [Fault(wire.LISTING_NAME, f"it is not the one that {wire.NOTE_NAME} describes")]
+        return [
+            FolderFault(wire.LISTING_NAME, f"it is not the one that {wire.NOTE_NAME} describes")
+        ]
     lines = (line.partition("  ") for line in listing.decode().splitlines())
     checked = ((name, _changed(folder / name, digest)) for digest, _, name in lines)
-    return [Fault(name, message) for name, message in checked if message]
+    return [FolderFault(name, message) for name, message in checked if message]
 
 
 def _changed(path: Path, sha256: str) -> str:

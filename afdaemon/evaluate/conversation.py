@@ -17,7 +17,7 @@ from afdaemon.control.values import (
     Started,
     TracePoint,
 )
-from afdaemon.sim.instrument.world import Shot, World
+from afdaemon.sim.instrument.world import RecordedFrame, World
 
 
 class Movable(Protocol):
@@ -35,7 +35,7 @@ class Movable(Protocol):
 class Live:
     """A simulated instrument, and how its frames are read."""
 
-    def __init__(self, world: World, read: Callable[[Shot], Reading]) -> None:
+    def __init__(self, world: World, read: Callable[[RecordedFrame], Reading]) -> None:
         self._world, self._read = world, read
 
     def send(self, wd_um: float, magnification: float | None) -> None:

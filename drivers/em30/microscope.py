@@ -151,10 +151,10 @@ class Em30Microscope:
         except DriverError as error:
             if not self._closed:
                 self._failure = error
-            return reconnect.Refused()
+            return reconnect.NotOpened()
         if self._closed:
             await session.finish()
-            return reconnect.Refused()
+            return reconnect.NotOpened()
         self._failure = None
         self._session = session
         self._tally.connected()

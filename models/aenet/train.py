@@ -20,7 +20,7 @@ from afdaemon.models.aenet.network import (
 from afdaemon.models.aenet.out_of_distribution import Familiarity
 from afdaemon.models.optics import TOP_SCORE
 from afdaemon.models.training.batches import Batch, Frames, paired_batch_of
-from afdaemon.models.training.trainer import Settings, Verdict
+from afdaemon.models.training.trainer import Settings, Validation
 
 _TEACHER_CHANNELS = [0, 2]
 """Those of AENet's input that the published network sees: frame and magnification."""
@@ -97,13 +97,13 @@ def _estimate_on(device: torch.device, model: AENetCompact, x: Tensor, *, bf16: 
 
 def validator(
     several: Sequence[Frames], device: torch.device, *, bf16: bool = True
-) -> Callable[[AENetCompact], Verdict]:
+) -> Callable[[AENetCompact], Validation]:
     """Judges a copy of the network on frames that it does not learn from, each also with more noise.
 
     By the loss, and by the share of scores within 1.
     """
 
-    def judge(model: AENetCompact) -> Verdict:
+    def judge(model: AENetCompact) -> Validation:
         losses, errors = [], []
         for frames in several:
             batch = paired_batch_of([frames], np.random.default_rng(0))
@@ -112,7 +112,7 @@ def validator(
             losses.append(float(_loss_of(estimated, batch, target)))
             errors.append(estimated.score - TOP_SCORE * torch.sigmoid(target))
         close = torch.cat(errors).abs() <= 1.0
-        return Verdict(sum(losses) / len(losses), float(close.float().mean()))
+        return Validation(sum(losses) / len(losses), float(close.float().mean()))
 
     return judge
 

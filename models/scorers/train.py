@@ -12,7 +12,7 @@ from afdaemon.models.scorers.frame_bank import Bank, ScoredBatch, middles
 from afdaemon.models.scorers.metrics import accuracy, mse
 from afdaemon.models.scorers.networks.base import ScoringNetwork
 from afdaemon.models.training.presets import Preset
-from afdaemon.models.training.trainer import Verdict
+from afdaemon.models.training.trainer import Validation
 
 
 def loss_on(device: torch.device, *, bf16: bool) -> Callable[[nn.Module, ScoredBatch], Tensor]:
@@ -35,12 +35,12 @@ def _scores(module: nn.Module, batch: ScoredBatch, device: torch.device, *, bf16
 
 def validator(
     network: ScoringNetwork, bank: Bank, preset: Preset, device: torch.device
-) -> Callable[[nn.Module], Verdict]:
+) -> Callable[[nn.Module], Validation]:
     """Judges a copy of the network on the middles of a bank's frames."""
 
-    def judge(module: nn.Module) -> Verdict:
+    def judge(module: nn.Module) -> Validation:
         found = judge_bank(replace(network, module=module), bank, preset, device)
-        return Verdict(mse(found, bank.scores), accuracy(found, bank.scores))
+        return Validation(mse(found, bank.scores), accuracy(found, bank.scores))
 
     return judge
 

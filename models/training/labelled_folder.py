@@ -38,7 +38,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class FileFormat:
     """How the files are read: from a picture's bytes its grey values, uint8 (H, W), from a text's bytes its label.
 
     Both raise `DatasetError` with a message that need not name the file.
@@ -51,7 +51,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FolderFault:
     """What is wrong with a file; `file` is its path inside the folder."""
 
     file: str
@@ -92,7 +92,7 @@ class LabelledFolder(Sequence[LabelledFrame]):
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], reading: Reading, left_out: Sequence[Fault] = ()
+        self, pairs: Sequence[Pair], reading: FileFormat, left_out: Sequence[FolderFault] = ()
     ) -> None:
         self.pairs, self.left_out = tuple(pairs), tuple(left_out)
         self._reading = reading
@@ -203,7 +203,7 @@ class LabelledFolder(Sequence[LabelledFrame]):
 
 def open_folder(
     folder: Path,
-    reading: Reading,
+    reading: FileFormat,
     *,
     parts: Mapping[str, str] | None = None,
     lenient: bool = False,
@@ -227,11 +227,11 @@ def open_folder(
 
 def survey(
     folder: Path,
-    reading: Reading,
+    reading: FileFormat,
     *,
     parts: Mapping[str, str] | None = None,
     pictures: bool = True,
-) -> tuple[list[Pair], list[Fault]]:
+) -> tuple[list[Pair], list[FolderFault]]:
     """All sound pairs under `folder`, by name, and what is wrong with the others; `pictures` also reads the pictures.
 
     Raises:
@@ -240,14 +240,14 @@ def survey(
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}")
     pairs: list[Pair] = []
-    faults: list[Fault] = []
+    faults: list[FolderFault] = []
     for stem, files in _by_stem(folder, reading).items():
         pair = _paired(folder, stem, files, reading, parts or {})
         if isinstance(pair, Pair) and pictures:
             try:
                 _read_picture(pair, reading)
             except DatasetError as error:
-                pair = Fault(pair.name, str(error))
+                pair = FolderFault(pair.name, str(error))
         if isinstance(pair, Pair):
             pairs.append(pair)
         else:
@@ -255,7 +255,7 @@ def survey(
     return pairs, faults
 
 
-def _read_picture(pair: Pair, reading: Reading) -> NDArray[np.uint8]:
+def _read_picture(pair: Pair, reading: FileFormat) -> NDArray[np.uint8]:
     """Grey values of a frame, uint8 (H, W), as they are on disk. Raises `DatasetError`."""
     try:
         return reading.pixels(pair.picture.read_bytes())
@@ -294,7 +294,7 @@ def reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(small, np.uint8)
 
 
-def _by_stem(folder: Path, reading: Reading) -> dict[str, list[Path]]:
+def _by_stem(folder: Path, reading: FileFormat) -> dict[str, list[Path]]:
     """Pictures and texts by their path inside the folder without suffix, sorted; hidden files are skipped."""
     known = (*reading.picture_suffixes, reading.text_suffix)
     found: dict[str, list[Path]] = {}
@@ -305,26 +305,28 @@ def _by_stem(folder: Path, reading: Reading) -> dict[str, list[Path]]:
 
 
 def _paired(
-    folder: Path, stem: str, files: list[Path], reading: Reading, parts: Mapping[str, str]
-) -> Pair | Fault:
+    folder: Path, stem: str, files: list[Path], reading: FileFormat, parts: Mapping[str, str]
+) -> Pair | FolderFault:
     """The frame that a picture and a text make, or why they do not."""
     texts = [path for path in files if path.suffix.lower() == reading.text_suffix]
     pictures = [path for path in files if path not in texts]
     name = files[0].relative_to(folder).as_posix()
     if not texts:
-        return Fault(name, f"there is no {reading.text_suffix} of that name beside it")
+        return FolderFault(name, f"there is no {reading.text_suffix} of that name beside it")
     if not pictures:
-        return Fault(name, f"there is no {reading.picture_suffixes[0]} of that name beside it")
+        return FolderFault(
+            name, f"there is no {reading.picture_suffixes[0]} of that name beside it"
+        )
     if len(files) > 2:
-        return Fault(name, "several pictures or texts have that name")
+        return FolderFault(name, "several pictures or texts have that name")
     try:
         label = reading.label(texts[0].read_bytes())
     except OSError as error:
-        return Fault(
+        return FolderFault(
             texts[0].relative_to(folder).as_posix(), f"it cannot be read ({error.strerror})"
         )
     except DatasetError as error:
-        return Fault(texts[0].relative_to(folder).as_posix(), str(error))
+        return FolderFault(texts[0].relative_to(folder).as_posix(), str(error))
     scene = scene_of(stem)
     part = parts.get(scene, part_of(scene))
     return Pair(

@@ -53,7 +53,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class TrainingProgress:
     """Where training stands; `loss` is a running mean."""
 
     step: int
@@ -62,7 +62,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Validation:
     """What a validation found: the loss, and the share of frames whose score is within 1 of the truth."""
 
     loss: float
@@ -117,9 +117,9 @@ def train(
     loss_of: Callable[[N, B], Tensor],
     batches: Iterator[B],
     *,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[TrainingProgress], None],
     team: Team = ALONE,
-    validate: Callable[[N], Verdict] | None = None,
+    validate: Callable[[N], Validation] | None = None,
     keep: Callable[[Run[N]], None] = lambda _: None,
 ) -> N:
     """Take the steps that are left, and return the averaged network, on the CPU and in evaluation mode.
@@ -136,7 +136,7 @@ def train(
         run.loss = value if run.step == 1 else 0.98 * run.loss + 0.02 * value
         if run.step % settings.validate_every == 0 or run.step == settings.steps:
             _record(run, settings, validate, team)
-        on_progress(Progress(step=run.step, steps=settings.steps, loss=run.loss))
+        on_progress(TrainingProgress(step=run.step, steps=settings.steps, loss=run.loss))
         if run.step % settings.keep_every == 0:
             keep(run)
     team.agree(run.averaged)
@@ -168,7 +168,7 @@ def _step(
 
 
 def _record(
-    run: Run[N], settings: Settings, validate: Callable[[N], Verdict] | None, team: Team
+    run: Run[N], settings: Settings, validate: Callable[[N], Validation] | None, team: Team
 ) -> None:
     """Add a line to the history; judge the averaged network, and remember it if it is the best so far."""
     (loss,) = team.mean(run.loss)
@@ -179,7 +179,7 @@ def _record(
     team.agree(run.averaged)
     with torch.inference_mode():
         verdict = validate(run.averaged.eval())
-    verdict = Verdict(*team.mean(verdict.loss, verdict.accuracy))
+    verdict = Validation(*team.mean(verdict.loss, verdict.accuracy))
     run.history.append(Record(run.step, loss, rate, verdict.loss, verdict.accuracy))
     run.standing = judged(run.standing, verdict.loss, settings)
     if run.standing.waited == 0 and run.standing.best_loss == verdict.loss:

@@ -21,7 +21,7 @@ from afdaemon.drivers.errors import (
 )
 from afdaemon.sim.errors import OutOfReach
 from afdaemon.sim.instrument.instrument import Instrument
-from afdaemon.sim.instrument.world import Shot
+from afdaemon.sim.instrument.world import RecordedFrame
 
 _WD_TOLERANCE_UM = 2.0
 MAGNIFICATION_TOLERANCE = 0.5
@@ -43,8 +43,8 @@ class InProcessMicroscope:
         self._tally = Tally()
         self._target_um: float | None = None
         self._target_magnification: float | None = None
-        self._arrived: deque[Shot] = deque()
-        self._last: Shot | None = None
+        self._arrived: deque[RecordedFrame] = deque()
+        self._last: RecordedFrame | None = None
         instrument.on_unplug(self._break)
 
     @property
@@ -125,7 +125,7 @@ class InProcessMicroscope:
         self._closed = True
         self._break()
 
-    def _problem(self, shot: Shot) -> DriverError | None:
+    def _problem(self, shot: RecordedFrame) -> DriverError | None:
         """Why this frame is not evidence of the commanded WD, counted by cause; None if it is."""
         data = shot.pixels.tobytes()
         if self._instrument.on_wire(data) != data:
@@ -150,7 +150,7 @@ class InProcessMicroscope:
             return FrameStale("it is identical to the one before")
         return None
 
-    def _use(self, shot: Shot) -> Frame:
+    def _use(self, shot: RecordedFrame) -> Frame:
         shot.pixels.flags.writeable = False
         self._tally.used()
         return Frame(

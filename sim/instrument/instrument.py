@@ -12,7 +12,7 @@ from afdaemon.drivers.base import Clock, MicroscopeState
 from afdaemon.sim.errors import OutOfReach
 from afdaemon.sim.instrument.faults import Fault, FaultPlan
 from afdaemon.sim.instrument.settings import MAGNIFICATION, WD_UM
-from afdaemon.sim.instrument.world import Shot, Truth, World
+from afdaemon.sim.instrument.world import RecordedFrame, Truth, World
 
 _REMEMBERED_SHOTS = 8
 """Sent frames that a stale or frozen one may repeat."""
@@ -38,7 +38,7 @@ class Instrument:
         self._clock = clock
         self._start_s = clock.now_s()
         self._late: deque[_Order] = deque()
-        self._sent: deque[Shot] = deque(maxlen=_REMEMBERED_SHOTS)
+        self._sent: deque[RecordedFrame] = deque(maxlen=_REMEMBERED_SHOTS)
         self._plugged_s = self._start_s
         self._on_unplug: list[Callable[[], None]] = []
 
@@ -81,7 +81,7 @@ class Instrument:
         """Go to a place (um). Raises `OutOfReach`; then nothing moves."""
         self.world.move_stage(x_um, y_um)
 
-    async def frames(self) -> list[Shot]:
+    async def frames(self) -> list[RecordedFrame]:
         """The frames that answer one request: normally one, exposed when the lens has settled."""
         self._maybe_unplug()
         self._carry_out_late()
@@ -169,14 +169,14 @@ class Instrument:
         onward = 1.0 if wd_um >= self.world.truth().wd_um else -1.0
         return min(max(wd_um + onward * too_far_um, WD_UM.low), WD_UM.high)
 
-    async def _shoot(self) -> Shot:
+    async def _shoot(self) -> RecordedFrame:
         shot = await self.world.expose()
         for fault in (Fault.SATURATED, Fault.BLANK):
             if (mean := self._strikes(fault)) is not None:
                 shot = replace(shot, pixels=self.plan.grey(fault, shot.pixels.shape, mean))
         return replace(shot, wd_um=shot.wd_um + (self._strikes(Fault.READBACK_WRONG) or 0.0))
 
-    def _instead_of(self, shot: Shot) -> Shot:
+    def _instead_of(self, shot: RecordedFrame) -> RecordedFrame:
         """What is sent in place of `shot`. A fault that needs an earlier frame waits until there is one."""
         other = [old for old in self._sent if abs(old.wd_um - shot.wd_um) >= _OTHER_WD_UM]
         if other and self._strikes(Fault.FRAME_STALE) is not None:

@@ -56,7 +56,7 @@ class Stream(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shot:
+class RecordedFrame:
     """One recorded frame: `pixels`, uint8 (height, width), and what the instrument says about it.
 
     `number` advances with each exposure, which lasted from `start_us` to `end_us` of the world's clock.
@@ -238,7 +238,7 @@ class World:
             await self._clock.sleep(left_s)
         self._age.reach(self._ready_age_s)
 
-    async def expose(self) -> Shot:
+    async def expose(self) -> RecordedFrame:
         """Scan one frame; lens and stage are where they are, settled or not."""
         self._exposures += 1
         number, scan, magnification, kv = self._exposures, self.scan, self._magnification, self._kv
@@ -246,7 +246,7 @@ class World:
         age_s = await self._age.work(scan.frame_time_s)
         exposure = self._exposure(number, scan, magnification, kv, age_s)
         told_um = self._lens.current.mean(age_s, age_s + scan.frame_time_s)
-        return Shot(
+        return RecordedFrame(
             pixels=await asyncio.to_thread(self.render, exposure),
             wd_um=self._read_back(told_um, self._random(Stream.READ_BACK, number)),
             magnification=magnification,

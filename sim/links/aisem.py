@@ -22,7 +22,7 @@ from afdaemon.drivers.wire import aisem as wire
 from afdaemon.sim.errors import ServeError, SimError
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.witness import write_truth
-from afdaemon.sim.instrument.world import Shot
+from afdaemon.sim.instrument.world import RecordedFrame
 from afdaemon.sim.links.listening import InstrumentServer, reset
 
 IMAGE_NAME = "ResponseImage.jpg"
@@ -145,7 +145,7 @@ class AisemServer(InstrumentServer):
         except OSError:
             writer.transport.abort()  # without its folder the instrument is of no use to the client
 
-    async def _put_down(self, shot: Shot) -> None:
+    async def _put_down(self, shot: RecordedFrame) -> None:
         """Write one pair as soon as the previous one has been taken."""
         if self._keep_frames is not None:
             await asyncio.to_thread(_keep_frame, self._keep_frames, shot)
@@ -212,20 +212,20 @@ class _Listener:
         self._decoder.feed(data)
 
 
-def _keep_frame(folder: Path, shot: Shot) -> None:
+def _keep_frame(folder: Path, shot: RecordedFrame) -> None:
     """Keep a copy of a delivered frame, for reports. Blocks. Raises `OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{shot.number:06d}.jpg").write_bytes(_jpeg(shot))
 
 
-def _jpeg(shot: Shot) -> bytes:
+def _jpeg(shot: RecordedFrame) -> bytes:
     done, image = cv2.imencode(".jpg", shot.pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:
         raise OSError("the frame cannot be encoded")
     return image.tobytes()
 
 
-def _pair_of(shot: Shot) -> tuple[bytes, bytes]:
+def _pair_of(shot: RecordedFrame) -> tuple[bytes, bytes]:
     """The image file and the text file of a frame. Raises `OSError`."""
     height, width = shot.pixels.shape
     parameters = wire.Parameters(

@@ -30,7 +30,7 @@ from afdaemon.drivers.wire.messages import (
 from afdaemon.drivers.wire.stream import Decoder, encode
 from afdaemon.sim.errors import OutOfReach
 from afdaemon.sim.instrument.instrument import Instrument
-from afdaemon.sim.instrument.world import Shot
+from afdaemon.sim.instrument.world import RecordedFrame
 from afdaemon.sim.links.listening import InstrumentServer, reset
 
 NAME = "EM-30 (simulated)"
@@ -176,7 +176,7 @@ class StreamInstrument:
                 self._wire.reset()
 
 
-def _frame_of(shot: Shot, sequence: int) -> FrameData:
+def _frame_of(shot: RecordedFrame, sequence: int) -> FrameData:
     height, width = shot.pixels.shape
     return FrameData(
         answers=sequence,

@@ -11,10 +11,10 @@ from afdaemon.drivers.reconnect import (
     Event,
     LinkState,
     Lost,
+    NotOpened,
     Open,
     Opened,
     Phase,
-    Refused,
     TransitionError,
     Watch,
     step,
@@ -39,7 +39,7 @@ def test_delays_double_up_to_the_cap() -> None:
     events: list[Event] = [Begin()]
     seen = []
     for _ in range(5):
-        events.append(Refused())
+        events.append(NotOpened())
         seen.append(play(*events)[1])
         events.append(DelayOver())
     assert seen == [Delay(seconds=s) for s in (0.5, 1.0, 2.0, 3.0, 3.0)]
@@ -57,8 +57,8 @@ def test_a_good_link_that_breaks_is_tried_again_at_once_a_flapping_one_is_not() 
         (Opened(),),
         (Begin(), Begin()),
         (Begin(), Lost(up_s=1.0)),
-        (Begin(), Opened(), Refused()),
-        (Begin(), Refused(), Opened()),
+        (Begin(), Opened(), NotOpened()),
+        (Begin(), NotOpened(), Opened()),
         (Begin(), DelayOver()),
     ],
 )
@@ -72,7 +72,7 @@ def test_however_it_goes_it_tries_again_within_the_cap(fates: list[tuple[bool, f
     state, action = step(LinkState(), Begin(), DELAYS)
     for opens, up_s in fates:
         assert action == Open()
-        state, action = step(state, Opened() if opens else Refused(), DELAYS)
+        state, action = step(state, Opened() if opens else NotOpened(), DELAYS)
         if opens:
             assert action == Watch()
             state, action = step(state, Lost(up_s=up_s), DELAYS)

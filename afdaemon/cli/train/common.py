@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from afdaemon.models.training.parallel import Team
     from afdaemon.models.training.presets import Preset
-    from afdaemon.models.training.trainer import Progress as Standing
-    from afdaemon.models.training.trainer import Run
+    from afdaemon.models.training.trainer import Run, TrainingProgress
     from afdaemon.sim.datasets.dataset1 import Dataset1, Part
     from afdaemon.sim.datasets.scenes import LabelledFrames
 
@@ -42,7 +41,7 @@ def progress_bar(title: str, *, shown: bool = True) -> Iterator[Callable[[int, i
 
 
 @contextmanager
-def steps_bar(title: str, team: "Team") -> "Iterator[Callable[[Standing], None]]":
+def steps_bar(title: str, team: "Team") -> "Iterator[Callable[[TrainingProgress], None]]":
     """A progress bar of training steps; one for a team."""
     with progress_bar(title, shown=team.first) as update:
         yield lambda p: update(p.step, p.steps, p.loss)

@@ -21,7 +21,7 @@ from afdaemon.models.scorers.focus_scorer import FocusScorer
 from afdaemon.sim.datasets.dataset1 import PUBLISHED_MAGNIFICATIONS, UNSEEN_MAGNIFICATIONS
 from afdaemon.sim.instrument.conditions import Condition, instrument
 from afdaemon.sim.instrument.settings import InstrumentSettings
-from afdaemon.sim.instrument.world import Shot, World
+from afdaemon.sim.instrument.world import RecordedFrame, World
 from afdaemon.sim.optics import is_in_focus
 from afdaemon.sim.specimens.catalogue import UNSEEN
 
@@ -66,7 +66,7 @@ class Remembering:
         self._scorer = scorer
         self._said: dict[bytes, Measures] = {}
 
-    def read(self, shot: Shot) -> Reading:
+    def read(self, shot: RecordedFrame) -> Reading:
         """What is measured in a frame."""
         key, magnification = shot.pixels.tobytes(), float(shot.magnification)
         if key not in self._said:

@@ -22,7 +22,7 @@ from afdaemon.drivers.errors import (
 )
 from afdaemon.sim.instrument.faults import Fault, FaultPlan, FaultRule, parse_rule
 from afdaemon.sim.instrument.instrument import Instrument
-from afdaemon.sim.instrument.world import Shot
+from afdaemon.sim.instrument.world import RecordedFrame
 
 Rig = Any  # the class stands in conftest.py, which is not importable
 
@@ -62,7 +62,7 @@ def patience(patience: dict[str, float]) -> dict[str, float]:
 class Exposed:
     """A frame as it was recorded, and where the lens truly was before and after (an impatient driver moves it on)."""
 
-    shot: Shot
+    shot: RecordedFrame
     before_um: float
     after_um: float
 
@@ -76,7 +76,7 @@ def exposed(monkeypatch: pytest.MonkeyPatch) -> list[Exposed]:
     kept: list[Exposed] = []
     shoot = Instrument._shoot
 
-    async def noted(instrument: Instrument) -> Shot:
+    async def noted(instrument: Instrument) -> RecordedFrame:
         before_um = instrument.world.truth().wd_um
         shot = await shoot(instrument)
         kept.append(Exposed(shot, before_um, instrument.world.truth().wd_um))

@@ -15,9 +15,9 @@ from afdaemon.models.training.batches import batch_of
 from afdaemon.models.training.labelled_folder import (
     LARGEST_BLUR_PX,
     PARTS,
+    FileFormat,
     Label,
     LabelledFolder,
-    Reading,
     blur_of,
     open_folder,
     part_of,
@@ -42,7 +42,7 @@ def read_label(data: bytes) -> Label:
         raise DatasetError(f"SCORE is a number from 0 to 9, not {data.decode()!r}") from error
 
 
-READING = Reading(
+READING = FileFormat(
     pixels=read_pixels, label=read_label, picture_suffixes=(".jpg", ".jpeg"), text_suffix=".txt"
 )
 
@@ -198,7 +198,7 @@ def test_what_is_wrong_is_told_and_lenience_leaves_it_out(
     for name in ("a-1", "b-1", "c-1"):
         put(tmp_path, name)
     spoil(tmp_path)
-    strict = Reading(
+    strict = FileFormat(
         pixels=read_pixels,
         label=refuse_twelve,
         picture_suffixes=(".jpg", ".jpeg"),

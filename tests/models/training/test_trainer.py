@@ -20,7 +20,7 @@ from afdaemon.models.training.trainer import (
     Run,
     Settings,
     Standing,
-    Verdict,
+    Validation,
     begin,
     judged,
     rate_at,
@@ -51,10 +51,10 @@ def begun(settings: Settings = SETTINGS) -> Run[nn.Linear]:
     return begin(nn.Linear(3, 1), settings, CPU)
 
 
-def scripted(losses: list[float]) -> Callable[[nn.Module], Verdict]:
+def scripted(losses: list[float]) -> Callable[[nn.Module], Validation]:
     """A validation that finds these losses, one after the other."""
     left = iter(losses)
-    return lambda _: Verdict(next(left), 0.5)
+    return lambda _: Validation(next(left), 0.5)
 
 
 def test_it_learns() -> None:
@@ -98,9 +98,9 @@ def test_the_network_of_the_smallest_validation_loss_is_returned() -> None:
     run = begun()
     seen: list[Tensor] = []
 
-    def validate(model: nn.Linear) -> Verdict:
+    def validate(model: nn.Linear) -> Validation:
         seen.append(model.weight.clone())
-        return Verdict([3.0, 1.0, 2.0][len(seen) - 1], 0.5)
+        return Validation([3.0, 1.0, 2.0][len(seen) - 1], 0.5)
 
     model = train(run, SETTINGS, loss_of, pairs(), on_progress=lambda _: None, validate=validate)
     assert torch.equal(model.weight, seen[1])

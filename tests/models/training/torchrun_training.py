@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from afdaemon.models.training.parallel import joined
-from afdaemon.models.training.trainer import Settings, Verdict, begin, train
+from afdaemon.models.training.trainer import Settings, Validation, begin, train
 
 SETTINGS = Settings(steps=6, learning_rate=0.05, validate_every=3)
 
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
             pairs(team.rank),
             team=team,
             on_progress=lambda _: None,
-            validate=lambda _: Verdict(1.0 + team.rank, 0.5),
+            validate=lambda _: Validation(1.0 + team.rank, 0.5),
         )
         tensors = {f"model.{k}": v.clone() for k, v in run.model.named_parameters()}
         tensors |= {f"best.{k}": v.clone() for k, v in best.state_dict().items()}

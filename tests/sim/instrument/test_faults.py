@@ -14,7 +14,7 @@ from afdaemon.sim.errors import FaultError, OutOfReach, SimError
 from afdaemon.sim.instrument.faults import MEANINGS, Fault, FaultPlan, FaultRule, parse_rule
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.settings import InstrumentSettings
-from afdaemon.sim.instrument.world import Shot, World
+from afdaemon.sim.instrument.world import RecordedFrame, World
 
 SETTINGS = InstrumentSettings(
     specimen="tem_grid", magnification=2000, seed=3, start_wd_um=12_000.0, focus_wd_um=11_500.0
@@ -27,7 +27,7 @@ def instrument(*rules: str, clock: ManualClock | None = None) -> Instrument:
     return Instrument(World(SETTINGS, clock=clock), plan, clock=clock)
 
 
-async def frames_at(device: Instrument, *wds_um: float) -> list[list[Shot]]:
+async def frames_at(device: Instrument, *wds_um: float) -> list[list[RecordedFrame]]:
     shown = []
     for wd_um in wds_um:
         device.command(wd_um)
@@ -35,7 +35,7 @@ async def frames_at(device: Instrument, *wds_um: float) -> list[list[Shot]]:
     return shown
 
 
-async def frame_at(device: Instrument, wd_um: float) -> Shot:
+async def frame_at(device: Instrument, wd_um: float) -> RecordedFrame:
     [[shot]] = await frames_at(device, wd_um)
     return shot
 

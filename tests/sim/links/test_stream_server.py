@@ -30,11 +30,11 @@ from afdaemon.sim.errors import ServeError
 from afdaemon.sim.instrument.faults import FaultPlan, parse_rule
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.settings import FrameMode, InstrumentSettings
-from afdaemon.sim.instrument.world import World
+from afdaemon.sim.instrument.world import RecordedFrame, World
 from afdaemon.sim.links.stream import StreamServer
 
 SETTINGS = InstrumentSettings(magnification=2000, seed=5, start_wd_um=12_000.0)
-WAIT_S = 5.0
+WAIT_S = 30.0
 
 
 class Client:
@@ -163,7 +163,9 @@ async def test_before_hello_nothing_is_done(server: StreamServer, instrument: In
 async def test_a_client_of_another_version_is_told(server: StreamServer) -> None:
     async with client(server, greet=False) as one:
         answer = await one.ask(Hello(lowest=2, highest=3))
-        assert answer == Refused(answers=1, reason="version 1 is spoken here, not 2 to 3")
+        assert answer == Refused(
+            answers=1, reason="version 2 to 3 is not supported: this side speaks 1"
+        )
 
 
 async def test_commands_are_answered_while_a_frame_is_taken(
@@ -202,12 +204,23 @@ async def test_a_second_client_is_told_so_and_hung_up_on(server: StreamServer) -
         assert isinstance(await third.ask(GetState()), State)
 
 
-async def test_garbage_and_half_messages_are_left(server: StreamServer) -> None:
+async def test_garbage_and_half_messages_are_left(
+    server: StreamServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up = asyncio.Event()
+    whole = Decoder.give_up
+
+    def give_up(decoder: Decoder) -> None:
+        whole(decoder)
+        given_up.set()
+
+    monkeypatch.setattr(Decoder, "give_up", give_up)
     async with client(server) as one:
         one.writer.write(b"GET / HTTP/1.1\r\n\r\nAF30" + bytes(30))
         assert isinstance(await one.ask(Ping()), Pong)
+        given_up.clear()
         one.writer.write(encode(Move(wd_um=11_000.0), sequence=77)[:-3])
-        await asyncio.sleep(0.3)
+        await given_up.wait()
         assert isinstance(await one.ask(Ping()), Pong)
         assert isinstance(await one.ask(GetState()), State)
 
@@ -246,13 +259,23 @@ async def test_a_port_in_use_is_one_sentence(server: StreamServer, instrument: I
         await StreamServer(instrument, port=server.address[1]).start()
 
 
-async def test_stopped_in_mid_frame_nothing_is_left(instrument: Instrument) -> None:
+async def test_stopped_in_mid_frame_nothing_is_left(
+    instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exposing = asyncio.Event()
+    whole = World.expose
+
+    async def expose(world: World) -> RecordedFrame:
+        exposing.set()
+        return await whole(world)
+
+    monkeypatch.setattr(World, "expose", expose)
     server = StreamServer(instrument)
     await server.start()
     one = Client(*await asyncio.open_connection(*server.address))
     await one.ask(Hello())
     one.say(Grab())
-    await asyncio.sleep(0.005)
+    await exposing.wait()
     await server.stop()
     await server.stop()
     await one.close()
