@@ -7,7 +7,7 @@ import os
 import signal
 import struct
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
 import pytest
 from hypothesis import settings
@@ -17,6 +17,8 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 THREAD_GRACE_S = 1.0
+PATIENCE_S = 30.0
+"""What has not come true by then never does; where all is well nothing waits so long."""
 # Networks compute in one thread, here and in the programs under test: on a busy machine two wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -60,6 +62,18 @@ async def only_own_task() -> AsyncIterator[None]:
     await asyncio.sleep(0)
     leaked = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert not leaked, f"tasks still running: {[task.get_name() for task in leaked]}"
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
+    """Waits until something holds that comes true behind a socket, in a folder, a thread or a process."""
+    return _until
+
+
+async def _until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():  # noqa: ASYNC110 - nobody there can set an event here
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,9 @@ def test_one_of_another_instrument_or_too_old_is_refused(tmp_path: Path) -> None
     known.check(instrument="em30", now=NOW + timedelta(days=29), most_days=30.0)
     with pytest.raises(CalibrationError, match="of 'em30', but the instrument is 'other'"):
         known.check(instrument="other", now=NOW, most_days=30.0)
-    with pytest.raises(CalibrationError, match=r"31 days old; at most 30 are allowed \(calibration.most"):
+    with pytest.raises(
+        CalibrationError, match=r"31 days old; at most 30 are allowed \(calibration.most"
+    ):
         known.check(instrument="em30", now=NOW + timedelta(days=31), most_days=30.0)
 
 

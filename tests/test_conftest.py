@@ -10,14 +10,14 @@ LEAKS = {
     "task": (
         """
         async def test_leak():
-            asyncio.create_task(asyncio.sleep(30), name="forgotten")
+            asyncio.create_task(asyncio.Event().wait(), name="forgotten")
         """,
         "*tasks still running: ?'forgotten'?*",
     ),
     "thread": (
         """
         def test_leak():
-            threading.Thread(target=time.sleep, args=(2,), name="forgotten", daemon=True).start()
+            threading.Thread(target=threading.Event().wait, name="forgotten", daemon=True).start()
         """,
         "*threads still running: ?'forgotten'?*",
     ),
@@ -40,7 +40,7 @@ def test_a_leak_fails_the_test_that_made_it(pytester: pytest.Pytester, leak: str
         "asyncio_default_fixture_loop_scope = function\n"
     )
     pytester.makeconftest(CONFTEST.read_text())
-    imports = "import asyncio, socket, threading, time\n"
+    imports = "import asyncio, socket, threading\n"
     pytester.makepyfile(imports + "\n".join(line[8:] for line in body.splitlines()))
     result = pytester.runpytest_subprocess("-q")
     result.assert_outcomes(passed=1, errors=1)

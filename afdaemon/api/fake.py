@@ -1,7 +1,7 @@
 """A backend without an instrument, for trying out clients and doors.
 
-Each job takes `steps` readings that approach focus, one every `pace_s`, then ends as configured. With
-`hold` it stays on its last reading until it is released or aborted.
+Each job takes `steps` readings that approach focus, then ends as configured. With `hold` it stays on its
+last reading until it is released or aborted.
 """
 
 import asyncio
@@ -32,7 +32,6 @@ class FakeBackend:
         self.error: Exception | None = None
         self.end = s.Job(job="", state=s.JobState.SUCCEEDED, converged=True, reason="focused")
         self.steps = 3
-        self.pace_s = 0.0
         self.release = asyncio.Event()
         if not hold:
             self.release.set()
@@ -145,7 +144,7 @@ class FakeBackend:
     async def _work(self, job_id: str) -> None:
         try:
             for reading in range(1, self.steps + 1):
-                await asyncio.sleep(self.pace_s)
+                await asyncio.sleep(0)
                 self._read(job_id, reading)
             await self.release.wait()
             end = self.end

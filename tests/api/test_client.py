@@ -36,12 +36,17 @@ async def test_events_begin_with_the_job_and_miss_nothing(
     backend: FakeBackend, folder: Path
 ) -> None:
     told: list[Event] = []
+
+    def tell(event: Event) -> None:
+        told.append(event)
+        if event.data.get("reading") == backend.steps:
+            backend.release.set()
+
     async with AsyncClient(str(folder)) as client:
         for _ in range(20):
             told.clear()
             backend.release.clear()
-            asyncio.get_running_loop().call_later(0.02, backend.release.set)
-            job = await client.autofocus(on_event=told.append)
+            job = await client.autofocus(on_event=tell)
             assert job.state is JobState.SUCCEEDED
             progress = [event for event in told if event.type == "progress"]
             assert [event.data["reading"] for event in progress] == [1, 2, 3]
@@ -52,13 +57,19 @@ async def test_events_begin_with_the_job_and_miss_nothing(
 
 async def test_the_synchronous_client_sees_the_same(backend: FakeBackend, folder: Path) -> None:
     told: list[Event] = []
-    backend.pace_s = 0.005
+    backend.release.clear()
+    loop = asyncio.get_running_loop()
+
+    def tell(event: Event) -> None:
+        told.append(event)
+        if event.data.get("reading") == backend.steps:
+            loop.call_soon_threadsafe(backend.release.set)
 
     def focus() -> Job:
         with Client(f"ipc://{folder}") as client:
             assert client.hello().instance == client.ping().instance
             assert client.status().microscope.connected
-            return client.autofocus(on_event=told.append)
+            return client.autofocus(on_event=tell)
 
     job = await asyncio.to_thread(focus)
     assert job.converged

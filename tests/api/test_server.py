@@ -6,22 +6,25 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import zmq
 import zmq.asyncio
+from zmq.utils.monitor import recv_monitor_message
 
 from afdaemon.api import server, wire
 from afdaemon.api.client import AsyncClient, Client
 from afdaemon.api.fake import FakeBackend, fake_daemon
 from afdaemon.api.rundir import held
-from afdaemon.api.schemas import Aborted, AutofocusParams
+from afdaemon.api.schemas import Aborted, AutofocusParams, Job
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.clock import ManualClock, SystemClock
 from afdaemon.errors import BusyError, ConfigError, RequestRefused
+
+Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 PING = b'{"jsonrpc":"2.0","id":"a","method":"server.ping"}'
 PONG = b'{"jsonrpc":"2.0","id":"a","result":{"instance":"i-1","pong":true}}'
@@ -186,9 +189,14 @@ async def test_a_message_larger_than_the_cap_only_ends_its_sender(
     context: zmq.asyncio.Context,
 ) -> None:
     line = context.socket(zmq.DEALER)
+    monitor = line.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     line.connect(f"ipc://{folder}/abort.sock")
     await line.send(b"x" * (wire.MAX_REQUEST_BYTES + 1))
-    assert not await line.poll(50)
+    assert (await recv_monitor_message(monitor))["event"] == zmq.EVENT_DISCONNECTED
+    await line.send(PING)
+    assert await line.recv_multipart() == [PONG]
+    line.disable_monitor()
+    monitor.close()
     async with AsyncClient(str(folder)) as client:
         assert (await client.abort()).job is None
 
@@ -205,14 +213,22 @@ async def test_garbage_on_the_socket_itself_breaks_nothing(
 
 
 async def test_too_many_requests_at_once_are_refused_not_queued(
-    backend: FakeBackend, folder: Path, monkeypatch: pytest.MonkeyPatch
+    backend: FakeBackend, folder: Path, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
     monkeypatch.setattr(server, "MAX_REQUESTS", 2)
     backend.release.clear()
+    waited_for: list[str] = []
+    whole = backend.wait
+
+    async def wait(job_id: str, timeout_s: float) -> Job:
+        waited_for.append(job_id)
+        return await whole(job_id, timeout_s)
+
+    monkeypatch.setattr(backend, "wait", wait)
     async with AsyncClient(str(folder)) as client:
         await client.start(request_id="one")
         waits = [asyncio.create_task(client.wait("one", 10.0)) for _ in range(2)]
-        await asyncio.sleep(0.02)
+        await until(lambda: len(waited_for) == 2)
         with pytest.raises(RequestRefused, match="2 requests are under way") as refused:
             await client.ping()
         assert refused.value.kind == "overloaded"

@@ -81,7 +81,7 @@ class LadderMicroscope:
         self.clock.advance(0.5)
         self.on(number)
         if number == self.hangs_at:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         await asyncio.sleep(0)
 
 

@@ -98,7 +98,7 @@ class ScriptedMicroscope:
         try:
             if number == self.hangs_at:
                 self.hung.set()
-                await asyncio.sleep(3600)
+                await asyncio.Event().wait()
             await asyncio.sleep(0)
         finally:
             self.busy = False
@@ -409,7 +409,7 @@ async def test_abort_interrupts_the_scoring(lab: Lab) -> None:
 
     async def endless(frame: Frame) -> Reading:
         scoring.set()
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
         raise AssertionError("never reached")
 
     lab.score = endless

@@ -5,6 +5,7 @@ around `best_um`. So the networks can be as simple as the tests want them.
 """
 
 import asyncio
+import math
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -41,15 +42,14 @@ GREY_PER_SCORE = 25.0
 WIDTH_UM = 500.0
 START_UM = 12_000.0
 BEST_UM = 12_900.0
-LONG_S = 30.0
 
 
 @dataclass
 class FakeMicroscope:
-    """A microscope whose link is up while `link` is set."""
+    """A microscope whose link is up while `link` is set; after `quick` exposures none ends by itself."""
 
     wd_um: float = START_UM
-    grab_s: float = 0.0
+    quick: float = math.inf
     magnification: float = 2_000.0
     side_px: int = 64
     moves: list[float] = field(default_factory=list)
@@ -58,6 +58,7 @@ class FakeMicroscope:
     link: asyncio.Event = field(default_factory=asyncio.Event)
     grabbing: asyncio.Event = field(default_factory=asyncio.Event)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
+    unplugged: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def name(self) -> str:
@@ -112,10 +113,9 @@ class FakeMicroscope:
         self.is_closed = True
 
     async def _expose(self) -> None:
-        for _ in range(int(self.grab_s / 0.005)):
-            await asyncio.sleep(0.005)
-            if not self.link.is_set():
-                raise LinkLost("the cable is out")
+        if self.grabs >= self.quick:
+            await self.unplugged.wait()
+            raise LinkLost("the cable is out")
 
     def _require_link(self) -> None:
         if not self.connected:
@@ -205,7 +205,7 @@ async def test_autofocus_focuses_and_tells_how(settings: Settings) -> None:
 
 
 async def test_one_job_at_a_time_and_focus_stands_still_during_it(settings: Settings) -> None:
-    microscope = FakeMicroscope(grab_s=LONG_S)
+    microscope = FakeMicroscope(quick=0)
     async with service(settings, microscope) as client:
         started = await client.start()
         await microscope.grabbing.wait()
@@ -243,7 +243,7 @@ async def test_abort_restores_the_start(settings: Settings) -> None:
     async with service(settings, microscope) as client:
         started = await client.start()
         await microscope.grabbing.wait()
-        microscope.grab_s = LONG_S
+        microscope.quick = 0
         assert (await client.abort()).job == started.job
         job = await client.wait(started.job, 5.0)
         assert (await client.abort()).job is None
@@ -254,7 +254,7 @@ async def test_abort_restores_the_start(settings: Settings) -> None:
 async def test_stopping_in_mid_job_restores_the_start_and_closes_the_link(
     settings: Settings,
 ) -> None:
-    microscope = FakeMicroscope(grab_s=0.05)
+    microscope = FakeMicroscope(quick=1)
     async with service(settings, microscope) as client:
         await client.start(request_id="job-1")
         await microscope.moved.wait()
@@ -285,15 +285,16 @@ async def test_a_missing_microscope_is_a_state(settings: Settings) -> None:
 async def test_a_link_lost_in_mid_job_is_the_reason_and_the_next_job_runs(
     settings: Settings,
 ) -> None:
-    microscope = FakeMicroscope(grab_s=LONG_S)
+    microscope = FakeMicroscope(quick=0)
     async with service(settings, microscope) as client:
         started = await client.start()
         await microscope.grabbing.wait()
         microscope.link.clear()
+        microscope.unplugged.set()
         job = await client.wait(started.job, 5.0)
         assert (job.state, job.reason) == (s.JobState.FAILED, "device")
         await state_of(client, "no_microscope")
-        microscope.grab_s = 0.0
+        microscope.quick = math.inf
         microscope.link.set()
         assert (await client.autofocus()).converged
 

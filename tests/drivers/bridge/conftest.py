@@ -24,7 +24,7 @@ from afdaemon.drivers.wire.stream import Decoder, encode
 PROGRAM = Path(em30_bridge.__file__)
 ALONE = ("-I", "-S")
 """No site-packages, no environment, no current folder: nothing but the standard library can be imported."""
-PATIENCE_S = 8.0
+PATIENCE_S = 30.0
 LAUNCH = """
 import importlib.util, json, sys
 _, path, constants, *words = sys.argv
@@ -32,9 +32,18 @@ spec = importlib.util.spec_from_file_location("em30_bridge", path)
 bridge = sys.modules["em30_bridge"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(bridge)
 vars(bridge).update(json.loads(constants))
+take = bridge.DropFolder.take
+
+def told(folder, last_text):
+    looked = take(folder, last_text)
+    if isinstance(looked, bridge.Partial):
+        bridge.log.info("looked at a pair with %d bytes of text", len(looked.text))
+    return looked
+
+bridge.DropFolder.take = told
 sys.exit(bridge.main(words))
 """
-"""Starts it with other constants, so that a test need not wait for the real ones."""
+"""Starts it with other constants, so that a test need not wait for the real ones; partial pairs are logged too."""
 
 
 def is_old_enough(python: str) -> bool:
@@ -65,21 +74,29 @@ class Bridge:
     port: int = 0
     lines: list[str] = field(default_factory=list)
     reading: "asyncio.Task[None] | None" = None
+    silent: bool = False
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def read(self) -> None:
         assert self.process.stderr is not None
         async for line in self.process.stderr:
-            self.lines.append(line.decode())
+            async with self.news:
+                self.lines.append(line.decode())
+                self.news.notify_all()
+        async with self.news:
+            self.silent = True
+            self.news.notify_all()
 
     async def says(self, text: str, times: int = 1) -> str:
         """The first line logged that has `text` in it, when there are so many of them."""
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                found = [line for line in self.lines if text in line]
-                if len(found) >= times:
-                    return found[0]
-                assert self.process.returncode is None, self.lines
-                await asyncio.sleep(0.005)
+
+        def found() -> list[str]:
+            return [line for line in self.lines if text in line]
+
+        async with asyncio.timeout(PATIENCE_S), self.news:
+            await self.news.wait_for(lambda: self.silent or len(found()) >= times)
+        assert len(found()) >= times, self.lines
+        return found()[0]
 
     async def end(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send a signal, and await its end."""

@@ -1,7 +1,7 @@
 """The bridge against a vendor program that does everything wrong that one can do."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ Daemon = Any
 Kit = Any
 Vendor = Any
 Reply = Callable[[float, int], bytes | None]
+Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 WD_UM = 12_345.6
 FIRST = Move(wd_um=WD_UM)
@@ -47,12 +48,6 @@ def writes(vendor: Vendor, image: bytes | None, text: bytes | None) -> Reply:
     return reply
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(8.0):
-        while not holds():  # noqa: ASYNC110 - the other side is a folder and a wire
-            await asyncio.sleep(0.002)
-
-
 async def frame(daemon: Daemon) -> FrameData:
     answer = await daemon.ask(Grab())
     assert isinstance(answer, FrameData), answer
@@ -63,7 +58,7 @@ async def frame(daemon: Daemon) -> FrameData:
 
 
 async def test_a_session_as_it_goes_over_both_wires(
-    vendor: Vendor, bridge: Bridge, daemon: Daemon
+    vendor: Vendor, bridge: Bridge, daemon: Daemon, until: Until
 ) -> None:
     assert await daemon.ask(GetState()) == State(answers=2, wd_um=12_000.0, magnification=2000.0)
     ack = await daemon.ask(FIRST)
@@ -141,7 +136,7 @@ async def test_a_move_ends_the_wait_for_an_older_frame(
 
 @pytest.mark.parametrize("constants", [{"STAGE_TIME_US": 200000}])
 async def test_the_stage_moves_and_frames_wait_until_it_stands(
-    vendor: Vendor, daemon: Daemon
+    vendor: Vendor, daemon: Daemon, until: Until
 ) -> None:
     ack = await daemon.ask(MoveStage(x_um=19_000.0, y_um=-250.0))
     assert isinstance(ack, Ack)
@@ -195,7 +190,7 @@ async def test_a_move_that_is_not_answered_is_not_acknowledged_and_not_repeated(
 
 
 async def test_a_move_whose_link_breaks_is_not_acknowledged_and_not_repeated(
-    vendor: Vendor, bridge: Bridge, daemon: Daemon, kit: Kit
+    vendor: Vendor, bridge: Bridge, daemon: Daemon, kit: Kit, until: Until
 ) -> None:
     def breaks(wd_um: float, magnification: int) -> None:
         vendor.hang_up()
@@ -256,7 +251,7 @@ async def test_what_lay_in_the_folder_before_a_command_is_never_delivered(
 
 
 async def test_the_pair_of_an_older_command_is_passed_over(
-    vendor: Vendor, daemon: Daemon, kit: Kit
+    vendor: Vendor, daemon: Daemon, kit: Kit, until: Until
 ) -> None:
     vendor.script = [acknowledged_only, writes(vendor, kit.jpeg(1), kit.text(11_000.0))]
     await daemon.ask(Move(wd_um=11_000.0))
@@ -293,14 +288,17 @@ async def test_a_pair_of_no_command_is_for_the_daemon_to_judge(
         assert (got.wd_um, got.magnification) == place
 
 
-async def test_a_pair_is_taken_when_it_is_whole(vendor: Vendor, daemon: Daemon, kit: Kit) -> None:
+@pytest.mark.parametrize("constants", [{"HALF_WRITTEN_S": 30.0}])
+async def test_a_pair_is_taken_when_it_is_whole(
+    vendor: Vendor, bridge: Bridge, daemon: Daemon, kit: Kit
+) -> None:
     image, text = kit.jpeg(1), kit.text(WD_UM)
     vendor.script = [writes(vendor, image[: len(image) // 2], text[:40])]
     await daemon.ask(FIRST)
     grab = daemon.send(Grab())
-    await asyncio.sleep(0.1)
+    await bridge.says("a pair with 40 bytes")
     vendor.put(image, text[:-30])
-    await asyncio.sleep(0.1)
+    await bridge.says(f"a pair with {len(text) - 30} bytes")
     vendor.put(None, text)
     answer = await daemon.hear()
     assert isinstance(answer, FrameData)
@@ -344,7 +342,7 @@ async def test_no_frame_at_all_is_refused_with_the_reason(vendor: Vendor, daemon
     await daemon.ask(FIRST)
     answer = await daemon.ask(Grab())
     assert isinstance(answer, Refused)
-    assert "5 frames in a row were no evidence: none came" in answer.reason
+    assert "5 frames in a row were not evidence: none came" in answer.reason
 
 
 async def test_an_image_too_large_to_decode_is_never_handed_on(

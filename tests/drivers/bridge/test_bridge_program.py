@@ -4,6 +4,7 @@ import ast
 import asyncio
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from afdaemon.drivers.wire.messages import Ack, FrameData, Grab, Move
 Bridge = Any
 Kit = Any
 Vendor = Any
+Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 PROGRAM = Path(em30_bridge.__file__)
 SOURCE = PROGRAM.read_text(encoding="utf-8")
@@ -77,7 +79,9 @@ def test_numpy_cannot_even_be_found_where_the_tests_run_it(python: str) -> None:
     assert "No module named 'numpy'" in result.stderr
 
 
-async def test_it_works_in_every_python_that_is_here(vendor: Vendor, kit: Kit, python: str) -> None:
+async def test_it_works_in_every_python_that_is_here(
+    vendor: Vendor, kit: Kit, python: str, until: Until
+) -> None:
     async with kit.run(vendor.folder, vendor.port, python=python) as bridge:
         await bridge.says("connected to the vendor")
         async with kit.connect(bridge.port) as daemon:
@@ -87,9 +91,7 @@ async def test_it_works_in_every_python_that_is_here(vendor: Vendor, kit: Kit, p
                 assert isinstance(frame, FrameData)
                 assert frame.wd_um == wd_um
         assert await bridge.end() == 0
-        async with asyncio.timeout(2.0):
-            while vendor.heard[-1] != b"FINISH":  # noqa: ASYNC110 - it comes over a wire
-                await asyncio.sleep(0.005)
+        await until(lambda: vendor.heard[-1] == b"FINISH")
         assert not any("Traceback" in line for line in bridge.lines)
 
 
@@ -102,7 +104,7 @@ async def test_it_works_in_every_python_that_is_here(vendor: Vendor, kit: Kit, p
         ([], "--folder"),
         (["--folder", "{folder}", "--listn", "1"], "--listn"),
         (["--folder", "{folder}/absent"], "absent does not exist"),
-        (["--folder", "{folder}/plain"], "is no folder"),
+        (["--folder", "{folder}/plain"], "is not a folder"),
         (["--folder", "{folder}", "--listen", "9030"], "--listen is HOST:PORT"),
         (["--folder", "{folder}", "--listen", "127.0.0.1:99999"], "--listen is HOST:PORT"),
         (["--folder", "{folder}", "--listen", "my-pc:9030"], "--listen takes an IP address"),
@@ -182,7 +184,7 @@ async def test_check_says_what_it_finds_and_moves_nothing(vendor: Vendor) -> Non
     result = await asyncio.to_thread(run, *words, "--vendor", f"127.0.0.1:{vendor.port}")
     assert result.returncode == 0, result.stderr
     folder, port, software = result.stdout.splitlines()
-    assert "can be used; RESPONSEIMAGE.jpg lies there" in folder
+    assert "usable; it contains RESPONSEIMAGE.jpg" in folder
     assert "is free" in port
     assert "is there, at WD 12000.0 um, 2000x" in software
     assert vendor.heard[-1] == b"FINISH"

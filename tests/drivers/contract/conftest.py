@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,42 @@ class Rig:
     @property
     def commanded_um(self) -> list[float]:
         return [command.wd_um for command in self.world.truth().commands]
+
+
+STEPS: dict[str, tuple[type, str, int]] = {
+    "commanded": (Instrument, "command", 0),
+    "answered": (Instrument, "command", 4),
+    "settling": (World, "settle", 0),
+    "exposing": (World, "expose", 0),
+    "sending": (Instrument, "on_wire", 0),
+    "sent": (Instrument, "on_wire", 4),
+}
+"""What the instrument does, and after how many further turns of the loop a moment has come."""
+
+
+@dataclass
+class Moment:
+    """A moment of what has just been started: at once, or when the instrument has got so far."""
+
+    begun: asyncio.Event
+    turns: int = 0
+
+    def arm(self) -> None:
+        """What has happened so far does not count."""
+        self.begun.clear()
+
+    async def come(self) -> None:
+        await asyncio.sleep(0)
+        await self.begun.wait()
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
+
+
+class AtOnce(Moment):
+    """What has been started has had one turn."""
+
+    def arm(self) -> None:
+        self.begun.set()
 
 
 Patience = dict[str, float]
@@ -112,6 +149,24 @@ def link(request: pytest.FixtureRequest) -> OpenMicroscope:
     """Every link in turn."""
     open_link: OpenMicroscope = request.param
     return open_link
+
+
+@pytest.fixture
+def moment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Moment:
+    """The one of `STEPS` that the test is parametrized with, or "at once"."""
+    begun = asyncio.Event()
+    if request.param == "at once":
+        begun.set()
+        return AtOnce(begun)
+    owner, name, turns = STEPS[request.param]
+    whole: Callable[..., Any] = getattr(owner, name)
+
+    def noted(*arguments: object) -> Any:
+        begun.set()
+        return whole(*arguments)
+
+    monkeypatch.setattr(owner, name, noted)
+    return Moment(begun, turns)
 
 
 @pytest.fixture

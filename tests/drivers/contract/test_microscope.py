@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import cv2
@@ -12,7 +13,10 @@ from afdaemon.drivers.base import Frame, Microscope
 from afdaemon.drivers.errors import CommandRefused, DriverError, LinkTimeout, NotConnected
 from afdaemon.sim.instrument.settings import FrameMode
 
-Rig = Any  # the class stands in conftest.py, which is not importable
+# The classes stand in conftest.py, which is not importable.
+Rig = Any
+Moment = Any
+Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 TOLERANCE_UM = 2.1
 START_WD_UM = 12_000.0
@@ -128,11 +132,13 @@ async def test_full_frames_come_when_the_instrument_scans_them(rig: Rig) -> None
     assert (frame.width_px, frame.height_px) == (640, 480)
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.002, 0.02])
-async def test_a_cancelled_grab_leaves_no_trace(rig: Rig, after_s: float) -> None:
+@pytest.mark.parametrize(
+    "moment", ["at once", "settling", "exposing", "sending", "sent"], indirect=True
+)
+async def test_a_cancelled_grab_leaves_no_trace(rig: Rig, moment: Moment) -> None:
     await rig.microscope.move_wd(12_700.0)
     grab = asyncio.create_task(rig.microscope.grab())
-    await asyncio.sleep(after_s)
+    await moment.come()
     grab.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await grab
@@ -159,13 +165,12 @@ async def test_closed_twice_it_is_not_connected(rig: Rig) -> None:
         await rig.microscope.read_state()
 
 
-async def test_unplugged_it_says_so_and_plugged_in_again_it_goes_on(rig: Rig) -> None:
+async def test_unplugged_it_says_so_and_plugged_in_again_it_goes_on(rig: Rig, until: Until) -> None:
     microscope = rig.microscope
     await microscope.move_wd(11_500.0)
     before = await microscope.grab()
     rig.instrument.unplug(AWAY_S)
-    await asyncio.sleep(0.02)
-    assert not microscope.connected
+    await until(lambda: not microscope.connected)
     with pytest.raises(NotConnected):
         await microscope.grab()
     rig.instrument.replug()
@@ -177,9 +182,13 @@ async def test_unplugged_it_says_so_and_plugged_in_again_it_goes_on(rig: Rig) ->
     assert microscope.stats.connects == 2
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.001, 0.005])
+@pytest.mark.parametrize(
+    "moment",
+    ["at once", "commanded", "answered", "settling", "exposing", "sending", "sent"],
+    indirect=True,
+)
 async def test_unplugged_in_mid_operation_it_fails_with_a_typed_error_and_recovers(
-    rig: Rig, after_s: float
+    rig: Rig, moment: Moment
 ) -> None:
     await rig.microscope.move_wd(11_500.0)
 
@@ -188,8 +197,9 @@ async def test_unplugged_in_mid_operation_it_fails_with_a_typed_error_and_recove
             await rig.microscope.move_wd(11_500.0)
             await rig.microscope.grab()
 
+    moment.arm()
     working = asyncio.create_task(work())
-    await asyncio.sleep(after_s)
+    await moment.come()
     rig.instrument.unplug(AWAY_S)
     with pytest.raises(DriverError):
         await working
@@ -215,11 +225,11 @@ async def test_not_there_at_first_it_is_found_when_it_is(idle: Rig) -> None:
         await running
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.001, 0.01])
-async def test_after_a_cancelled_move_frames_are_of_the_next_one(rig: Rig, after_s: float) -> None:
+@pytest.mark.parametrize("moment", ["at once", "commanded", "answered"], indirect=True)
+async def test_after_a_cancelled_move_frames_are_of_the_next_one(rig: Rig, moment: Moment) -> None:
     await rig.microscope.read_state()
     move = asyncio.create_task(rig.microscope.move_wd(14_000.0))
-    await asyncio.sleep(after_s)
+    await moment.come()
     move.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await move
@@ -237,14 +247,15 @@ async def test_a_value_that_is_no_number_is_refused_and_nothing_moves(rig: Rig) 
     assert rig.microscope.connected
 
 
-async def test_closed_in_mid_grab_it_fails_with_a_typed_error(rig: Rig) -> None:
+@pytest.mark.parametrize("moment", ["exposing"], indirect=True)
+async def test_closed_in_mid_grab_it_fails_with_a_typed_error(rig: Rig, moment: Moment) -> None:
     async def work() -> None:
         while True:
             await rig.microscope.move_wd(11_500.0)
             await rig.microscope.grab()
 
     working = asyncio.create_task(work())
-    await asyncio.sleep(0.01)
+    await moment.come()
     await rig.microscope.close()
     with pytest.raises(DriverError):
         await working

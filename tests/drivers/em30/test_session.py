@@ -1,11 +1,13 @@
 """The driver against a vendor program that does everything wrong that one can do."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from afdaemon.drivers.em30.dropfolder import DropFolder, Pair, Partial
+from afdaemon.drivers.em30.exchange import Exchange
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.errors import (
     CommandRefused,
@@ -21,6 +23,7 @@ from afdaemon.drivers.wire.aisem import MAX_PARAMETER_BYTES, SetWdMag
 
 Vendor = Any  # the class stands in conftest.py, which is not importable
 Answer = Callable[[SetWdMag], bytes | None]
+Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 WD_UM = 12_345.6
 
@@ -33,10 +36,19 @@ def acknowledged_only(_: SetWdMag) -> bytes | None:
     return b"OK"
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(1.0):
-        while not holds():  # noqa: ASYNC110 - the other side is a folder and a wire
-            await asyncio.sleep(0.001)
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What each look into the drop folder has found."""
+    found: list[object] = []
+    whole = DropFolder.take
+
+    def take(folder: DropFolder, *, last_text: bytes) -> Pair | Partial | None:
+        looked = whole(folder, last_text=last_text)
+        found.append(looked)
+        return looked
+
+    monkeypatch.setattr(DropFolder, "take", take)
+    return found
 
 
 def writes(vendor: Vendor, image: bytes | None, text: bytes | None) -> Answer:
@@ -48,14 +60,14 @@ def writes(vendor: Vendor, image: bytes | None, text: bytes | None) -> Answer:
 
 
 async def test_a_session_as_it_goes_over_the_wire(
-    vendor: Vendor, microscope: Em30Microscope
+    vendor: Vendor, microscope: Em30Microscope, until: Until
 ) -> None:
     state = await microscope.read_state()
     await microscope.move_wd(WD_UM)
     frame = await microscope.grab()
     await microscope.grab()
     await microscope.close()
-    await asyncio.sleep(0.02)
+    await until(lambda: vendor.heard[-1] == b"FINISH")
     assert vendor.heard == [
         b"Connected.",
         b"COMM.START.",
@@ -89,15 +101,23 @@ async def test_half_written_files_are_waited_for(
     microscope: Em30Microscope,
     jpeg: Callable[..., bytes],
     text: Callable[..., bytes],
+    looks: list[object],
+    until: Until,
 ) -> None:
+    async def looked_at() -> None:
+        before = len(looks)  # one more may have begun before what lies there was written
+        await until(lambda: len(looks) >= before + 2)
+
     image, words = jpeg(1), text(WD_UM)
     vendor.script = [writes(vendor, image[:500], None)]
     await microscope.move_wd(WD_UM)
     grab = asyncio.create_task(microscope.grab())
     for partial in ((image[:-2], words[:100]), (image, words[:-5]), (image[:-1], words)):
-        await asyncio.sleep(0.004)
+        await looked_at()
         assert not grab.done()
         vendor.put(*partial)
+    await looked_at()
+    assert not grab.done()
     vendor.put(image, words)
     assert (await grab).wd_um == pytest.approx(WD_UM, abs=0.01)
     assert microscope.stats.dropped_invalid == 0
@@ -169,6 +189,7 @@ async def test_a_late_pair_of_the_command_before_is_not_taken_for_this_ones(
     microscope: Em30Microscope,
     jpeg: Callable[..., bytes],
     text: Callable[..., bytes],
+    until: Until,
 ) -> None:
     vendor.script = [acknowledged_only, writes(vendor, jpeg(1), text(12_000.0))]
     await microscope.move_wd(12_000.0)
@@ -309,16 +330,25 @@ async def test_an_unanswered_move_times_out_and_the_link_is_made_anew(
 
 
 async def test_the_answer_of_a_cancelled_move_is_not_taken_for_the_next_ones(
-    vendor: Vendor, microscope: Em30Microscope
+    vendor: Vendor, microscope: Em30Microscope, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
+    asking = asyncio.Event()
+    whole = Exchange.ask
+
+    async def ask(exchange: Exchange, data: bytes, *, timeout_s: float) -> bytes:
+        asking.set()
+        return await whole(exchange, data, timeout_s=timeout_s)
+
     await microscope.read_state()
+    monkeypatch.setattr(Exchange, "ask", ask)
     vendor.script = [silent, lambda _: b"NG"]
     first = asyncio.create_task(microscope.move_wd(13_000.0))
     await until(lambda: len(vendor.orders) == 1)
     first.cancel()
     await asyncio.wait([first])
+    asking.clear()
     second = asyncio.create_task(microscope.move_wd(WD_UM))
-    await asyncio.sleep(0.01)
+    await asking.wait()  # the second waits for the answer that is owed to the first
     vendor.writers[0].write(b"OK")
     with pytest.raises(CommandRefused):
         await second
@@ -350,7 +380,11 @@ async def test_with_nothing_known_that_is_an_error_and_nothing_moves(
 
 @pytest.mark.parametrize("operation", ["reply", "frame"])
 async def test_a_peer_that_dies_in_mid_operation_is_noticed_at_once(
-    vendor: Vendor, microscope: Em30Microscope, operation: str
+    vendor: Vendor,
+    microscope: Em30Microscope,
+    operation: str,
+    looks: list[object],
+    until: Until,
 ) -> None:
     await microscope.read_state()
     vendor.script = [silent if operation == "reply" else acknowledged_only]
@@ -358,7 +392,7 @@ async def test_a_peer_that_dies_in_mid_operation_is_noticed_at_once(
         await microscope.move_wd(WD_UM)
     work = microscope.grab() if operation == "frame" else microscope.move_wd(WD_UM)
     task = asyncio.create_task(work)
-    await asyncio.sleep(0.01)
+    await until(lambda: looks if operation == "frame" else vendor.orders)
     began_s = asyncio.get_running_loop().time()
     vendor.hang_up()
     with pytest.raises(LinkLost):

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from afdaemon.clock import SystemClock
+from afdaemon.clock import ManualClock, SystemClock
+from afdaemon.drivers.base import Clock
 from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import StreamSettings
@@ -55,6 +56,7 @@ WHOLE = HEADER_BYTES + FRAME_HEAD_BYTES + 16 * 12 + 4
 
 Answers = bytes | Message | list[bytes | Message] | None
 Script = Callable[["Peer", Message, int], Answers]
+Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 
 @dataclass
@@ -180,10 +182,22 @@ def damaged(at: int, *, cut: bool = False) -> Script:
     return answer
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(2.0):
-        while not holds():  # noqa: ASYNC110 - the other side is a wire
-            await asyncio.sleep(0.001)
+class HandClock(ManualClock):
+    """Its sleeps end when it has been moved far enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._moved = asyncio.Event()
+
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        until_s = self.now_s() + seconds
+        while self.now_s() < until_s:
+            await self._moved.wait()
 
 
 @pytest.fixture
@@ -213,8 +227,10 @@ def settings(peer: Peer, **waits: float) -> StreamSettings:
 
 
 @asynccontextmanager
-async def running(peer: Peer, **waits: float) -> AsyncIterator[Em30Microscope]:
-    microscope = stream_microscope(settings(peer, **waits), clock=SystemClock())
+async def running(
+    peer: Peer, clock: Clock | None = None, **waits: float
+) -> AsyncIterator[Em30Microscope]:
+    microscope = stream_microscope(settings(peer, **waits), clock=clock or SystemClock())
     task = asyncio.create_task(microscope.run())
     try:
         yield microscope
@@ -226,8 +242,10 @@ async def running(peer: Peer, **waits: float) -> AsyncIterator[Em30Microscope]:
 
 
 @asynccontextmanager
-async def connected(peer: Peer, **waits: float) -> AsyncIterator[Em30Microscope]:
-    async with running(peer, **waits) as microscope:
+async def connected(
+    peer: Peer, clock: Clock | None = None, **waits: float
+) -> AsyncIterator[Em30Microscope]:
+    async with running(peer, clock, **waits) as microscope:
         await microscope.wait_connected(5.0)
         yield microscope
 
@@ -238,7 +256,9 @@ async def microscope(peer: Peer) -> AsyncIterator[Em30Microscope]:
         yield microscope
 
 
-async def test_a_session_as_it_goes_over_the_wire(peer: Peer, microscope: Em30Microscope) -> None:
+async def test_a_session_as_it_goes_over_the_wire(
+    peer: Peer, microscope: Em30Microscope, until: Until
+) -> None:
     state = await microscope.read_state()
     await microscope.move_wd(WD_UM)
     frame = await microscope.grab()
@@ -282,7 +302,7 @@ async def test_a_frame_that_is_no_evidence_is_dropped_counted_and_asked_again(
     assert peer.count(Grab) == 3
     peer.scripts[Grab] = [framed(**other)] * 3
     error = FrameInvalid if counter == "dropped_invalid" else FrameStale
-    with pytest.raises(error, match=f"3 frames in a row were no evidence: .*{complaint}"):
+    with pytest.raises(error, match=f"3 frames in a row were not evidence: .*{complaint}"):
         await microscope.grab()
     assert getattr(microscope.stats, counter) == 4
     assert (await microscope.grab()).wd_um == WD_UM
@@ -458,7 +478,7 @@ async def test_a_frame_sent_twice_counts_once(peer: Peer, microscope: Em30Micros
 
 
 async def test_a_frame_of_a_cancelled_grab_is_not_the_next_ones(
-    peer: Peer, microscope: Em30Microscope
+    peer: Peer, microscope: Em30Microscope, until: Until
 ) -> None:
     asked: list[int] = []
 
@@ -479,7 +499,7 @@ async def test_a_frame_of_a_cancelled_grab_is_not_the_next_ones(
 
 
 async def test_the_answer_of_a_cancelled_move_is_not_the_next_ones(
-    peer: Peer, microscope: Em30Microscope
+    peer: Peer, microscope: Em30Microscope, until: Until
 ) -> None:
     asked: list[int] = []
 
@@ -504,7 +524,7 @@ async def test_the_answer_of_a_cancelled_move_is_not_the_next_ones(
 
 
 async def test_a_cancelled_move_that_is_carried_out_holds_frames_back(
-    peer: Peer, microscope: Em30Microscope
+    peer: Peer, microscope: Em30Microscope, until: Until
 ) -> None:
     asked: list[int] = []
 
@@ -571,7 +591,7 @@ async def test_other_refusals_say_why(
 
 @pytest.mark.parametrize("kind", [GetState, Move, Grab])
 async def test_an_answer_of_the_wrong_kind_is_a_protocol_error(
-    peer: Peer, microscope: Em30Microscope, kind: type[Message]
+    peer: Peer, microscope: Em30Microscope, kind: type[Message], until: Until
 ) -> None:
     await microscope.read_state()
     peer.scripts[kind] = [lambda peer, _, n: Pong(answers=n)]
@@ -628,7 +648,7 @@ async def test_the_stage_moves_and_holds_frames_back(peer: Peer) -> None:
 
 @pytest.mark.parametrize("kind", [Move, Grab])
 async def test_a_peer_that_dies_in_mid_operation_is_noticed_at_once(
-    peer: Peer, microscope: Em30Microscope, kind: type[Message]
+    peer: Peer, microscope: Em30Microscope, kind: type[Message], until: Until
 ) -> None:
     await microscope.read_state()
     peer.scripts[kind] = [silent]
@@ -643,7 +663,7 @@ async def test_a_peer_that_dies_in_mid_operation_is_noticed_at_once(
     assert (await microscope.grab()).wd_um == WD_UM
 
 
-async def test_a_peer_that_falls_silent_is_noticed(peer: Peer) -> None:
+async def test_a_peer_that_falls_silent_is_noticed(peer: Peer, until: Until) -> None:
     async with connected(peer, ping_s=0.05, reply_timeout_s=0.1) as microscope:
         await until(lambda: peer.count(Ping) >= 3)
         assert microscope.stats.connects == 1
@@ -652,12 +672,16 @@ async def test_a_peer_that_falls_silent_is_noticed(peer: Peer) -> None:
         assert (await microscope.read_state()).wd_um == 12_000.0
 
 
-async def test_a_busy_peer_is_not_pinged(peer: Peer) -> None:
-    async with connected(peer, ping_s=0.2) as microscope:
+async def test_a_busy_peer_is_not_pinged(peer: Peer, until: Until) -> None:
+    clock = HandClock()
+    async with connected(peer, clock, ping_s=2.0) as microscope:
         for _ in range(40):
             await microscope.read_state()
-            await asyncio.sleep(0.01)
+            clock.advance(1.5)
+        await microscope.read_state()
         assert peer.count(Ping) == 0
+        clock.advance(2.0)
+        await until(lambda: peer.count(Ping) == 1)
 
 
 VERSIONS: dict[str, tuple[Script, str]] = {

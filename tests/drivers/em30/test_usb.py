@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,8 +27,12 @@ from afdaemon.sim.links.usb_device import (
     SimulatedUsbDevice,
 )
 
+Until = Callable[[Callable[[], object]], Awaitable[None]]
+
 SETTINGS = UsbSettings(connect_timeout_s=5.0)
 SEND_S = 5.0
+HELD_S = 30.0
+"""A call that is held longer was not released in time."""
 
 
 async def echo(wire: Attachment) -> None:
@@ -58,6 +62,26 @@ async def linked(device: SimulatedUsbDevice) -> AsyncIterator[tuple[UsbLink, Att
 
 def owners() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name == "usb owner"]
+
+
+class Held:
+    """The link's thread stays in each such call of the bus until it is released; `begun` tells of the first."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+        self.begun = asyncio.Event()
+        self.in_time = True
+        self._released = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._whole: Callable[..., Any] = getattr(SimulatedUsb, call)
+        monkeypatch.setattr(SimulatedUsb, call, lambda *arguments: self._hold(*arguments))
+
+    def release(self) -> None:
+        self._released.set()
+
+    def _hold(self, *arguments: object) -> Any:
+        self._loop.call_soon_threadsafe(self.begun.set)
+        self.in_time &= self._released.wait(HELD_S)
+        return self._whole(*arguments)
 
 
 async def hear(link: UsbLink, size: int) -> bytes:
@@ -117,7 +141,7 @@ async def test_a_driver_of_the_kernel_is_detached() -> None:
         assert await hear(link, 4) == b"free"
 
 
-async def test_what_was_left_for_the_program_before_is_thrown_away() -> None:
+async def test_what_was_left_for_the_program_before_is_thrown_away(until: Until) -> None:
     device = plugged()
     bus = SimulatedUsb(device)
     async with device:
@@ -126,9 +150,7 @@ async def test_what_was_left_for_the_program_before_is_thrown_away() -> None:
         device.attachment.trip(ENDPOINT_IN, 0, Mishap.HOLD)
         await before.send(b"old" * 100, timeout_s=SEND_S)
         answers = device.attachment.pipe(ENDPOINT_IN)
-        async with asyncio.timeout(10.0):
-            while not (answers.held and answers.packets):  # noqa: ASYNC110 - a thread holds them
-                await asyncio.sleep(0.002)
+        await until(lambda: answers.held and answers.packets)
         await before.close()
         device.attachment.let_go()
         after = await UsbLink.open(SETTINGS, backend=bus)
@@ -231,17 +253,16 @@ async def test_unplugged_while_it_is_opened(monkeypatch: pytest.MonkeyPatch, cal
 async def test_an_opening_that_takes_too_long_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stuck = threading.Event()
-    whole = SimulatedUsb.open_device
+    held = Held(monkeypatch, "open_device")
+    whole = UsbLink.close
 
-    def slow(bus: SimulatedUsb, dev: Attachment) -> Any:
-        stuck.wait(10.0)
-        return whole(bus, dev)
+    async def close(link: UsbLink) -> None:
+        held.release()
+        await whole(link)
 
-    monkeypatch.setattr(SimulatedUsb, "open_device", slow)
+    monkeypatch.setattr(UsbLink, "close", close)
     device = plugged()
     bus = SimulatedUsb(device)
-    asyncio.get_running_loop().call_later(0.05, stuck.set)
     async with device:
         with pytest.raises(NotConnected, match="within"):
             await UsbLink.open(UsbSettings(connect_timeout_s=0.01), backend=bus)
@@ -249,18 +270,59 @@ async def test_an_opening_that_takes_too_long_leaves_nothing(
     assert owners() == []
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.001, 0.01, 0.03])
-async def test_an_opening_that_is_cancelled_leaves_nothing(after_s: float) -> None:
+CALLS = ["enumerate_devices", "open_device", "get_configuration", "claim_interface", "bulk_read"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_an_opening_that_is_cancelled_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    held = Held(monkeypatch, call)
     device = plugged()
     bus = SimulatedUsb(device)
     async with device:
         opening = asyncio.create_task(UsbLink.open(SETTINGS, backend=bus))
-        await asyncio.sleep(after_s)
-        if opening.cancel():
-            with pytest.raises(asyncio.CancelledError):
-                await opening
-        else:
-            await (await opening).close()
+        await held.begun.wait()
+        opening.cancel()
+        held.release()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    assert bus.open_handles == 0
+    assert owners() == []
+
+
+async def test_an_opening_that_is_cancelled_as_it_begins_leaves_nothing() -> None:
+    device = plugged()
+    bus = SimulatedUsb(device)
+    async with device:
+        opening = asyncio.create_task(UsbLink.open(SETTINGS, backend=bus))
+        await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    assert bus.open_handles == 0
+    assert owners() == []
+
+
+async def test_an_opening_that_is_cancelled_as_it_succeeds_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opening: list[asyncio.Task[UsbLink]] = []
+    whole = UsbLink._settle
+
+    def settle(
+        link: UsbLink, future: asyncio.Future[None], error: DriverError | None = None
+    ) -> None:
+        whole(link, future, error)
+        opening[0].cancel()
+
+    monkeypatch.setattr(UsbLink, "_settle", settle)
+    device = plugged()
+    bus = SimulatedUsb(device)
+    async with device:
+        opening.append(asyncio.create_task(UsbLink.open(SETTINGS, backend=bus)))
+        with pytest.raises(asyncio.CancelledError):
+            await opening[0]
     assert bus.open_handles == 0
     assert owners() == []
 
@@ -287,19 +349,27 @@ def test_bytes_come_whole_and_in_order_however_they_are_cut(
     assert asyncio.run(run()) == b"".join(messages)
 
 
-async def test_the_loop_is_never_blocked() -> None:
+@pytest.mark.parametrize("call", ["bulk_read", "bulk_write", "clear_halt"])
+async def test_the_loop_is_never_blocked(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     async with linked(plugged()) as (link, wire):
         wire.trip(ENDPOINT_OUT, 0, Mishap.HOLD)
-        loop = asyncio.get_running_loop()
-        sending = asyncio.create_task(link.send(b"x" * 5000, timeout_s=0.3))
-        longest_s = 0.0
-        while not sending.done():
-            before_s = loop.time()
-            await asyncio.sleep(0.001)
-            longest_s = max(longest_s, loop.time() - before_s)
+        held = Held(monkeypatch, call)
+        if call == "bulk_read":  # it reads while there is nothing to send
+            await held.begun.wait()
+        sending = asyncio.create_task(link.send(b"x" * 5000, timeout_s=0.03))
+        await held.begun.wait()
+        others = (link.send(b"y", timeout_s=SEND_S), link.receive())
+        waiting = [asyncio.create_task(other) for other in others]
+        await asyncio.sleep(0)
+        assert link.is_up
+        assert link.stalls == 0
+        held.release()  # only the loop can do that
         with pytest.raises(LinkTimeout):
             await sending
-        assert longest_s < 0.1
+        for task in waiting:
+            with pytest.raises(LinkLost):
+                await task
+        assert held.in_time
 
 
 async def test_a_part_that_came_before_a_time_out_is_kept() -> None:
@@ -369,16 +439,29 @@ async def test_a_send_that_is_cancelled_goes_out_whole() -> None:
 async def test_a_receive_that_is_cancelled_loses_nothing() -> None:
     async with linked(plugged()) as (link, _):
         for _ in range(20):
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.0005):
-                    await hear(link, 1 << 30)
+            hearing = asyncio.create_task(link.receive())
+            await asyncio.sleep(0)
+            hearing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await hearing
         await link.send(b"all of it", timeout_s=SEND_S)
         assert await hear(link, 9) == b"all of it"
 
 
-async def test_a_reader_that_lags_makes_the_device_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("afdaemon.drivers.em30.usb.INBOX_BYTES", 64 * 1024)
-    sent = 0
+async def test_a_reader_that_lags_makes_the_device_wait(
+    monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    inbox_bytes = 64 * 1024
+    monkeypatch.setattr("afdaemon.drivers.em30.usb.INBOX_BYTES", inbox_bytes)
+    sent = reads = 0
+    bulk_read = SimulatedUsb.bulk_read
+
+    def counted(bus: SimulatedUsb, *arguments: Any) -> int:
+        nonlocal reads
+        reads += 1
+        return bulk_read(bus, *arguments)
+
+    monkeypatch.setattr(SimulatedUsb, "bulk_read", counted)
 
     async def flood(wire: Attachment) -> None:
         nonlocal sent
@@ -390,12 +473,14 @@ async def test_a_reader_that_lags_makes_the_device_wait(monkeypatch: pytest.Monk
     device = plugged(flood)
     monkeypatch.setattr(usb_device, "DRAIN_READS", 1)
     async with linked(device) as (link, _):
-        await asyncio.sleep(0.1)
-        before = sent
-        await asyncio.sleep(0.1)
-        assert sent == before  # it waits
+        await until(lambda: len(link._inbox) >= inbox_bytes)
+        await link.send(b"!", timeout_s=SEND_S)  # the thread has gone round, and heard all it will
+        before = (sent, reads)
+        for _ in range(3):
+            await link.send(b"!", timeout_s=SEND_S)
+        assert (sent, reads) == before  # it waits
         await hear(link, 300_000)
-        assert sent > before  # it goes on
+        assert sent > before[0]  # it goes on
 
 
 async def test_what_is_sent_does_not_wait_for_what_is_not_read() -> None:
@@ -458,12 +543,14 @@ async def test_what_was_sent_still_goes_out_when_it_is_closed() -> None:
     assert heard == b"farewell"
 
 
-async def test_an_abort_is_quick_and_says_why() -> None:
+async def test_an_abort_is_quick_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     async with linked(plugged()) as (link, wire):
         wire.trip(ENDPOINT_OUT, 0, Mishap.HOLD)
+        writing = Held(monkeypatch, "bulk_write")
+        writing.release()
         sending = asyncio.create_task(link.send(b"x" * 5000, timeout_s=60.0))
         hearing = asyncio.create_task(link.receive())
-        await asyncio.sleep(0.01)
+        await writing.begun.wait()
         link.abort("somebody had enough")
         for waiting in (sending, hearing):
             with pytest.raises(LinkLost):
@@ -482,20 +569,18 @@ async def test_closed_twice_it_leaves_no_thread() -> None:
 
 
 async def test_a_thread_that_is_stuck_does_not_hold_up_the_close(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
-    stuck = threading.Event()
     monkeypatch.setattr("afdaemon.drivers.em30.usb.CLOSE_S", 0.05)
     async with linked(plugged()) as (link, _):
-        with monkeypatch.context() as patch:
-            patch.setattr(SimulatedUsb, "bulk_read", lambda *_: stuck.wait(10.0) and 0)
-            await asyncio.sleep(0.05)
-            with pytest.raises(LinkTimeout):
-                await link.send(b"anybody?", timeout_s=0.05)
-            await link.close()
-            assert owners() == ["usb owner"]
-            stuck.set()
-        await asyncio.sleep(0.05)
+        stuck = Held(monkeypatch, "bulk_read")
+        await stuck.begun.wait()
+        with pytest.raises(LinkTimeout):
+            await link.send(b"anybody?", timeout_s=0.05)
+        await link.close()
+        assert owners() == ["usb owner"]
+        stuck.release()
+        await until(lambda: owners() == [])
 
 
 async def test_a_hundred_replugs_leave_no_thread_handle_or_device() -> None:

@@ -183,5 +183,5 @@ async def test_a_stranger_at_that_port_is_one_clear_error(answer: bytes) -> None
 
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as stranger:
         port = stranger.sockets[0].getsockname()[1]
-        with pytest.raises(ControlError, match="is no simulator"):
+        with pytest.raises(ControlError, match="is not a simulator"):
             await asyncio.to_thread(control.tell, port, {"do": "truth"})

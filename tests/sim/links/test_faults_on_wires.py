@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +23,13 @@ from afdaemon.sim.instrument.world import World
 from afdaemon.sim.links.aisem import IMAGE_NAME, TEXT_NAME, AisemServer
 from afdaemon.sim.links.stream import StreamServer
 
+Until = Callable[[Callable[[], object]], Awaitable[None]]
+
 SPEED = 50.0
 SETTINGS = InstrumentSettings(
     specimen="tem_grid", seed=3, start_wd_um=12_000.0, focus_wd_um=11_500.0
 )
-ENOUGH_S = 10.0
+ENOUGH_S = 30.0
 """What has not come then does not come."""
 
 
@@ -48,6 +50,7 @@ class Aisem:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     folder: Path
+    until: Until
 
     async def move(self, wd_um: float) -> bool:
         self.writer.write(f"WDMAG,{wd_um / 1000.0:.4f},2000".encode())
@@ -55,13 +58,11 @@ class Aisem:
             return await self.reader.read(1024) == b"OK"
 
     async def frames(self, count: int) -> list[Came]:
-        async with asyncio.timeout(ENOUGH_S):
-            return [await self._pair() for _ in range(count)]
+        return [await self._pair() for _ in range(count)]
 
     async def _pair(self) -> Came:
         image, text = self.folder / IMAGE_NAME, self.folder / TEXT_NAME
-        while not (image.exists() and text.exists()):  # noqa: ASYNC110 - a folder
-            await asyncio.sleep(0.002)
+        await self.until(lambda: image.exists() and text.exists())
         data, words = image.read_bytes(), text.read_bytes()
         text.unlink()
         image.unlink()
@@ -123,21 +124,21 @@ class Bench:
 
 
 @asynccontextmanager
-async def aisem(instrument: Instrument, folder: Path) -> AsyncIterator[Bench]:
+async def aisem(instrument: Instrument, folder: Path, until: Until) -> AsyncIterator[Bench]:
     async with AisemServer(instrument, folder=folder, clock=ScaledClock(SPEED)) as server:
 
         @asynccontextmanager
         async def connect() -> AsyncIterator[Client]:
             reader, writer = await asyncio.open_connection(*server.address)
             writer.write(b"Connected.COMM.START.READY")
-            yield Aisem(reader, writer, folder)
+            yield Aisem(reader, writer, folder, until)
             await close(writer)
 
         yield Bench(instrument, server.address, connect)
 
 
 @asynccontextmanager
-async def stream(instrument: Instrument, folder: Path) -> AsyncIterator[Bench]:
+async def stream(instrument: Instrument, folder: Path, until: Until) -> AsyncIterator[Bench]:
     async with StreamServer(instrument) as server:
 
         @asynccontextmanager
@@ -157,10 +158,12 @@ async def close(writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.fixture(params=[aisem, stream], ids=lambda link: link.__name__)
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(
+    request: pytest.FixtureRequest, tmp_path: Path, until: Until
+) -> AsyncIterator[Bench]:
     clock = ScaledClock(SPEED)
     instrument = Instrument(World(SETTINGS, clock=clock), FaultPlan(seed=3), clock=clock)
-    async with request.param(instrument, tmp_path) as bench:
+    async with request.param(instrument, tmp_path, until) as bench:
         yield bench
 
 

@@ -280,11 +280,22 @@ def test_unplugged_in_the_middle_of_a_transfer(after_bytes: int, endpoint: int) 
     asyncio.run(run())
 
 
-async def test_unplugged_while_a_read_waits_it_fails_at_once(bench: Bench) -> None:
+async def test_unplugged_while_a_read_waits_it_fails_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    whole = Attachment._take
+
+    def looked(attachment: Attachment, got: bytearray, size: int) -> bool:
+        loop.call_soon_threadsafe(looking.set)
+        return whole(attachment, got, size)
+
+    monkeypatch.setattr(Attachment, "_take", looked)
     device = bench.find()
     waiting = asyncio.create_task(asyncio.to_thread(take, device, timeout_ms=60_000))
-    await asyncio.sleep(0.01)
-    bench.device.unplug()
+    await looking.wait()
+    bench.device.unplug()  # who looks holds the lock that this needs, until it waits
     with pytest.raises(usb.core.USBError) as caught:
         await waiting
     assert number_of(caught) == errno.ENODEV
