@@ -156,6 +156,7 @@ def test_readings_are_counted_by_purpose() -> None:
     counted = evidence.count([point(1.0, kind=kind) for kind in kinds])
     assert counted == ReadingCount(search=3, servo=2, verify=1)
     assert counted.total == 6
+    assert ReadingCount().total == 0
 
 
 @pytest.mark.parametrize(

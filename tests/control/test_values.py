@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def _values() -> dict[str, type]:
 
 @pytest.mark.parametrize("name", _values())
 def test_a_value_never_changes_and_takes_no_stray_attribute(name: str) -> None:
-    value = object.__new__(_values()[name])
+    value: Any = object.__new__(_values()[name])
     for attribute in (dataclasses.fields(value)[0].name, "stray"):
         with pytest.raises((AttributeError, TypeError)):
             setattr(value, attribute, 1)

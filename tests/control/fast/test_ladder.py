@@ -206,6 +206,22 @@ def test_a_last_focus_that_is_out_of_sight_now_leads_down_the_ladder() -> None:
     assert [wd_um for wd_um, _ in played.readings].count(30_000.0) > 1, "it goes down from there"
 
 
+def test_on_the_ladder_where_the_focus_was_is_not_looked_at_again() -> None:
+    nothing = answering_nothing()
+    played = play(nothing, look_at(), guess_um=30_001.0)
+    assert [magnification for wd_um, magnification in played.readings if wd_um == 30_001.0] == [
+        20_000.0,
+        5_000.0,
+        1_250.0,
+        500.0,
+    ]  # down, and not on the way up
+
+
+def answering_nothing() -> FocusLaw:
+    """As if no frame showed anything."""
+    return lambda _newest_first: Proposal(step_um=100.0, out_of_capture=1.0)
+
+
 def blind_below(law: FocusLaw) -> FocusLaw:
     """A specimen that shows nothing at less than its own magnification."""
 
