@@ -32,3 +32,13 @@ def test_a_value_never_changes_and_takes_no_stray_attribute(name: str) -> None:
         with pytest.raises((AttributeError, TypeError)):
             setattr(value, attribute, 1)
     assert not hasattr(value, "__dict__")
+
+
+@pytest.mark.parametrize("name", _values())
+def test_the_fields_of_a_value_are_named_where_it_is_made(name: str) -> None:
+    """Numbers of the same kind stand side by side in them; two that are swapped would go unnoticed."""
+    fields = dataclasses.fields(_values()[name])
+    assert all(field.kw_only for field in fields) or [field.name for field in fields] == [
+        "profile",
+        "law",
+    ]
