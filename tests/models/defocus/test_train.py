@@ -122,7 +122,7 @@ def test_measured_scenes_are_kept_in_a_file_that_says_how_they_were_made(tmp_pat
     assert (used.bands == bank(3).bands).all()
     assert (kept.u == bank(2, seed=2).u).all()
     assert (kept.log_error == bank(2, seed=2).log_error).all()
-    with pytest.raises(TrainingError, match="made otherwise"):
+    with pytest.raises(TrainingError, match="made with other settings"):
         load_banks(path, ("used", "kept"), {**facts, "scenes": 4})
     with pytest.raises(TrainingError, match="no measured scenes"):
         load_banks(path, ("other",), facts)
