@@ -4,7 +4,7 @@ Each mutant is control/ or job/ with one small change: a number off by one, a co
 condition negated (operators of cosmic-ray). The tests that run the changed line are run in a process of their own; a
 mutant that none of them notices survives. Nothing on the disk is changed.
 
-    python benchmarks/mutants.py [--quick] [--seed N] [--json FILE] [--count N] [--only TEXT] [--jobs N]
+    python benchmarks/mutants.py [--quick] [--seed N] [--json FILE] [--count N] [--only TEXT] [--jobs N] [--again FILE]
 """
 
 import contextlib
@@ -18,11 +18,12 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import coverage
 import cv2  # noqa: F401 - what the tests import is here before a process is forked for each mutant
@@ -128,12 +129,18 @@ def main() -> int:
     parser.add_argument("--count", type=int, help="so many mutants, drawn by the seed; else all")
     parser.add_argument("--only", default="", help="mutants of files whose path has this in it")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--again",
+        type=Path,
+        help="test only those that survived in this earlier --json, of the same code: new tests kill no fewer",
+    )
     arguments = parser.parse_args()
     os.chdir(ROOT)
     only, tests = (QUICK[0], QUICK[1:]) if arguments.quick else (arguments.only, TESTS)
     mutants = [m for m in _all_mutants() if only in m.path]
     random.Random(arguments.seed).shuffle(mutants)  # noqa: S311 - a part of them says much of all
     mutants = mutants[: arguments.count]
+    tested = mutants if arguments.again is None else _survivors(mutants, arguments.again)
     covering = _covering(tests)
     wholes = [whole for (_, line), whole in covering.items() if line == 0]
     everything = sorted({test for tests, _ in wholes for test in tests}), sum(s for _, s in wholes)
@@ -141,19 +148,27 @@ def main() -> int:
     if is_killed:
         raise SystemExit("the tests fail even where nothing is changed")
     survived: list[Mutant] = []
-    for done, (mutant, killed) in enumerate(_run(mutants, covering, arguments.jobs), 1):
+    for done, (mutant, killed) in enumerate(_run(tested, covering, arguments.jobs), 1):
         if not killed:
             survived.append(mutant)
             where = f"{mutant.path}:{mutant.line} {mutant.operator} ({mutant.occurrence})"
-            print(f"{done} of {len(mutants)}: {where} survives", file=sys.stderr, flush=True)
+            print(f"{done} of {len(tested)}: {where} survives", file=sys.stderr, flush=True)
     killed_share = 1.0 - len(survived) / len(mutants)
     return conclude(
         arguments,
         "benchmarks/mutants.py",
         _table(mutants, survived),
         [at_least("share of mutants killed", killed_share, LEAST_KILLED)],
-        [{"path": m.path, "line": m.line, "operator": m.operator} for m in survived],
+        [asdict(mutant) for mutant in survived],
     )
+
+
+def _survivors(mutants: Sequence[Mutant], file: Path) -> list[Mutant]:
+    """Those of `mutants` that an earlier run left."""
+    left = [Mutant(**row) for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
+    if not set(left) <= set(mutants):
+        raise SystemExit(f"{file} is of other code: measure it from the beginning")
+    return left
 
 
 def _all_mutants() -> Iterator[Mutant]:
@@ -162,9 +177,19 @@ def _all_mutants() -> Iterator[Mutant]:
             tree = parso.parse(path.read_text(encoding="utf-8"))  # type: ignore[no-untyped-call]
             for name in OPERATORS:
                 operator = get_operator(f"core/{name}")()
-                places = [p for node in ast_nodes(tree) for p in operator.mutation_positions(node)]
-                for occurrence, ((line, _), _) in enumerate(places):
-                    yield Mutant(path.as_posix(), name, occurrence, line)
+                places = [
+                    (line, _is_in_signature(node))
+                    for node in ast_nodes(tree)
+                    for (line, _), _ in operator.mutation_positions(node)
+                ]
+                for occurrence, (line, is_in_signature) in enumerate(places):
+                    if not is_in_signature:
+                        yield Mutant(path.as_posix(), name, occurrence, line)
+
+
+def _is_in_signature(node: Any) -> bool:
+    """Whether it is the `*` before parameters that are passed by name: cosmic-ray takes it for a product."""
+    return node.type == "operator" and node.parent.type in {"param", "parameters"}
 
 
 def _table(mutants: Sequence[Mutant], survived: Sequence[Mutant]) -> str:

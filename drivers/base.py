@@ -72,10 +72,14 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MicroscopeState:
-    """What the instrument reports about itself: working distance (um) and magnification."""
+    """What the instrument reports about itself: working distance (um) and magnification.
+
+    Where it did not answer, `is_reported` is False and the rest is what was commanded or seen last.
+    """
 
     wd_um: float
     magnification: float
+    is_reported: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +116,11 @@ class Microscope(Protocol):
     @property
     def stats(self) -> LinkStats:
         """Counters since the start."""
+        ...
+
+    @property
+    def wd_tolerance_um(self) -> float:
+        """A WD that is read back is the commanded one if it differs by no more than this."""
         ...
 
     async def run(self) -> None:

@@ -2,6 +2,7 @@
 
 DriverError
  ├─ NotConnected     the link is down; nothing was sent
+ │   └─ AnotherInstrument  what answers is not the instrument that was connected first
  ├─ LinkLost         the link broke during an operation, which may or may not have been carried out
  ├─ LinkTimeout      the instrument did not answer in time
  ├─ ProtocolError    an answer that no version of the protocol that we know allows
@@ -14,6 +15,7 @@ DriverError
 """
 
 __all__ = [
+    "AnotherInstrument",
     "CommandRefused",
     "DriverError",
     "FrameInvalid",
@@ -41,6 +43,12 @@ class DriverError(Exception):
 
 class NotConnected(DriverError):
     """The link is down; nothing was sent."""
+
+
+class AnotherInstrument(NotConnected):
+    """What answers is not the instrument that was connected first; it is not moved."""
+
+    remedy = "connect the first one again, or restart the daemon to work with this one"
 
 
 class LinkLost(DriverError):

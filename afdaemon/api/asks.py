@@ -101,6 +101,12 @@ def abort(job_id: str | None, by: str | None) -> Ask[s.Aborted]:
     return Ask(method="job.abort", params=params, result=s.Aborted)
 
 
+def recover(*, decline: bool) -> Ask[s.Recovered]:
+    """Carry out the restore that a job owes, or decline it."""
+    params = params_of(s.RecoverParams, decline=decline)
+    return Ask(method="job.recover", params=params, result=s.Recovered, timeout_s=_WORK_S)
+
+
 def focus() -> Ask[s.Focus]:
     """Where the instrument stands."""
     return Ask(method="focus.get", params=s.NoParams(), result=s.Focus, timeout_s=_WORK_S)

@@ -103,6 +103,10 @@ class Client:
         """End a job, or the running one, over the abort socket; `by` says who or what ends it."""
         return self._ask(asks.abort(job_id, by), place=self._places.abort)
 
+    def recover(self, *, decline: bool = False) -> s.Recovered:
+        """Carry out the restore that an earlier job owes, or decline it."""
+        return self._ask(asks.recover(decline=decline))
+
     def wd(self) -> s.Focus:
         """The instrument's WD (um) and magnification."""
         return self._ask(asks.focus())
@@ -260,6 +264,10 @@ class AsyncClient:
     async def abort(self, job_id: str | None = None, *, by: str | None = None) -> s.Aborted:
         """End a job, or the running one, over the abort socket; `by` says who or what ends it."""
         return await self._ask(asks.abort(job_id, by), place=self._places.abort)
+
+    async def recover(self, *, decline: bool = False) -> s.Recovered:
+        """Carry out the restore that an earlier job owes, or decline it."""
+        return await self._ask(asks.recover(decline=decline))
 
     async def wd(self) -> s.Focus:
         """The instrument's WD (um) and magnification."""

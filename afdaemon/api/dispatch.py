@@ -58,8 +58,13 @@ class Backend(Protocol):
     def abort(self, job_id: str | None, by: str | None) -> s.Aborted:
         """End that job, or the running one; returns at once. Called from any thread.
 
-        `by` says who or what ends it. A job that has ended already is not an error: the answer names no job.
+        `by` says who or what ends it. A job that has ended already is not an error: the answer names no job. One that
+        is ending by itself is named `too_late`; any other ends as aborted.
         """
+        ...
+
+    async def recover(self, params: s.RecoverParams) -> s.Recovered:
+        """Carry out the restore that a job owes, or decline it; `BusyError` during a job."""
         ...
 
     async def focus(self) -> s.Focus:
@@ -115,6 +120,7 @@ class Dispatcher:
             "job.get": lambda params, _call: backend.job(params.job),
             "job.wait": lambda params, _call: backend.wait(params.job, params.timeout_s),
             "job.abort": self._abort,
+            "job.recover": lambda params, _call: backend.recover(params),
             "focus.get": lambda _params, _call: backend.focus(),
             "focus.set": lambda params, _call: backend.set_focus(params),
             "focus.limits": lambda _params, _call: backend.limits(),

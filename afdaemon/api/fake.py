@@ -31,6 +31,7 @@ class FakeBackend:
         self.images: list[bytes | None] = []
         self.error: Exception | None = None
         self.end = s.Job(job="", state=s.JobState.SUCCEEDED, converged=True, reason="focused")
+        self.owed: s.Owed | None = None
         self.steps = 3
         self.release = asyncio.Event()
         if not hold:
@@ -62,6 +63,7 @@ class FakeBackend:
                 name="fake", connected=True, wd_um=self.wd_um, magnification=MAGNIFICATION
             ),
             job=None if running is None else s.Progress(job=running, phase="servo"),
+            owed=self.owed,
         )
 
     async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
@@ -105,6 +107,16 @@ class FakeBackend:
         self.aborted.set()
         self._loop.call_soon_threadsafe(self._tasks[running].cancel)
         return s.Aborted(job=running)
+
+    async def recover(self, params: s.RecoverParams) -> s.Recovered:
+        """What `owed` says is owed no longer."""
+        self._fail_if_told()
+        owed, self.owed = self.owed, None
+        if owed is None:
+            return s.Recovered(detail="nothing is owed")
+        if params.decline:
+            return s.Recovered(job=owed.job, detail="declined")
+        return s.Recovered(job=owed.job, restored=True, detail="brought back", wd_um=self.wd_um)
 
     async def focus(self) -> s.Focus:
         """Where it stands."""

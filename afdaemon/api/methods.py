@@ -48,6 +48,12 @@ METHODS: dict[str, Method] = {
         result=s.Aborted,
         summary="End a job; the start WD is restored (also on the abort socket).",
     ),
+    "job.recover": Method(
+        params=s.RecoverParams,
+        result=s.Recovered,
+        summary="Bring the instrument back to where an interrupted or failed job began; status says if one owes it.",
+        moves=True,
+    ),
     "focus.get": Method(
         params=s.NoParams, result=s.Focus, summary="The instrument's WD and magnification."
     ),

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-PROTOCOL = "1.1"
+PROTOCOL = "1.2"
 """Version of this contract. Another major number is refused; a new minor number only adds."""
 
 MAX_WAIT_S = 86_400.0
@@ -154,6 +154,14 @@ class AbortParams(Strict):
     job: RequestId | None = None
     by: Who | None = None
     """Who or what ends it, for people: it appears in the job's detail."""
+    meta: Annotated[Meta, _AS_OBJECT] = Meta()
+
+
+class RecoverParams(Strict):
+    """What to do about the restore that a job owes."""
+
+    decline: bool = False
+    """Leave the instrument where it is; the restore is then owed no longer."""
     meta: Annotated[Meta, _AS_OBJECT] = Meta()
 
 

@@ -116,6 +116,20 @@ class Progress(Reply):
     """Since the job began."""
 
 
+class Owed(Reply):
+    """A restore that a job owes: it ended, or was interrupted, away from its start."""
+
+    job: str
+    since_utc: str
+    """When the job began."""
+    start_wd_um: float | None = None
+    start_magnification: float | None = None
+    detail: str = ""
+    """What happened, for people."""
+    remedy: str = ""
+    """What to do next."""
+
+
 class Status(Reply):
     """The daemon at a glance. Also the data of `state` events."""
 
@@ -129,6 +143,8 @@ class Status(Reply):
     """The running job."""
     last_job: str | None = None
     """The one that ended last."""
+    owed: Owed | None = None
+    """A restore that could not be carried out; `job.recover` does it, or declines it."""
     models: dict[str, str] = {}
     """Hashes of the networks' weights by name."""
 
@@ -227,6 +243,19 @@ class Aborted(Reply):
     """Which job is being ended; null if none is running. Its actual end follows as an event."""
 
     job: str | None = None
+    too_late: bool = False
+    """The job was ending by itself already, and its own reason stands. Else it ends as `aborted`."""
+
+
+class Recovered(Reply):
+    """What became of the restore that a job owed. `job` is null if nothing was owed."""
+
+    job: str | None = None
+    restored: bool = False
+    """Whether the instrument was brought back, and read back there."""
+    detail: str = ""
+    wd_um: float | None = None
+    magnification: float | None = None
 
 
 class Focus(Reply):

@@ -147,7 +147,23 @@ def abort(
     with _asking(context, endpoint, as_json) as (client, manner):
         ended = client.abort(job, by="afctl abort")
         none = "no job is running" if job is None else f"no job {job} is running"
-        _tell(manner, ended, none if ended.job is None else f"job {ended.job} is being ended")
+        is_late = "was ending by itself already" if ended.too_late else "is being ended"
+        _tell(manner, ended, none if ended.job is None else f"job {ended.job} {is_late}")
+
+
+@app.command()
+def recover(
+    context: typer.Context,
+    decline: Annotated[
+        bool, typer.Option("--decline", help="leave the instrument where it is, and forget it")
+    ] = False,
+    endpoint: EndpointOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the instrument back to where an interrupted or failed job began (see status)."""
+    with _asking(context, endpoint, as_json) as (client, manner):
+        done = client.recover(decline=decline)
+        _tell(manner, done, done.detail)
 
 
 @app.command()
@@ -305,6 +321,8 @@ def _status_lines(now: Status) -> str:
     ]
     if now.job is not None:
         lines.append(f"job {now.job.job}: {line_of(now.job)}")
+    if now.owed is not None:
+        lines += [now.owed.detail, now.owed.remedy]
     return "\n".join(lines)
 
 

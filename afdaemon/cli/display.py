@@ -69,7 +69,7 @@ def _left_at(job: Job) -> str:
     if job.restored:
         return " (the start WD is restored)"
     if job.wd_um is None:
-        return ""
+        return "" if job.start_wd_um is None else " (where the lens stands is not known)"
     scale = f", {job.magnification:g}x" if job.magnification != job.start_magnification else ""
     return f" (left at WD {job.wd_um:.1f} um{scale})"
 

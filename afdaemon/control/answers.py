@@ -68,6 +68,10 @@ def _dose(state: State[Own]) -> float:
 def fail(state: State[Own], failed: Failed) -> Answer[Own]:
     """The job fails: move back to the start WD, or end if that has failed too."""
     first = state.failure
+    if failed.reason is Reason.TAKEN_OVER:
+        before = f"; before that: {first.detail}" if first is not None else ""
+        left = replace(failed, detail=f"{failed.detail}; it is left as it is{before}")
+        return give_up(state, left, restored=False)
     if first is not None:
         detail = f"{first.detail}; the start WD could not be restored: {failed.detail}"
         return give_up(state, Failed(reason=first.reason, detail=detail), restored=False)

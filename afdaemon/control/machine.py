@@ -9,7 +9,8 @@ every job is decided here; the rest is left to the job's `Procedure` (afdaemon.c
 
     PREPARE   Started: the instrument stands at the start WD. Take a reading there, or at the WD
               where the job was asked to begin.
-    RESTORE   Every failure, the loop's included, leads here: back to the start WD.
+    RESTORE   Every failure, the loop's included, leads here: back to the start WD. Only where somebody else
+              has taken over the instrument, it is left to them.
     DONE      Concluded. No further event is legal.
 
 The published procedure (afdaemon.control.published.procedure):
@@ -61,6 +62,7 @@ from afdaemon.control.values import (
     MoveWd,
     Observed,
     Phase,
+    Place,
     Reading,
     Reason,
     Refused,
@@ -137,7 +139,9 @@ def _react(state: State[Own], event: Event) -> Answer[Own]:
         case Observed():
             return _observe(state, event.reading)
         case Failed():
-            return fail(state, event)
+            return (
+                fail(state, event) if event.found is None else _fail_at(state, event, event.found)
+            )
 
 
 def _start(state: State[Own], started: Started) -> Answer[Own]:
@@ -164,6 +168,25 @@ def _arrive(state: State[Own], moved: Moved) -> Answer[Own]:
     if state.phase is Phase.ADJUST:
         return succeed(state, state.trace[-1], state.verdict)
     return read(state)
+
+
+def _fail_at(state: State[Own], failed: Failed, found: Place) -> Answer[Own]:
+    """The same after a look at where the instrument stands."""
+    verified = state.trace[-1] if state.trace else None
+    pending = state.pending
+    state = replace(
+        state, pending=None, wd_um=_number(found.wd_um), magnification=_number(found.magnification)
+    )
+    if failed.reason is Reason.DEVICE and state.phase is Phase.ADJUST and verified is not None:
+        # The last step counts as part of a depth of focus: any place up to its length away is as good.
+        longest_um = abs(pending.wd_um - verified.wd_um) if isinstance(pending, MoveWd) else 0.0
+        if abs(state.wd_um - verified.wd_um) <= longest_um:
+            return succeed(state, verified, f"{state.verdict}; its last step was not carried out")
+    return fail(state, failed)
+
+
+def _number(known: float | None) -> float:
+    return math.nan if known is None else known
 
 
 def _observe(state: State[Own], reading: Reading) -> Answer[Own]:

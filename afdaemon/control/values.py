@@ -36,6 +36,7 @@ class Reason(StrEnum):
     DOSE_LIMIT = "dose_limit"
     TIMEOUT = "timeout"
     SATURATED = "saturated"
+    TAKEN_OVER = "taken_over"
 
 
 class ReadingKind(StrEnum):
@@ -173,11 +174,23 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an instrument stands: WD (um) and magnification; None where that is not known."""
+
+    wd_um: float | None = None
+    magnification: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The instrument failed, or the job must end: aborted, out of time, a move refused."""
+    """The instrument failed, or the job must end: aborted, out of time, a move refused, taken over by somebody else.
+
+    `found` is where the instrument was found afterwards; None if it was not looked for, because nothing had moved.
+    """
 
     reason: Reason
     detail: str = ""
+    found: Place | None = None
 
 
 Event = Started | Moved | Refused | Observed | Failed
@@ -222,8 +235,8 @@ class Outcome:
     is the start WD and the start magnification. `best_wd_um` is where a success ended, else the best place read;
     `score` was read there, or, if a success took a last step, part of a depth of focus before it. `dose_e_nm2`
     is that of all frames that were judged. The start and the present WD and magnification are None only if the
-    job ended before the instrument had reported where it stands; the present ones are the last
-    acknowledged if the instrument was lost. `drift_um_per_min` is how fast the best WD moved
+    job ended before the instrument had reported where it stands; the present ones also where the instrument
+    was lost. `drift_um_per_min` is how fast the best WD moved
     meanwhile, with its standard deviation; None where the readings cannot tell. `drift_noticed`: it
     moved beyond doubt, and enough to matter; the detail says so too.
     """

@@ -24,12 +24,22 @@ from afdaemon.control.machine import IllegalEventError, step
 from afdaemon.control.procedures import Laws, procedure_of
 from afdaemon.control.profile import Profile
 from afdaemon.control.state import new_job
-from afdaemon.control.values import Command, Conclude, Event, Outcome, Proposal, Started
+from afdaemon.control.values import (
+    Command,
+    Conclude,
+    Event,
+    MoveWd,
+    Outcome,
+    Place,
+    Proposal,
+    Reason,
+    Started,
+)
 from afdaemon.errors import ConfigError, JournalError, LimitError
 from afdaemon.job import records
 
-SCHEMA_VERSION = 2
-"""Version 1 is read too: see `afdaemon.job.records`."""
+SCHEMA_VERSION = 3
+"""Earlier versions are read too: see `afdaemon.job.records`."""
 _ANSWER = [field.name for field in fields(Proposal)]
 BUSY_TIMEOUT_S = 1.0
 """How long to wait for another process that holds the file, e.g. a backup."""
@@ -43,6 +53,9 @@ CREATE TABLE IF NOT EXISTS steps (
     job_id TEXT NOT NULL REFERENCES jobs (job_id), number INTEGER NOT NULL, event TEXT NOT NULL,
     command TEXT NOT NULL, proposal TEXT, PRIMARY KEY (job_id, number)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS settled (
+    job_id TEXT PRIMARY KEY REFERENCES jobs (job_id), settled_utc TEXT NOT NULL, how TEXT NOT NULL
+);
 """
 
 
@@ -68,6 +81,20 @@ class JobRecord:
     outcome: Outcome | None
     interrupted: bool
     start_magnification: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """A restore that a job still owes: it ended, or was interrupted, away from its start.
+
+    `left` are the places where it may have left the instrument: a command may have been carried out or not.
+    """
+
+    job_id: str
+    opened_utc: datetime
+    start: Place
+    left: tuple[Place, ...]
+    interrupted: bool
 
 
 class Journal:
@@ -140,17 +167,15 @@ class Journal:
         """The job with that id, or None."""
         with self._transaction() as connection:
             row = connection.execute("SELECT * FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
-            with _readable(job_id):
-                return None if row is None else _record(connection, row)
+            return None if row is None else _read(connection, row)
 
     def latest(self, count: int) -> list[JobRecord]:
         """The last `count` jobs, newest first."""
         with self._transaction() as connection:
             rows = connection.execute(
-                "SELECT * FROM jobs ORDER BY opened_utc DESC, rowid DESC LIMIT ?", (count,)
+                "SELECT * FROM jobs ORDER BY rowid DESC LIMIT ?", (count,)
             ).fetchall()
-            with _readable("listed"):
-                return [_record(connection, row) for row in rows]
+            return [_read(connection, row) for row in rows]
 
     def steps(self, job_id: str) -> list[JournalStep]:
         """A job's steps in order; none if the job is unknown."""
@@ -170,15 +195,35 @@ class Journal:
         with self._transaction() as connection:
             rows = connection.execute(
                 "SELECT * FROM jobs WHERE outcome IS NULL AND interrupted_utc IS NULL "
-                "ORDER BY opened_utc, rowid"
+                "ORDER BY rowid"
             ).fetchall()
             connection.execute(
                 "UPDATE jobs SET interrupted_utc = ? "
                 "WHERE outcome IS NULL AND interrupted_utc IS NULL",
                 (self._utc().isoformat(),),
             )
-            with _readable("found at start-up"):
-                return [replace(_record(connection, row), interrupted=True) for row in rows]
+            return [replace(_read(connection, row), interrupted=True) for row in rows]
+
+    def owed(self) -> Owed | None:
+        """The restore that the last job with a move owes, unless it was settled."""
+        with self._transaction() as connection:
+            row = connection.execute(
+                "SELECT jobs.*, settled.how FROM jobs LEFT JOIN settled USING (job_id) WHERE EXISTS "
+                '(SELECT 1 FROM steps WHERE job_id = jobs.job_id AND command LIKE \'{"type": "MoveWd"%\') '
+                "ORDER BY jobs.rowid DESC LIMIT 1"
+            ).fetchone()
+            if row is None or row["how"] is not None:
+                return None
+            record = _read(connection, row)
+        return _owed(record, self.steps(record.job_id))
+
+    def settle(self, job_id: str, how: str) -> None:
+        """Enter that the restore which a job owed is owed no longer, and why."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO settled VALUES (?, ?, ?)",
+                (job_id, self._utc().isoformat(), how),
+            )
 
     def replay(self, job_id: str) -> list[JournalStep]:
         """The job's steps, every command recomputed from the events.
@@ -233,6 +278,11 @@ def _readable(job_id: str) -> Iterator[None]:
         ) from error
 
 
+def _read(connection: sqlite3.Connection, row: sqlite3.Row) -> JobRecord:
+    with _readable(row["job_id"]):
+        return _record(connection, row)
+
+
 def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> JobRecord:
     first = connection.execute(
         "SELECT event FROM steps WHERE job_id = ? AND number = 0", (row["job_id"],)
@@ -250,6 +300,31 @@ def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> JobRecord:
         outcome=concluded.outcome if isinstance(concluded, Conclude) else None,
         interrupted=row["interrupted_utc"] is not None,
         start_magnification=started.magnification if started is not None else None,
+    )
+
+
+def _owed(record: JobRecord, steps: list[JournalStep]) -> Owed | None:
+    outcome = record.outcome
+    if outcome is None and not record.interrupted:
+        return None  # it runs
+    if outcome is not None and (
+        outcome.converged or outcome.restored or outcome.reason is Reason.TAKEN_OVER
+    ):
+        return None
+    start = Place(wd_um=record.start_wd_um, magnification=record.start_magnification)
+    left, magnification = [start], start.magnification
+    for command in (entry.command for entry in steps):
+        if isinstance(command, MoveWd):
+            magnification = command.magnification or magnification
+            left.append(Place(wd_um=command.wd_um, magnification=magnification))
+    if outcome is not None and outcome.wd_um is not None:
+        left.append(Place(wd_um=outcome.wd_um, magnification=outcome.magnification))
+    return Owed(
+        job_id=record.job_id,
+        opened_utc=record.opened_utc,
+        start=start,
+        left=tuple(left),
+        interrupted=record.interrupted,
     )
 
 

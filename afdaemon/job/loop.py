@@ -2,7 +2,8 @@
 
 Each turn is: step, journal, do. The journal is written before a command is carried out; every move
 passes the motion guard when it is about to be sent; every action has a deadline. Failures become
-events, so that the machine, and nothing else, decides what follows.
+events, so that the machine, and nothing else, decides what follows. A move that no frame follows counts as
+carried out when the lens has been read back there (`afdaemon.job.lens`).
 
 An abort, and the end of the job's time, interrupt a reading at once. A move under way may still be
 acknowledged, so that nobody has to guess where the instrument stands; its deadline is short. A
@@ -11,16 +12,16 @@ cancellation on.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import assert_never
+import math
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
-from afdaemon.clock import Clock
-from afdaemon.control.dose import Beam
 from afdaemon.control.evidence import as_shown, best_informative
-from afdaemon.control.limits import MotionGuard
 from afdaemon.control.machine import step
-from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.procedures import procedure_of
 from afdaemon.control.profile import Profile
 from afdaemon.control.published.profile import PUBLISHED
 from afdaemon.control.state import AnyState, new_job
@@ -29,59 +30,19 @@ from afdaemon.control.values import (
     Conclude,
     Event,
     Failed,
-    Moved,
     MoveWd,
-    Observed,
     Outcome,
     Phase,
-    Reading,
     ReadingKind,
     Reason,
-    Refused,
     Started,
     TakeReading,
     TracePoint,
 )
-from afdaemon.drivers.base import Frame, Microscope
-from afdaemon.drivers.errors import CommandRefused, DriverError
 from afdaemon.errors import JournalError, LimitError
-from afdaemon.job.journal import Journal, JournalStep
-from afdaemon.models.errors import ModelError
-from afdaemon.models.optics import pixel_nm
-
-Score = Callable[[Frame], Awaitable[Reading]]
-"""Judges a frame. Slow work belongs in a worker thread; raises ModelError."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadlines:
-    """How long (s) one action may take. The drivers' own time-outs are shorter and say more."""
-
-    move_s: float = 3.0
-    read_s: float = 10.0
-    restore_s: float = 3.0
-    job_s: float = 300.0
-
-
-DEADLINES = Deadlines()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What a job works with: shared by all jobs, used by one at a time.
-
-    `laws` are what the networks propose. Without a `beam` no dose is counted. With an `approach_um`, moves to shorter
-    WDs first overshoot by that much: all then end upwards, and the lens's hysteresis is the same at every reading.
-    """
-
-    microscope: Microscope
-    score: Score
-    laws: Laws
-    guard: MotionGuard
-    journal: Journal
-    clock: Clock
-    beam: Beam | None = None
-    approach_um: float = 0.0
+from afdaemon.job.bench import DEADLINES, Bench, Deadlines
+from afdaemon.job.hands import Hands
+from afdaemon.job.journal import JournalStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +102,7 @@ class Job:
         self.profile = rules.name
         self._begin_wd_um = begin_wd_um
         self._bench = bench
+        self._hands = Hands(bench, deadlines)
         self._deadlines = deadlines
         self._request = request or {}
         self._report = report
@@ -148,15 +110,28 @@ class Job:
         self._state: AnyState = new_job(procedure, bench.guard.limits)
         self._began_s = bench.clock.now_s()
         self._steps = 0
-        self._moves = 0
         self._is_journaled = True
-        self._abort_detail: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._scope: asyncio.Timeout | None = None
+        self._ends = threading.Lock()
+        self._abort_detail: str | None = None
+        self._is_ending = False
 
-    def abort(self, detail: str = "no reason was given") -> None:
-        """End the job as soon as possible; it restores the start WD and `run` returns as usual."""
-        if self._abort_detail is None:
-            self._abort_detail = detail
+    def abort(self, detail: str = "no reason was given") -> bool:
+        """End the job as soon as possible, from any thread; it restores the start WD and `run` returns as usual.
+
+        False if it comes too late: the job has ended, or failed and is on its way home.
+        """
+        with self._ends:
+            if self._is_ending and self._abort_detail is None:
+                return False
+            self._abort_detail = self._abort_detail or detail
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended, and the job with it
+                self._loop.call_soon_threadsafe(self._interrupt)
+        return True
+
+    def _interrupt(self) -> None:
         if self._scope is not None and not self._scope.expired():
             self._scope.reschedule(asyncio.get_running_loop().time())
 
@@ -166,6 +141,7 @@ class Job:
         Raises JournalError if the journal fails (before any move, or after the start WD was
         restored as far as possible). Whatever goes wrong with instrument or frames is an outcome.
         """
+        self._loop = asyncio.get_running_loop()
         drive = asyncio.create_task(self._drive(), name=f"job {self.job_id}")
         is_cancelled = False
         while not drive.done():
@@ -198,7 +174,7 @@ class Job:
             outcome=outcome,
             trace=self._state.trace,
             seconds=self._elapsed_s(),
-            moves=self._moves,
+            moves=self._hands.moves,
         )
 
     async def _converse(self, event: Event) -> Outcome:
@@ -211,6 +187,9 @@ class Job:
     async def _advance(self, event: Event) -> Command:
         before = self._state
         self._state, (command,) = step(before, event)
+        if self._is_overruled(event, command):
+            event = self._aborted()
+            self._state, (command,) = step(before, event)
         entry = JournalStep(event=event, command=command, proposal=self._state.proposal)
         try:
             if self._is_journaled:
@@ -225,6 +204,15 @@ class Job:
             self._tell(_newest(self._state, command) if has_read else None)
         return command
 
+    def _is_overruled(self, event: Event, command: Command) -> bool:
+        """Whether the job would end by itself now, although an abort has been acknowledged before."""
+        if not isinstance(command, Conclude) and self._state.failure is None:
+            return False
+        with self._ends:
+            is_first, self._is_ending = not self._is_ending, True
+        is_taken = isinstance(event, Failed) and event.reason is Reason.TAKEN_OVER
+        return is_first and self._abort_detail is not None and not is_taken
+
     async def _wind_up(self, error: Exception) -> None:
         """Bring the instrument home after a failure that is not an event, trusting nothing else."""
         if self._state.phase is Phase.DONE:
@@ -236,108 +224,52 @@ class Job:
         await self._converse(Failed(reason=Reason.ABORTED, detail=detail))
 
     async def _begin(self) -> Event:
-        what = "asking for the working distance"
-        return self._must_stop() or await self._interruptibly(
-            what, self._deadlines.move_s, self._read_start
-        )
-
-    async def _carry_out(self, command: MoveWd | TakeReading) -> Event:
-        match command:
-            case MoveWd() if self._state.phase is Phase.RESTORE:
-                what = f"the move back to {command.wd_um:g} um"
-                return await self._within(
-                    what, self._deadlines.restore_s, lambda: self._move_home(command)
-                )
-            case MoveWd():
-                what = f"the move to {command.wd_um:g} um"
-                return self._must_stop() or await self._within(
-                    what, self._deadlines.move_s, lambda: self._move(command)
-                )
-            case TakeReading():
-                return self._must_stop() or await self._interruptibly(
-                    "a scored frame", self._deadlines.read_s, self._read
-                )
-            case _:
-                assert_never(command)
-
-    async def _read_start(self) -> Event:
-        now = await self._bench.microscope.read_state()
-        return Started(
-            wd_um=now.wd_um,
-            magnification=now.magnification,
+        request = Started(
+            wd_um=math.nan,
+            magnification=math.nan,
             begin_wd_um=self._begin_wd_um,
             dose_limit_e_nm2=self._dose_limit_e_nm2,
             guess_wd_um=self._guess_wd_um,
         )
+        return self._must_stop() or await self._interruptibly(self._hands.start(request))
 
-    async def _move(self, move: MoveWd) -> Event:
-        """Move. An instrument that cannot show the magnification refuses before anything moves."""
-        guard, magnification = self._bench.guard, move.magnification
-        if magnification is not None:
-            low, high = self._magnifications()
-            guard.check_magnification(magnification, lowest=low, highest=high)
-        is_out = magnification is not None and self._state.phase is not Phase.RESTORE
-        for n, wd_um in enumerate(self._way_to(move.wd_um)):
-            guard.check(wd_um)
-            self._moves += n == 0
-            try:
-                await self._bench.microscope.move_wd(wd_um, magnification)
-            except CommandRefused as error:
-                if n > 0 or not is_out:
-                    raise
-                return Refused(detail=str(error))
-        return Moved(wd_um=move.wd_um, magnification=magnification)
+    async def _carry_out(self, command: MoveWd | TakeReading) -> Event:
+        if self._state.phase is not Phase.RESTORE:
+            stop = self._must_stop()
+            if stop is not None:
+                return stop
+        if isinstance(command, TakeReading):
+            return await self._interruptibly(self._hands.read(self._elapsed_s))
+        out = self._forbidden(command)
+        if out is not None:
+            return out
+        match self._state.phase:
+            case Phase.RESTORE:
+                return await self._hands.restore(command)
+            case Phase.ADJUST:
+                return await self._hands.adjust(command)
+            case _:
+                return await self._hands.move(command)
 
-    def _way_to(self, wd_um: float) -> tuple[float, ...]:
-        """The WDs to command on the way there, in order: the last stretch goes upwards."""
-        self._bench.guard.check(wd_um)
-        below_um = self._bench.guard.limits.nearest(wd_um - self._bench.approach_um)
-        if self._bench.approach_um > 0.0 and below_um < wd_um < self._state.wd_um:
-            return below_um, wd_um
-        return (wd_um,)
-
-    def _magnifications(self) -> tuple[float, float]:
-        """The lowest and the highest that a job may use: never higher than where it began."""
+    def _forbidden(self, move: MoveWd) -> Failed | None:
+        """Why the move's magnification may not be used: it is never higher than where the job began."""
         home = self._state.home_magnification
-        return self._state.procedure.lowest_magnification(home), home
-
-    async def _move_home(self, move: MoveWd) -> Event:
-        """Move back, over a link that may have to come up again first."""
-        await self._bench.microscope.wait_connected(self._deadlines.restore_s)
-        return await self._move(move)
-
-    async def _read(self) -> Event:
-        frame = await self._bench.microscope.grab()
-        at_s = self._elapsed_s()
-        reading = await self._bench.score(frame)
-        beam = self._bench.beam
-        dose_e_nm2 = (
-            beam.dose_e_nm2(pixel_nm(frame.magnification, frame.width_px))
-            if beam is not None
-            else 0.0
-        )
-        return Observed(reading=replace(reading, dose_e_nm2=dose_e_nm2, at_s=at_s))
-
-    async def _within(self, what: str, limit_s: float, do: Callable[[], Awaitable[Event]]) -> Event:
-        """Do it within `limit_s`; whatever goes wrong with the instrument is an event too."""
+        lowest = self._state.procedure.lowest_magnification(home)
         try:
-            async with asyncio.timeout(limit_s):
-                return await do()
-        except TimeoutError:
-            return Failed(reason=Reason.DEVICE, detail=f"{what} took longer than {limit_s:g} s")
+            if move.magnification is not None:
+                self._bench.guard.check_magnification(
+                    move.magnification, lowest=lowest, highest=home
+                )
         except LimitError as error:
             return Failed(reason=Reason.OUT_OF_RANGE, detail=str(error))
-        except (DriverError, ModelError) as error:
-            return Failed(reason=Reason.DEVICE, detail=str(error))
+        return None
 
-    async def _interruptibly(
-        self, what: str, limit_s: float, do: Callable[[], Awaitable[Event]]
-    ) -> Event:
-        """The same for what an abort or the end of the job's time may interrupt."""
+    async def _interruptibly(self, action: Coroutine[Any, Any, Event]) -> Event:
+        """What an abort or the end of the job's time may interrupt."""
         left_s = self._deadlines.job_s - self._elapsed_s()
         try:
             async with asyncio.timeout(left_s) as self._scope:
-                return await self._within(what, limit_s, do)
+                return await action
         except TimeoutError:
             return self._must_stop() or self._out_of_time()
         finally:
@@ -345,8 +277,11 @@ class Job:
 
     def _must_stop(self) -> Failed | None:
         if self._abort_detail is not None:
-            return Failed(reason=Reason.ABORTED, detail=self._abort_detail)
+            return self._aborted()
         return self._out_of_time() if self._elapsed_s() >= self._deadlines.job_s else None
+
+    def _aborted(self) -> Failed:
+        return Failed(reason=Reason.ABORTED, detail=self._abort_detail or "")
 
     def _out_of_time(self) -> Failed:
         detail = f"the job took longer than {self._deadlines.job_s:g} s"
@@ -369,12 +304,12 @@ class Job:
                 kind=last.kind if last is not None else None,
                 reading=len(state.trace),
                 readings_max=state.procedure.most_readings(state),
-                wd_um=state.wd_um if state.start is not None else None,
+                wd_um=_known(state.wd_um),
                 score=last.score if last is not None else None,
                 best_wd_um=best.wd_um if best is not None else None,
                 best_score=best.score if best is not None else None,
                 elapsed_s=self._elapsed_s(),
-                magnification=state.magnification if state.start is not None else None,
+                magnification=_known(state.magnification),
             )
         )
 
@@ -384,3 +319,7 @@ def _newest(state: AnyState, command: Command) -> TracePoint:
     is_end = isinstance(command, Conclude) and command.outcome.converged
     is_verified = is_end or state.phase is Phase.ADJUST
     return as_shown(state.trace, converged=is_verified)[-1]
+
+
+def _known(number: float) -> float | None:
+    return number if math.isfinite(number) else None

@@ -22,6 +22,7 @@ from afdaemon.control.values import (
     MoveWd,
     Observed,
     Outcome,
+    Place,
     Reading,
     ReadingCount,
     ReadingKind,
@@ -56,7 +57,12 @@ def decode_event(text: str) -> Event:
         case "Observed":
             return Observed(reading=_reading(body["reading"]))
         case "Failed":
-            return Failed(reason=Reason(body["reason"]), detail=body["detail"])
+            found = body.get("found")
+            return Failed(
+                reason=Reason(body["reason"]),
+                detail=body["detail"],
+                found=None if found is None else Place(**found),
+            )
         case other:
             raise ValueError(f"no event is called {other!r}")
 

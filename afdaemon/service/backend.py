@@ -12,10 +12,11 @@ from afdaemon.api import schemas as s
 from afdaemon.api.events import Publisher
 from afdaemon.drivers.errors import DriverError, NotConnected
 from afdaemon.errors import JobNotFound
-from afdaemon.job.loop import Bench
+from afdaemon.job.bench import Bench
 from afdaemon.service import translate
 from afdaemon.service.instrument import Instrument, Seen
 from afdaemon.service.jobs import Jobs, Rules
+from afdaemon.service.recovery import Recovery
 from afdaemon.service.scoring import ScoringThread
 
 _WATCH_S = 0.2
@@ -43,8 +44,10 @@ class FocusBackend:
         self._clock = bench.clock
         self._instance = instance
         self._began_s = bench.clock.now_s()
-        self._instrument = Instrument(bench.microscope, bench.guard)
+        self._instrument = Instrument(bench)
+        self._recovery = Recovery(bench.journal, self._instrument)
         self._jobs = Jobs(
+            recovery=self._recovery,
             rules=rules,
             bench=bench,
             instrument=self._instrument,
@@ -78,7 +81,24 @@ class FocusBackend:
 
     def abort(self, job_id: str | None, by: str | None) -> s.Aborted:
         """End that job, or the running one. From any thread; returns at once."""
-        return s.Aborted(job=self._jobs.abort(job_id, by or "by a client"))
+        return self._jobs.abort(job_id, by or "by a client")
+
+    async def recover(self, params: s.RecoverParams) -> s.Recovered:
+        """Carry out the restore that a job owes, or decline it; not during a job."""
+        self._jobs.require_free()
+        if params.meta.dry_run:
+            owed = self._recovery.owed
+            return s.Recovered(
+                job=owed.job if owed is not None else None,
+                detail=owed.detail if owed is not None else "nothing is owed",
+            )
+        async with self._jobs.reserved():
+            if params.decline:
+                done = await self._recovery.settle("declined; the instrument is left where it is")
+            else:
+                done = await self._recovery.carry_out()
+        self._tell_state()
+        return done
 
     async def focus(self) -> s.Focus:
         """Where the instrument stands; during a job, where the job last saw it."""
@@ -95,13 +115,11 @@ class FocusBackend:
         self._instrument.require_connected()
         if params.meta.dry_run:
             return s.Focus(wd_um=params.wd_um, dry_run=True)
-        async with self._jobs.reserved() as microscope:
-            await self._instrument.move(microscope, params.wd_um)
-            # A frame is exposed when the lens has settled, so it has the WD that was reached.
-            frame = await microscope.grab()
-        self._instrument.note(frame.wd_um, frame.magnification)
-        log.info("wd_set", wd_um=params.wd_um, reached_um=frame.wd_um)
-        return s.Focus(wd_um=frame.wd_um, magnification=frame.magnification)
+        async with self._jobs.reserved():
+            reached = await self._instrument.move(params.wd_um)
+            await self._recovery.settle("a client has set the WD since")
+        log.info("wd_set", wd_um=params.wd_um)
+        return _focus(reached)
 
     async def limits(self) -> s.Limits:
         """The range that may be commanded."""
@@ -115,6 +133,10 @@ class FocusBackend:
         return translate.score(scored.measures, magnification, scored.width_px, scored.height_px)
 
     # What the service asks for
+
+    async def open(self) -> None:
+        """Learn what earlier jobs owe. Raises `JournalError`."""
+        await self._recovery.look()
 
     async def watch(self) -> None:
         """Tell subscribers when the link comes and goes, until cancelled."""
@@ -166,6 +188,7 @@ class FocusBackend:
             ),
             job=self._jobs.now,
             last_job=self._jobs.last_job,
+            owed=self._recovery.owed,
             models=dict(self._scoring.networks.hashes),
         )
 

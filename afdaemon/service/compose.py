@@ -22,8 +22,8 @@ from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.drivers.base import Microscope
 from afdaemon.drivers.registry import open_microscope
 from afdaemon.errors import KNOWN_ERRORS
+from afdaemon.job.bench import Bench
 from afdaemon.job.journal import Journal
-from afdaemon.job.loop import Bench
 from afdaemon.models.optics import dof_um
 from afdaemon.service.backend import FocusBackend
 from afdaemon.service.jobs import Rules
@@ -154,6 +154,7 @@ async def _run(
             instance=instance,
             group=group,
         )
+        await backend.open()
         tasks = [
             group.create_task(bench.microscope.run(), name="microscope"),
             group.create_task(doors.serve(backend), name="doors"),

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from afdaemon.control.limits import MotionGuard
 from afdaemon.drivers.base import Microscope
-from afdaemon.drivers.errors import NotConnected
+from afdaemon.drivers.errors import DriverError, NotConnected
+from afdaemon.job.bench import DEADLINES, Bench
+from afdaemon.job.lens import Misplaced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,11 +20,12 @@ class Seen:
 
 
 class Instrument:
-    """Whoever uses the microscope holds it meanwhile; every move passes the guard."""
+    """Whoever uses the microscope of `bench` holds it meanwhile; every move passes the guard."""
 
-    def __init__(self, microscope: Microscope, guard: MotionGuard) -> None:
-        self._microscope = microscope
-        self._guard = guard
+    def __init__(self, bench: Bench) -> None:
+        self._microscope = bench.microscope
+        self._guard = bench.guard
+        self._lens = bench.lens
         self._lock = asyncio.Lock()
         self._seen: Seen | None = None
 
@@ -48,6 +50,10 @@ class Instrument:
             magnification = self._seen.magnification
         self._seen = Seen(wd_um=wd_um, magnification=magnification)
 
+    def lose_sight(self) -> None:
+        """Note that nobody knows where it stands."""
+        self._seen = None
+
     def require_connected(self) -> None:
         """Raise `NotConnected` while the link is down."""
         if not self.connected:
@@ -65,17 +71,35 @@ class Instrument:
 
     async def look(self) -> Seen:
         """Ask it where it stands. Raises `DriverError`."""
-        async with self.held() as microscope:
-            now = await microscope.read_state()
+        async with self.held():
+            return await self.see()
+
+    async def see(self) -> Seen:
+        """The same, for a caller that holds it."""
+        now = await self._microscope.read_state()
         self.note(now.wd_um, now.magnification)
         return Seen(wd_um=now.wd_um, magnification=now.magnification)
 
-    async def move(self, microscope: Microscope, wd_um: float) -> None:
-        """Command an absolute WD (um) to the held `microscope`.
+    def is_same_wd(self, one_um: float, other_um: float) -> bool:
+        """Whether two WDs (um) are one within the tolerance of a read-back."""
+        return abs(one_um - other_um) <= self._microscope.wd_tolerance_um
+
+    async def move(self, wd_um: float, magnification: float | None = None) -> Seen:
+        """Bring the instrument, which the caller holds, to an absolute WD (um); returns once it is read back there.
 
         Raises:
             LimitError: outside the limits; nothing was sent.
-            DriverError: the instrument or its link failed.
+            DriverError: it did not get there; its `seen`, if it has one, is where it stands instead.
         """
         self.check(wd_um)
-        await microscope.move_wd(wd_um)
+        try:
+            await self._lens.bring(wd_um, magnification, DEADLINES.restore_s)
+        except Misplaced as error:
+            self.note(error.seen.wd_um, error.seen.magnification)
+            raise
+        except DriverError:
+            self.lose_sight()
+            raise
+        place = self._lens.place
+        self.note(wd_um, place.magnification if place is not None else None)
+        return Seen(wd_um=wd_um, magnification=self._seen.magnification if self._seen else None)

@@ -15,12 +15,14 @@ from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.profile import Profile
 from afdaemon.drivers.base import Microscope
 from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError
-from afdaemon.job.loop import Bench, Deadlines, Job, JobProgress
+from afdaemon.job.bench import Bench, Deadlines
+from afdaemon.job.loop import Job, JobProgress
 from afdaemon.logs import job_context
 from afdaemon.models.frames.region import Region
 from afdaemon.models.optics import SAMPLING_WIDTH_PX, pixel_nm
 from afdaemon.service import translate
 from afdaemon.service.instrument import Instrument
+from afdaemon.service.recovery import Recovery
 from afdaemon.service.scoring import ScoringThread
 
 _REMEMBERED_JOBS = 100
@@ -79,6 +81,7 @@ class Jobs:
         rules: Rules,
         bench: Bench,
         instrument: Instrument,
+        recovery: Recovery,
         scoring: ScoringThread,
         events: Publisher,
         group: asyncio.TaskGroup,
@@ -87,11 +90,11 @@ class Jobs:
         self._rules = rules
         self._bench = bench
         self._instrument = instrument
+        self._recovery = recovery
         self._scoring = scoring
         self._events = events
         self._group = group
         self._changed = changed
-        self._loop = asyncio.get_running_loop()
         self._running: Running | None = None
         self._ended: OrderedDict[str, s.Job] = OrderedDict()
         self._is_closed = False
@@ -174,13 +177,13 @@ class Jobs:
                 async with asyncio.timeout(timeout_s):
                     await running.ended.wait()
 
-    def abort(self, job_id: str | None, detail: str) -> str | None:
-        """End that job, or the running one, and return its id at once. From any thread."""
+    def abort(self, job_id: str | None, detail: str) -> s.Aborted:
+        """End that job, or the running one, and say at once which. From any thread."""
         running = self._running
         if running is None or job_id not in (None, running.job.job_id):
-            return None
-        self._loop.call_soon_threadsafe(running.job.abort, detail)
-        return running.job.job_id
+            return s.Aborted()
+        is_in_time = running.job.abort(detail)
+        return s.Aborted(job=running.job.job_id, too_late=not is_in_time)
 
     async def close(self) -> None:
         """Accept no more jobs, abort the running one, and return when the start WD is restored."""
@@ -256,12 +259,23 @@ class Jobs:
         result = translate.broken(job_id, "the daemon ended while the job ran")
         try:
             async with self._instrument.held():
-                result = translate.ended(await running.job.run(), self._scoring.networks.hashes)
+                recovered = await self._recover()
+                ended = await running.job.run()
+            await self._recovery.look()
+            result = translate.ended(ended, self._scoring.networks.hashes, recovered)
         except KNOWN_ERRORS as error:
             running.error = error
             result = translate.broken(job_id, str(error))
         finally:
             self._conclude(running, result)
+
+    async def _recover(self) -> str:
+        """What an earlier job owes is carried out before the next one begins: its start is then the true one."""
+        owed = self._recovery.owed
+        if owed is None:
+            return ""
+        done = await self._recovery.carry_out()
+        return f"before it, the restore owed by job {owed.job}: {done.detail}"
 
     def _report(self, now: JobProgress) -> None:
         running = self._running
@@ -289,6 +303,8 @@ class Jobs:
             self._last_focus_um = result.best_wd_um
         if result.wd_um is not None:
             self._instrument.note(result.wd_um, result.magnification)
+        elif result.moves is None or result.moves > 0:
+            self._instrument.lose_sight()
         running.recorded.set()
         running.ended.set()
         log.info(

@@ -66,10 +66,13 @@ def under_way(now: s.Progress) -> s.Job:
     )
 
 
-def ended(result: JobResult, hashes: Mapping[str, str]) -> s.Job:
-    """A job that has just ended."""
+def ended(result: JobResult, hashes: Mapping[str, str], recovered: str = "") -> s.Job:
+    """A job that has just ended; `recovered` says what was done for an earlier one first."""
     told = _concluded(result.job_id, result.profile, result.outcome, result.trace, result.moves)
-    return told.model_copy(update={"seconds": result.seconds, "models": dict(hashes)})
+    detail = "; ".join(filter(None, (told.detail, recovered)))
+    return told.model_copy(
+        update={"detail": detail, "seconds": result.seconds, "models": dict(hashes)}
+    )
 
 
 def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:

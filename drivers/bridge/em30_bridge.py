@@ -307,6 +307,7 @@ HANDSHAKE_GAP_S = 0.005
 MAX_REPLY_BYTES = 1024
 MAX_PARAMETER_BYTES = 16_384
 VENDOR_ENCODING = "euc_kr"
+REFUSALS = (b"NG", b"ERROR")
 WD_RESOLUTION_UM = 0.1
 MAX_LENGTH_UM = 1e7
 MAX_MAGNIFICATION = 10_000_000
@@ -344,16 +345,34 @@ def position(x_um: float, y_um: float) -> bytes:
 def refusal(reply: bytes) -> str:
     """The vendor's reason where its reply is a refusal, else "". ASSUMED: a refusal starts with NG or ERROR."""
     text = reply.decode(VENDOR_ENCODING, errors="replace")
-    return on_one_line(text) if text.lstrip().upper().startswith(("NG", "ERROR")) else ""
+    return on_one_line(text) if text.lstrip().upper().encode().startswith(REFUSALS) else ""
 
 
-def read_parameters(data: bytes) -> Place:
-    """WD and magnification out of `KEY=value` lines in any order. Raises `ValueError`."""
+def may_go_on(reply: bytes) -> bool:
+    """Whether what has come of a reply may be the beginning of a refusal."""
+    start = reply.lstrip().upper()
+    return any(len(start) < len(word) and word.startswith(start) for word in REFUSALS)
+
+
+def read_fields(data: bytes) -> dict[str, str]:
+    """The `KEY=value` lines of a parameter text."""
     fields: dict[str, str] = {}
     for line in data.decode(VENDOR_ENCODING, errors="replace").splitlines():
         key, equals, value = line.partition("=")
         if equals:
             fields.setdefault(key.strip().upper(), value.strip())
+    return fields
+
+
+def read_identity(data: bytes) -> str:
+    """What tells one instrument from another; "" if the text says nothing of it. ASSUMED: the keys."""
+    fields = read_fields(data)
+    return " ".join(filter(None, (fields.get("MODEL"), fields.get("SERIAL"))))
+
+
+def read_parameters(data: bytes) -> Place:
+    """WD and magnification out of `KEY=value` lines in any order. Raises `ValueError`."""
+    fields = read_fields(data)
     if "MAG" not in fields or "WD" not in fields:
         raise ValueError("the parameter text lacks MAG or WD")
     wd, magnification = _WD.fullmatch(fields["WD"]), _number(fields["MAG"])
@@ -414,12 +433,13 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 class Pair(NamedTuple):
-    """A complete pair: the JPEG as it is, its size, and where its text says that it was taken."""
+    """A complete pair: the JPEG as it is, its size, and where, and by which instrument, its text says it was taken."""
 
     image: bytes
     width_px: int
     height_px: int
     place: Place
+    identity: str = ""
 
 
 class Partial(NamedTuple):
@@ -487,7 +507,7 @@ class DropFolder:
                 return Partial(f"the image has {width} x {height} pixels", hopeless=True)
             if not text.endswith(b"\n") and text != last_text:
                 return Partial("the text has no end yet", text)
-            pair = Pair(image, width, height, read_parameters(text))
+            pair = Pair(image, width, height, read_parameters(text), read_identity(text))
         except ValueError as error:
             return Partial(str(error), text)
         except OSError as error:  # the vendor's software still has it open, or the share is away
@@ -590,8 +610,12 @@ class VendorLine(asyncio.Protocol):
     async def reply(self, timeout_s: float) -> bytes | None:
         """What the vendor's software replies; None if it says nothing. Raises `Broken` when the line breaks."""
         await self._more_within(timeout_s)
-        while 0 < len(self._held) <= MAX_REPLY_BYTES and await self._more_within(QUIET_S):
-            pass
+        until_s = now_s() + timeout_s
+        while 0 < len(self._held) <= MAX_REPLY_BYTES:
+            # "N" may be the beginning of a refusal: it is no answer yet
+            wait_s = max(QUIET_S, until_s - now_s()) if may_go_on(bytes(self._held)) else QUIET_S
+            if not await self._more_within(wait_s):
+                break
         reply = bytes(self._held)
         self._held.clear()
         if len(reply) > MAX_REPLY_BYTES:
@@ -649,20 +673,28 @@ class Shot(NamedTuple):
 class Session:
     """Commands and frames over one line.
 
-    A broken session is discarded: only `earlier` outlives it, the places commanded before, whose frames may still come.
+    A broken session is discarded. What outlives it: `earlier`, the places commanded before, whose frames may still
+    come, and `first`, what the instrument that was connected first told of itself.
 
     Every WDMAG makes exactly one pair, in order, after the column has settled. So the session keeps the orders whose
     pair is still owed: a move leaves one, `grab` takes it, or repeats the command when none is owed.
     """
 
     def __init__(
-        self, line: VendorLine, folder: DropFolder, options: Options, earlier: deque[Place]
+        self,
+        line: VendorLine,
+        folder: DropFolder,
+        options: Options,
+        earlier: deque[Place],
+        first: set[str],
     ) -> None:
         self.line = line
+        self._first = first
         self._folder = folder
         self._options = options
         self._target: Place | None = None
         self._known: Place | None = None
+        self._is_seen = False  # what is known was reported, and not only commanded
         self._earlier = earlier
         self._owed: deque[Order] = deque(maxlen=MAX_OWED)
         self._evidence_us = 0  # a frame counts when its order was acknowledged no earlier
@@ -682,11 +714,24 @@ class Session:
             self._infor_late = reply is None
             with contextlib.suppress(ValueError):
                 self._known = read_parameters(reply or b"")
-        if self._known is None:
+                self._is_seen = True
+                self._require_same(read_identity(reply or b""))
+        if self._known is None or not self._is_seen:
             raise Trouble(
                 "WD and magnification are not known: the vendor's software does not answer GET_INFOR"
             )
         return self._known
+
+    def _require_same(self, identity: str) -> None:
+        """Hang up on another instrument than the first. Raises `Broken`."""
+        if identity:
+            if not self._first:
+                self._first.add(identity)
+            if identity not in self._first:
+                first = next(iter(self._first))
+                cause = f"another instrument answers, {identity}; the first was {first}: restart the bridge to use it"
+                self.line.abort(cause)
+                raise Broken(cause)
 
     async def move(self, wd_um: float, magnification: float) -> int:
         """Go there (magnification 0: keep it); returns the clock at the acknowledgement. Raises `Trouble`, `Broken`."""
@@ -737,6 +782,7 @@ class Session:
             raise Trouble(f"the vendor's software refused {data.decode()}: {refused}")
         ack_us = now_us()
         self._target = self._known = place
+        self._is_seen = False
         self._owed.append(Order(place, ack_us))
         return ack_us
 
@@ -803,9 +849,11 @@ class Session:
         mine = mine or 0
         for _ in orders[: mine + 1]:
             self._owed.popleft()
-        if older or not orders or orders[mine].ack_us < self._evidence_us:
+        is_other = pair.identity not in ("", *(self._first or [pair.identity]))
+        if is_other or older or not orders or orders[mine].ack_us < self._evidence_us:
             return None
         self._known = pair.place
+        self._is_seen = True
         return Shot(pair, orders[mine].ack_us, end_us)
 
 
@@ -823,6 +871,7 @@ class Vendor:
         self._options = options
         self._session: Session | None = None
         self._earlier: deque[Place] = deque(maxlen=MAX_EARLIER)
+        self._first: set[str] = set()
         self._why_down = "it has not been reached yet"
         self._turn = asyncio.Lock()
         self.on_lost: Callable[[str], None] = log.debug
@@ -852,9 +901,12 @@ class Vendor:
         vendor = self._options.vendor
         opening = loop.create_connection(VendorLine, vendor.host, vendor.port)
         _, line = await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
-        session = Session(line, self._folder, self._options, self._earlier)
+        session = Session(line, self._folder, self._options, self._earlier, self._first)
         try:
             await session.greet()
+            if self._first:  # is it the same instrument again?
+                with contextlib.suppress(Trouble):
+                    await session.present()
         except asyncio.CancelledError:
             line.abort("the bridge ends")
             raise

@@ -8,6 +8,7 @@ from afdaemon.drivers.base import Clock
 from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.dropfolder import DropFolder
 from afdaemon.drivers.em30.exchange import Exchange
+from afdaemon.drivers.em30.identity import Identity
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.session import AisemSession
 from afdaemon.drivers.em30.settings import AisemSettings
@@ -25,15 +26,17 @@ def open_aisem(settings: Mapping[str, object], clock: Clock) -> Em30Microscope:
 def aisem_microscope(settings: AisemSettings, *, clock: Clock) -> Em30Microscope:
     """The driver."""
     folder = DropFolder(settings.folder)
-    tally = Tally()
+    tally, identity = Tally(), Identity()
 
     async def open_session() -> AisemSession:
         await asyncio.to_thread(folder.check)
         link = await TcpLink.open(
             settings.host, settings.port, timeout_s=settings.connect_timeout_s
         )
-        exchange = Exchange(link, max_reply_bytes=wire.MAX_REPLY_BYTES)
-        session = AisemSession(exchange, folder, settings, clock=clock, tally=tally)
+        exchange = Exchange(link, max_reply_bytes=wire.MAX_REPLY_BYTES, may_go_on=wire.may_go_on)
+        session = AisemSession(
+            exchange, folder, settings, clock=clock, tally=tally, identity=identity
+        )
         await session.greet()
         return session
 

@@ -6,7 +6,6 @@ has its end marker and the text its keys and its last line end. A text that stay
 look to the next is also taken without that line end. ASSUMED: the vendor's text may lack it.
 """
 
-import hashlib
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from afdaemon.drivers.errors import DriverError, FrameInvalid, NotConnected, OverCap
 from afdaemon.drivers.wire.aisem import MAX_PARAMETER_BYTES, Parameters, decode_parameters
+from afdaemon.drivers.wire.image import digest_of
 from afdaemon.drivers.wire.jpeg import decode_jpeg
 
 IMAGE_NAME = "ResponseImage.jpg"
@@ -28,7 +28,7 @@ MAX_IMAGE_BYTES = 32 * 1024 * 1024
 class Pair:
     """A complete pair.
 
-    `pixels` has shape (height, width), uint8, read-only; identical images have the same `digest`.
+    `pixels` has shape (height, width), uint8, read-only; the same picture has the same `digest` in any file.
     """
 
     pixels: NDArray[np.uint8]
@@ -105,7 +105,7 @@ class DropFolder:
             return Partial(why=str(error), text=text)
         except OSError as error:  # on Windows, the other program still has it open
             return Partial(why=error.strerror or str(error), text=text)
-        return Pair(pixels=pixels, parameters=parameters, digest=hashlib.sha256(image).digest())
+        return Pair(pixels=pixels, parameters=parameters, digest=digest_of(pixels))
 
 
 def _read(path: Path, cap: int) -> bytes:

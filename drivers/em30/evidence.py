@@ -3,7 +3,6 @@
 ASSUMED: a frame is stamped with the instrument's own clock, and an ACK says when the move has settled.
 """
 
-import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.drivers.errors import FrameInvalid
+from afdaemon.drivers.wire.image import digest_of
 from afdaemon.drivers.wire.jpeg import decode_jpeg
 from afdaemon.drivers.wire.messages import WD_RESOLUTION_UM, Encoding, FrameData
 
@@ -62,13 +62,13 @@ class Wanted:
 def decode(frame: FrameData) -> Picture:
     """The grey values of `frame`. Raises `FrameInvalid`."""
     shape = (frame.height_px, frame.width_px)
-    digest = hashlib.sha256(frame.data).digest()
     if frame.encoding is Encoding.RAW:
-        return Picture(pixels=_raw(frame).reshape(shape), digest=digest)
+        pixels = _raw(frame).reshape(shape)
+        return Picture(pixels=pixels, digest=digest_of(pixels))
     image = decode_jpeg(frame.data)
     if image.shape != shape or frame.bits != 8:
         raise FrameInvalid(f"the JPEG has {image.shape[1]} x {image.shape[0]} pixels of 8 bit")
-    return Picture(pixels=image, digest=digest)
+    return Picture(pixels=image, digest=digest_of(image))
 
 
 def _raw(frame: FrameData) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -1,13 +1,15 @@
 """Commands that are answered by a text without delimiters, one after the other, over a byte link.
 
 A reader task collects what comes, so a peer that goes away is noticed at once, even while nobody is waiting for an
-answer. An answer ends where the sender falls silent; one that ends with the link may be cut off, and does not count.
+answer. An answer ends where the sender falls silent, unless `may_go_on` says that it may be the beginning of another.
+One that ends with the link may be cut off, and does not count.
 Answers are matched with commands by their order alone; so an answer that is still owed when the next command comes (its
 caller was cancelled) is awaited first.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from afdaemon.drivers.em30.link import ByteLink
 from afdaemon.drivers.errors import LinkLost, LinkTimeout, ProtocolError
@@ -19,8 +21,11 @@ QUIET_S = 0.01
 class Exchange:
     """Asks and answers over `link`; `close` releases it."""
 
-    def __init__(self, link: ByteLink, *, max_reply_bytes: int) -> None:
+    def __init__(
+        self, link: ByteLink, *, max_reply_bytes: int, may_go_on: Callable[[bytes], bool]
+    ) -> None:
         self.link = link
+        self._may_go_on = may_go_on
         self._max_reply_bytes = max_reply_bytes
         self._held = bytearray()
         self._arrived = asyncio.Event()
@@ -51,7 +56,7 @@ class Exchange:
     async def _collect(self, timeout_s: float) -> bytes:
         try:
             async with asyncio.timeout(timeout_s):
-                while not self._held:
+                while not self._held or self._may_go_on(bytes(self._held)):
                     await self._next_bytes()
         except TimeoutError:
             self._reply_owed = False

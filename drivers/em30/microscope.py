@@ -10,6 +10,7 @@ from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.link import ByteLink
 from afdaemon.drivers.em30.settings import LinkSettings
 from afdaemon.drivers.errors import DriverError, LinkTimeout, NotConnected
+from afdaemon.drivers.wire.messages import WD_RESOLUTION_UM
 
 
 class Session(Protocol):
@@ -80,6 +81,11 @@ class Em30Microscope:
     def stats(self) -> LinkStats:
         """Counters since the start."""
         return self._tally.stats
+
+    @property
+    def wd_tolerance_um(self) -> float:
+        """The setting, and the steps in which a wire tells the WD."""
+        return self._settings.wd_tolerance_um + WD_RESOLUTION_UM
 
     async def run(self) -> None:
         """Connect, and connect again whenever the link breaks, until cancelled or closed."""

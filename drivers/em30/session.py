@@ -12,14 +12,17 @@ for byte, the one before. Anything else is dropped, counted and replaced; too ma
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 from afdaemon.drivers.base import Clock, Frame, MicroscopeState
 from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.dropfolder import DropFolder, Pair, Partial
 from afdaemon.drivers.em30.exchange import Exchange
+from afdaemon.drivers.em30.identity import Identity
 from afdaemon.drivers.em30.link import ByteLink
 from afdaemon.drivers.em30.settings import AisemSettings
 from afdaemon.drivers.errors import (
+    AnotherInstrument,
     CommandRefused,
     DriverError,
     FrameInvalid,
@@ -45,7 +48,9 @@ class AisemSession:
         *,
         clock: Clock,
         tally: Tally,
+        identity: Identity,
     ) -> None:
+        self._identity = identity
         self._exchange = exchange
         self._folder = folder
         self._settings = settings
@@ -53,6 +58,7 @@ class AisemSession:
         self._tally = tally
         self._target: wire.SetWdMag | None = None
         self._known: MicroscopeState | None = None
+        self._is_silent = False
         self._owed = 0
         self._last_digest = b""
 
@@ -62,9 +68,9 @@ class AisemSession:
         return self._exchange.link
 
     async def greet(self) -> None:
-        """Say the three words of the handshake; release the link when that fails.
+        """Say the three words of the handshake, and ask who answers if that was known; release the link on failure.
 
-        ASSUMED: they are not answered; an answer would be ignored.
+        ASSUMED: the words are not answered; an answer would be ignored. Raises `AnotherInstrument`.
         """
         greeted = False
         try:
@@ -72,6 +78,9 @@ class AisemSession:
                 await self.link.send(wire.encode(word), timeout_s=self._settings.reply_timeout_s)
                 await self._clock.sleep(wire.HANDSHAKE_GAP_S)
             self.link.check()
+            if self._identity.is_known:
+                with suppress(LinkTimeout, CommandRefused, ProtocolError):
+                    await self.read_state()
             greeted = True
         finally:
             if not greeted:
@@ -88,20 +97,27 @@ class AisemSession:
     # --- state ---
 
     async def read_state(self) -> MicroscopeState:
-        """Ask with GET_INFOR; without a usable answer the last known state is returned.
+        """Ask with GET_INFOR; without a usable answer the last known state is returned, and says so.
 
         ASSUMED: the answer is the parameter text. Whether every version of the vendor's software
-        answers is not known, so the last frame or move serves when this one does not.
+        answers is not known, so the last frame or move serves when this one does not; one that is silent is not
+        asked again in this session.
         """
+        if self._known is not None and self._is_silent:
+            return replace(self._known, is_reported=False)
         try:
             reply = await self._exchange.ask(
                 wire.encode(wire.Word.GET_INFOR), timeout_s=self._settings.reply_timeout_s
             )
             wire.require_acknowledged(wire.decode_reply(reply), command=wire.Word.GET_INFOR)
-            self._known = _state_of(wire.decode_parameters(reply))
-        except (LinkTimeout, CommandRefused, ProtocolError):
+            parameters = wire.decode_parameters(reply)
+            self._require_same(parameters)
+            self._known = _state_of(parameters)
+        except (LinkTimeout, CommandRefused, ProtocolError) as error:
+            self._is_silent = isinstance(error, LinkTimeout)
             if self._known is None:
                 raise
+            return replace(self._known, is_reported=False)
         return self._known
 
     # --- moves ---
@@ -219,6 +235,9 @@ class AisemSession:
         frozen = pair.digest == self._last_digest
         self._last_digest = pair.digest
         parameters = pair.parameters
+        if self._identity.is_other(parameters.others):
+            self._tally.mismatched()
+            return FrameStale("its text is of another instrument than the first")
         if target is None or parameters.magnification != target.magnification:
             self._tally.mismatched()
             return FrameStale(f"it was taken at magnification {parameters.magnification}")
@@ -232,6 +251,14 @@ class AisemSession:
             self._tally.frozen()
             return FrameStale("it is identical to the one before")
         return None
+
+    def _require_same(self, parameters: wire.Parameters) -> None:
+        """Break the link to another instrument than the first. Raises `AnotherInstrument`."""
+        try:
+            self._identity.require_text(parameters.others)
+        except AnotherInstrument as error:
+            self.link.abort(str(error))
+            raise
 
     def _use(self, pair: Pair, sequence: int) -> Frame:
         self._tally.used()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from afdaemon.drivers.base import Clock
 from afdaemon.drivers.counters import Tally
+from afdaemon.drivers.em30.identity import Identity
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import StreamSettings
 from afdaemon.drivers.em30.stream_session import StreamSession, open_stream_session
@@ -18,13 +19,15 @@ def open_stream(settings: Mapping[str, object], clock: Clock) -> Em30Microscope:
 
 def stream_microscope(settings: StreamSettings, *, clock: Clock) -> Em30Microscope:
     """The driver."""
-    tally = Tally()
+    tally, identity = Tally(), Identity()
 
     async def open_session() -> StreamSession:
         link = await TcpLink.open(
             settings.host, settings.port, timeout_s=settings.connect_timeout_s
         )
-        return await open_stream_session(link, settings, clock=clock, tally=tally)
+        return await open_stream_session(
+            link, settings, clock=clock, tally=tally, identity=identity
+        )
 
     name = f"em30 (stream, {settings.host}:{settings.port})"
     return Em30Microscope(name, open_session, settings, clock=clock, tally=tally)

@@ -7,11 +7,13 @@ evidence, or came damaged, is dropped, counted by cause and requested again.
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 from afdaemon.drivers.base import Clock, Frame, MicroscopeState
 from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.conversation import Conversation, Damage, Question
 from afdaemon.drivers.em30.evidence import Cause, Objection, Picture, Wanted, decode, objection
+from afdaemon.drivers.em30.identity import Identity
 from afdaemon.drivers.em30.link import ByteLink
 from afdaemon.drivers.em30.settings import FramedSettings
 from afdaemon.drivers.errors import (
@@ -42,10 +44,10 @@ _CLIENT_NAME = "afdaemon"
 
 
 async def open_stream_session(
-    link: ByteLink, settings: FramedSettings, *, clock: Clock, tally: Tally
+    link: ByteLink, settings: FramedSettings, *, clock: Clock, tally: Tally, identity: Identity
 ) -> "StreamSession":
     """A session that has been greeted. Raises `DriverError`, and has released `link` then."""
-    session = StreamSession(link, settings, clock=clock, tally=tally)
+    session = StreamSession(link, settings, clock=clock, tally=tally, identity=identity)
     greeted = False
     try:
         await session.greet()
@@ -63,9 +65,16 @@ class StreamSession:
     """
 
     def __init__(
-        self, link: ByteLink, settings: FramedSettings, *, clock: Clock, tally: Tally
+        self,
+        link: ByteLink,
+        settings: FramedSettings,
+        *,
+        clock: Clock,
+        tally: Tally,
+        identity: Identity,
     ) -> None:
         self.link = link
+        self._identity = identity
         self._settings = settings
         self._clock = clock
         self._tally = tally
@@ -77,7 +86,7 @@ class StreamSession:
         self._last_digest = b""
 
     async def greet(self) -> None:
-        """Agree on a version. Raises `ProtocolError` when there is none that both know."""
+        """Agree on a version. Raises `ProtocolError` when there is none that both know, `AnotherInstrument`."""
         try:
             answer = await self._talk.ask(Hello(name=_CLIENT_NAME))
         except LinkTimeout as error:
@@ -88,8 +97,8 @@ class StreamSession:
                 ) from error
             raise
         match answer:
-            case Welcome(version=version) if version == VERSION:
-                return
+            case Welcome(version=version, name=name) if version == VERSION:
+                self._identity.require("name", name)
             case Welcome(version=version):
                 raise ProtocolError(
                     f"the instrument speaks version {version} of `stream`, this is {VERSION}",
@@ -110,12 +119,14 @@ class StreamSession:
     # --- state and moves ---
 
     async def read_state(self) -> MicroscopeState:
-        """WD (um), as read back, and magnification."""
+        """WD (um), as read back, and magnification; where it refuses to tell, what was commanded or seen last."""
         answer = await self._talk.ask(GetState())
         match answer:
             case State(wd_um=wd_um, magnification=magnification):
                 self._known = MicroscopeState(wd_um=wd_um, magnification=magnification)
                 return self._known
+            case Refused() if self._known is not None:
+                return replace(self._known, is_reported=False)
             case Refused(reason=reason):
                 raise CommandRefused(f"the instrument refused to report its state: {reason}")
             case _:

@@ -16,12 +16,19 @@ from usb.backend import IBackend
 
 from afdaemon.drivers.base import Clock
 from afdaemon.drivers.counters import Tally
+from afdaemon.drivers.em30.identity import Identity
 from afdaemon.drivers.em30.link import Fate
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import UsbSettings
 from afdaemon.drivers.em30.stream_session import StreamSession, open_stream_session
 from afdaemon.drivers.em30.usb_device import SLICE_S, UsbDevice, open_device
-from afdaemon.drivers.errors import DriverError, LinkLost, LinkTimeout, NotConnected
+from afdaemon.drivers.errors import (
+    AnotherInstrument,
+    DriverError,
+    LinkLost,
+    LinkTimeout,
+    NotConnected,
+)
 from afdaemon.drivers.settings import build
 
 INBOX_BYTES = 4 * 1024 * 1024
@@ -46,11 +53,18 @@ def _usb_microscope(
     settings: UsbSettings, *, clock: Clock, backend: IBackend | None = None
 ) -> Em30Microscope:
     """The driver."""
-    tally = Tally()
+    tally, identity = Tally(), Identity()
 
     async def open_session() -> StreamSession:
         link = await UsbLink.open(settings, backend=backend)
-        return await open_stream_session(link, settings, clock=clock, tally=tally)
+        try:
+            identity.require("serial number", link.serial)
+        except AnotherInstrument:
+            await link.close()
+            raise
+        return await open_stream_session(
+            link, settings, clock=clock, tally=tally, identity=identity
+        )
 
     which = f"{settings.vendor_id:04x}:{settings.product_id:04x} {settings.serial}".rstrip()
     return Em30Microscope(f"em30 (usb, {which})", open_session, settings, clock=clock, tally=tally)
@@ -66,7 +80,7 @@ class _Order:
 
 
 class UsbLink:
-    """An open device as a `ByteLink`. Make it with `open`; `close` or `abort` ends it."""
+    """An open device as a `ByteLink`. Make it with `open`; `close` or `abort` ends it. `serial` may be empty."""
 
     def __init__(self, settings: UsbSettings, backend: IBackend | None) -> None:
         self._settings = settings
@@ -81,6 +95,7 @@ class UsbLink:
         self._inbox = bytearray()
         self._closing = False
         self._stalls = 0
+        self.serial = ""
         # A daemon: a call that never returns must not keep the process alive.
         self._thread = threading.Thread(target=self._own, name="usb owner", daemon=True)
 
@@ -205,6 +220,7 @@ class UsbLink:
         except DriverError as error:
             self._post(self._settle, self._opened, error)
         else:
+            self.serial = device.serial
             self._post(self._settle, self._opened)
             self._serve(device)
         finally:

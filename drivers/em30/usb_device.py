@@ -51,9 +51,10 @@ def open_device(settings: UsbSettings, backend: IBackend | None) -> "UsbDevice":
 
 
 class UsbDevice:
-    """A claimed device. `stalls` counts those that were cleared."""
+    """A claimed device. `stalls` counts those that were cleared; `serial` is empty where it has no serial number."""
 
-    def __init__(self, device: Any, pair: "_BulkPair") -> None:
+    def __init__(self, device: Any, pair: "_BulkPair", serial: str) -> None:
+        self.serial = serial
         self._device = device
         self._pair = pair
         self._buffer = usb.util.create_buffer(_BUFFER_BYTES)
@@ -160,10 +161,18 @@ def _serial(device: Any) -> str:
         return ""
 
 
+def _told_serial(device: Any) -> str:
+    """The serial number of a configured device; empty where it does not tell one."""
+    try:
+        return device.serial_number or ""
+    except (ValueError, usb.core.USBError):
+        return ""
+
+
 def _prepare(device: Any, name: str) -> UsbDevice:
     try:
         pair = _configure(device, name)
-        opened = UsbDevice(device, pair)
+        opened = UsbDevice(device, pair, _told_serial(device))
         opened.drain()
     except (usb.core.USBError, DriverError):
         _release(device)

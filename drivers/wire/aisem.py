@@ -42,6 +42,7 @@ ENCODING = "euc_kr"
 WD_RESOLUTION_UM = 0.1
 """The smallest step of WD that WDMAG carries: mm with four decimals."""
 
+_REFUSALS = (b"NG", b"ERROR")
 MAX_LENGTH_UM = 1e7
 MAX_MAGNIFICATION = 10_000_000
 
@@ -186,12 +187,18 @@ def decode_reply(data: bytes) -> str:
         raise ProtocolError(f"the reply is not EUC-KR text: {data[:40]!r}") from error
 
 
+def may_go_on(data: bytes) -> bool:
+    """Whether a reply that has come so far may be the beginning of a refusal: then more of it must be awaited."""
+    start = data.lstrip().upper()
+    return any(len(start) < len(word) and word.startswith(start) for word in _REFUSALS)
+
+
 def require_acknowledged(reply: str, *, command: str) -> None:
     """Raise `CommandRefused` when the reply is a refusal.
 
     ASSUMED: it then starts with `NG` or `ERROR`.
     """
-    if reply.lstrip().upper().startswith(("NG", "ERROR")):
+    if reply.lstrip().upper().encode().startswith(_REFUSALS):
         shown = " ".join(reply.split())[:120]
         raise CommandRefused(f"the instrument refused {command}: {shown}")
 

@@ -4,6 +4,7 @@ Files come from anywhere, so the size that the header promises is checked before
 an image that is cut off is refused instead of being shown half grey.
 """
 
+import hashlib
 import struct
 
 import cv2
@@ -22,6 +23,12 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _GREY_OF_BGR = np.array([0.114, 0.587, 0.299], dtype=np.float32)
 """ITU-R BT.601 luma, in OpenCV's channel order."""
+
+
+def digest_of(pixels: GreyPixels) -> bytes:
+    """The same for the same grey values, whatever file they came in."""
+    told = f"{pixels.dtype} {pixels.shape} ".encode()
+    return hashlib.sha256(told + pixels.tobytes()).digest()
 
 
 def decode_grey(data: bytes) -> GreyPixels:

@@ -62,6 +62,11 @@ class InProcessMicroscope:
         """Counters since the start."""
         return self._tally.stats
 
+    @property
+    def wd_tolerance_um(self) -> float:
+        """As the drivers of real links have it by default."""
+        return _WD_TOLERANCE_UM
+
     async def run(self) -> None:
         """Stay connected until cancelled or closed; reconnect after each break."""
         while not self._closed:

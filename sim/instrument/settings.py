@@ -229,6 +229,7 @@ class InstrumentSettings:
     specimen: str = text("tin_balls", "what lies under the beam")
     magnification: int = within(2000, int, MAGNIFICATION, "at the start", name="the magnification")
     seed: int = within(0, int, _SEED, "all that is random follows from it", name="the seed")
+    serial: str = text("EM30-0001", "serial number that it reports on every link")
     start_wd_um: float | None = within(
         None, float, WD_UM, "WD at the start; unset: near the focus", unit="um", name="the start WD",
         optional=True,

@@ -11,7 +11,7 @@ a reason.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -151,13 +151,17 @@ class AisemServer(InstrumentServer):
             await asyncio.to_thread(_keep_frame, self._keep_frames, shot)
         while await asyncio.to_thread(_pair_waits, self._folder):
             await self._clock.sleep(LOOK_S)
-        image, text = await asyncio.to_thread(_pair_of, shot)
+        image, text = await asyncio.to_thread(_pair_of, shot, _identity(self._instrument))
         image, text = self._instrument.on_wires(image, text)
         await asyncio.to_thread(_write_pair, self._folder, image, text)
 
     def _parameters(self) -> str:
         state = self._instrument.read_state()
-        present = wire.Parameters(wd_um=state.wd_um, magnification=round(state.magnification))
+        present = wire.Parameters(
+            wd_um=state.wd_um,
+            magnification=round(state.magnification),
+            others=_identity(self._instrument),
+        )
         return wire.encode_parameters(present).decode(wire.ENCODING)
 
     async def _testify(self) -> None:
@@ -225,13 +229,17 @@ def _jpeg(shot: RecordedFrame) -> bytes:
     return image.tobytes()
 
 
-def _pair_of(shot: RecordedFrame) -> tuple[bytes, bytes]:
+def _identity(instrument: Instrument) -> dict[str, str]:
+    return {"MODEL": "EM-30 (simulated)", "SERIAL": instrument.world.settings.serial}
+
+
+def _pair_of(shot: RecordedFrame, identity: Mapping[str, str]) -> tuple[bytes, bytes]:
     """The image file and the text file of a frame. Raises `OSError`."""
     height, width = shot.pixels.shape
     parameters = wire.Parameters(
         wd_um=shot.wd_um,
         magnification=shot.magnification,
-        others={"MODEL": "EM-30 (simulated)", "WIDTH": str(width), "HEIGHT": str(height)},
+        others={**identity, "WIDTH": str(width), "HEIGHT": str(height)},
     )
     return _jpeg(shot), wire.encode_parameters(parameters)
 

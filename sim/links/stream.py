@@ -120,7 +120,11 @@ class StreamInstrument:
                 return Refused(answers=sequence, reason=reason)
             case Hello():
                 self._greeted = True
-                return Welcome(answers=sequence, version=VERSION, name=NAME)
+                return Welcome(
+                    answers=sequence,
+                    version=VERSION,
+                    name=f"{NAME} {self._instrument.world.settings.serial}",
+                )
             case Ping():
                 return Pong(answers=sequence)
             case GetState() | Move() | MoveStage() | Grab() if not self._greeted:

@@ -22,9 +22,12 @@ class UsbServer:
     unplugged. `device` may be moved by hand instead: once pulled there, it stays out until it is plugged in there.
     """
 
-    def __init__(self, instrument: Instrument, *, clock: Clock, serial: str = "EM30-0001") -> None:
+    def __init__(self, instrument: Instrument, *, clock: Clock) -> None:
         self.device = SimulatedUsbDevice(
-            self._converse, vendor_id=USB_VENDOR_ID, product_id=USB_PRODUCT_ID, serial=serial
+            self._converse,
+            vendor_id=USB_VENDOR_ID,
+            product_id=USB_PRODUCT_ID,
+            serial=instrument.world.settings.serial,
         )
         self.bus = SimulatedUsb(self.device)
         self._instrument = instrument
@@ -63,6 +66,7 @@ class UsbServer:
             await self._clock.sleep(BACK_S)
             while self._instrument.unplugged:
                 await self._clock.sleep(BACK_S)
+            self.device.serial = self._instrument.world.settings.serial
             self.device.plug_in()
 
     async def _converse(self, attachment: Attachment) -> None:

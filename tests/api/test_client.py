@@ -15,7 +15,7 @@ from afdaemon.errors import RequestRefused, Unreachable, UsageError, VersionMism
 
 async def test_everything_a_client_can_ask(backend: FakeBackend, folder: Path) -> None:
     async with AsyncClient(str(folder)) as client:
-        assert (await client.hello()).protocol == "1.1"
+        assert (await client.hello()).protocol == "1.2"
         assert (await client.ping()).instance == "i-1"
         assert (await client.status()).state == "ready"
         assert (await client.wd()).wd_um == 12_000.0
@@ -148,7 +148,7 @@ async def test_another_major_version_is_refused(
 ) -> None:
     monkeypatch.setattr("afdaemon.api.wire.PROTOCOL", "2.0")
     async with AsyncClient(str(folder)) as client:
-        with pytest.raises(VersionMismatch, match=r'speaks protocol "2\.0", this daemon 1\.1'):
+        with pytest.raises(VersionMismatch, match=r'speaks protocol "2\.0", this daemon 1\.2'):
             await client.ping()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from afdaemon.api import lines
 from afdaemon.api.fake import FOCUS_UM, FakeBackend, fake_daemon
-from afdaemon.api.schemas import AutofocusParams, Event, Job, JobState, Status
+from afdaemon.api.schemas import AutofocusParams, Event, Job, JobState, Owed, Status
 from afdaemon.api.server import open_doors
 from afdaemon.cli.afctl import app
 from afdaemon.cli.runner import run_app
@@ -151,6 +151,20 @@ async def test_status_tells_the_microscope_and_the_job(afctl: Afctl, backend: Fa
     assert said.code == 0
     assert "microscope fake: connected, WD 12000.0 um, 2000x" in said.out
     assert json.loads((await afctl("--json", "status")).out)["instance"] == "i-1"
+
+
+async def test_status_tells_what_is_owed_and_recover_does_it(
+    afctl: Afctl, backend: FakeBackend
+) -> None:
+    assert (await afctl("recover")).out == "nothing is owed\n"
+    backend.owed = Owed(
+        job="job-1", since_utc="2026-01-01T00:00:00+00:00", detail="job-1 is away", remedy="do so"
+    )
+    said = await afctl("status")
+    assert said.out.endswith("\njob-1 is away\ndo so\n")
+    assert (await afctl("recover", "--decline")).out == "declined\n"
+    backend.owed = Owed(job="job-2", since_utc="2026-01-01T00:00:00+00:00")
+    assert json.loads((await afctl("recover", "--json")).out)["restored"]
 
 
 async def test_abort_and_watch(afctl: Afctl, backend: FakeBackend, until: Until) -> None:

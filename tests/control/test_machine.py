@@ -1,5 +1,6 @@
 """The published procedure, rule by rule, as conversations with a scripted instrument."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,6 +10,7 @@ from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import LEADS_TO, IllegalEventError, step
 from afdaemon.control.procedures import Laws, procedure_of
 from afdaemon.control.published.profile import PUBLISHED, PublishedProfile
+from afdaemon.control.published.search import plan
 from afdaemon.control.state import new_job
 from afdaemon.control.values import (
     Command,
@@ -20,6 +22,7 @@ from afdaemon.control.values import (
     Observed,
     Outcome,
     Phase,
+    Place,
     Reading,
     ReadingCount,
     ReadingKind,
@@ -394,6 +397,54 @@ def test_a_second_failure_says_that_the_start_is_not_restored() -> None:
     assert outcome.wd_um == pytest.approx(START_UM + 400.0, abs=1e-3)
 
 
+TAKEN = Failed(
+    reason=Reason.TAKEN_OVER, detail="taken", found=Place(wd_um=15_000.0, magnification=700.0)
+)
+
+
+def test_whoever_takes_the_instrument_over_keeps_it() -> None:
+    bench = Bench(score=[1.0] * 5, fail_at=lambda command, index: TAKEN if index == 2 else None)
+    outcome = bench.run()
+    assert (outcome.reason, outcome.restored) == (Reason.TAKEN_OVER, False)
+    assert (outcome.wd_um, outcome.magnification) == (15_000.0, 700.0)
+    assert outcome.detail == "taken; it is left as it is"
+    assert isinstance(bench.commands[-1], Conclude)
+
+
+def test_a_way_home_that_is_taken_over_tells_both() -> None:
+    def fail_at(command: Command, index: int) -> Failed | None:
+        if command == MoveWd(wd_um=START_UM):
+            return TAKEN
+        return Failed(reason=Reason.TIMEOUT, detail="too late") if index == 4 else None
+
+    outcome = Bench(score=[1.0] * 5, fail_at=fail_at).run()
+    assert outcome.reason is Reason.TAKEN_OVER
+    assert outcome.detail == "taken; it is left as it is; before that: too late"
+
+
+@pytest.mark.parametrize("found", [Place(), Place(wd_um=12_345.0, magnification=500.0)])
+def test_a_restore_that_fails_says_where_the_instrument_was_found(found: Place) -> None:
+    def fail_at(command: Command, index: int) -> Failed | None:
+        if command == MoveWd(wd_um=START_UM):
+            return Failed(reason=Reason.DEVICE, detail="stuck", found=found)
+        return Failed(reason=Reason.TIMEOUT, detail="too late") if index == 4 else None
+
+    outcome = Bench(score=[1.0] * 5, fail_at=fail_at).run()
+    assert (outcome.reason, outcome.restored) == (Reason.TIMEOUT, False)
+    assert Place(wd_um=outcome.wd_um, magnification=outcome.magnification) == found
+
+
+def test_a_move_that_was_not_sent_leaves_nothing_to_restore() -> None:
+    home = Place(wd_um=START_UM, magnification=500.0)
+    failed = Failed(reason=Reason.DEVICE, detail="the link is down", found=home)
+    bench = Bench(
+        score=[1.0],
+        fail_at=lambda command, index: failed if isinstance(command, MoveWd) else None,
+    )
+    outcome = bench.run()
+    assert (outcome.restored, outcome.wd_um, len(bench.moves)) == (True, START_UM, 1)
+
+
 @pytest.mark.parametrize(
     ("wd_um", "magnification", "expected"),
     [
@@ -407,8 +458,52 @@ def test_a_start_that_cannot_be_ends_the_job_without_a_move(
     wd_um: float, magnification: float, expected: Reason
 ) -> None:
     bench = Bench(score=[1.0], wd_um=wd_um, magnification=magnification)
-    assert bench.run().reason is expected
+    outcome = bench.run()
+    assert outcome.reason is expected
+    assert outcome.restored, "nothing moved"
     assert len(bench.commands) == 1
+
+
+def test_a_search_that_would_begin_outside_the_limits_moves_nothing() -> None:
+    bench = Bench(score=[1.0], begin_um=1_000.0)
+    outcome = bench.run()
+    assert (outcome.reason, outcome.restored) == (Reason.OUT_OF_RANGE, True)
+    assert len(bench.commands) == 1
+
+
+@pytest.mark.parametrize(
+    ("magnification", "is_usable"),
+    [(0.5, True), (1.0, True), (0.0, False), (-1.0, False), (math.inf, False), (math.nan, False)],
+)
+def test_a_reading_is_usable_at_a_magnification_that_can_be(
+    magnification: float, *, is_usable: bool
+) -> None:
+    told = Reading(
+        wd_um=START_UM,
+        magnification=magnification,
+        frame=Measures(score=1.0, contrast=0.3, entropy=7.0),
+    )
+    assert told.is_usable is is_usable
+
+
+def test_how_many_readings_there_may_be_by_the_end_of_a_phase() -> None:
+    bench = Bench(score=[1.0] * 3 + [5.0] * 30, law=lambda readings: 10.0)
+    procedure = procedure_of(bench.rules, Laws(step=bench.law))
+    state = new_job(procedure, bench.limits)
+    event: Event = Started(wd_um=START_UM, magnification=bench.magnification)
+    most: dict[Phase, set[tuple[int, int]]] = {}
+    while state.phase is not Phase.DONE:
+        state, (command,) = step(state, event)
+        told = (len(state.trace), procedure.most_readings(state))
+        most.setdefault(state.phase, set()).add(told)
+        bench.commands.append(command)
+        if not isinstance(command, Conclude):
+            event = bench._carry_out(command)
+    places = len(plan(START_UM, bench.magnification, bench.limits, bench.rules))
+    assert {told for _, told in most[Phase.SEARCH]} == {1 + places}
+    assert {told for _, told in most[Phase.SERVO]} == {4 + bench.rules.max_servo_readings}
+    assert all(told == taken + 1 for taken, told in most[Phase.FINISH])
+    assert all(told == taken for taken, told in most[Phase.DONE])
 
 
 def test_every_event_outside_the_table_is_illegal() -> None:

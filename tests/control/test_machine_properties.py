@@ -24,6 +24,7 @@ from afdaemon.control.values import (
     Observed,
     Outcome,
     Phase,
+    Place,
     Reading,
     ReadingKind,
     Reason,
@@ -104,7 +105,18 @@ def runs(draw: st.DrawFn, *, failures: bool = True, nonsense: bool = True) -> Ru
         if len(events) > fails_after and draw(st.booleans()):
             if isinstance(command, MoveWd) and draw(st.booleans()):
                 wd_um = command.wd_um  # carried out, but never acknowledged
-            event = Failed(reason=draw(st.sampled_from([Reason.DEVICE, Reason.ABORTED])))
+            event = Failed(
+                reason=draw(st.sampled_from([Reason.DEVICE, Reason.ABORTED])),
+                found=draw(
+                    st.sampled_from([None, Place(wd_um=wd_um, magnification=magnification)])
+                ),
+            )
+            if draw(st.integers(0, 9)) == 0:
+                wd_um = draw(st.floats(5_000.0, 40_000.0))  # somebody else
+                event = Failed(
+                    reason=Reason.TAKEN_OVER,
+                    found=Place(wd_um=wd_um, magnification=magnification),
+                )
         elif isinstance(command, MoveWd):
             wd_um = command.wd_um
             event = Moved(wd_um=wd_um)
@@ -171,6 +183,17 @@ def test_the_outcome_tells_the_truth(run: Run) -> None:
     assert run.state.phase is Phase.DONE
     if outcome.restored:
         assert run.wd_um == outcome.start_wd_um
+    last = run.events[-1]
+    if not isinstance(last, Failed) or last.found is not None:
+        assert outcome.wd_um == run.wd_um
+
+
+@given(runs())
+def test_whoever_has_taken_the_instrument_over_keeps_it(run: Run) -> None:
+    for event, command in zip(run.events, run.commands, strict=True):
+        if isinstance(event, Failed) and event.reason is Reason.TAKEN_OVER:
+            assert isinstance(command, Conclude)
+            assert (command.outcome.reason, command.outcome.restored) == (Reason.TAKEN_OVER, False)
 
 
 @given(runs())

@@ -1,6 +1,6 @@
 """Step laws, stop rules and verdicts, one rule a test."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -115,6 +115,28 @@ def test_twenty_readings_stop_even_if_each_is_a_new_best() -> None:
     rising = [3.0 + 0.1 * index for index in range(20)]
     assert servo_stop(trace(2.5), trace(*rising[:19]), PUBLISHED) is None
     assert servo_stop(trace(2.5), trace(*rising), PUBLISHED) is Stop.READINGS_USED
+
+
+def test_where_the_authors_code_differs_from_their_paper() -> None:
+    """Read from their public client; the rest is as published."""
+    paper, code = asdict(PUBLISHED), asdict(AUTHORS_ONLINE)
+    assert {name: code[name] for name in code if code[name] != paper[name]} == {
+        "search_score": 1.8,
+        "min_search_readings": 4,
+        "both_directions": False,
+        "patience": 8,
+        "searches": 1,
+        "new_best_margin": 0.0,
+    }
+
+
+@pytest.mark.parametrize("converged", [True, False])
+def test_only_the_last_reading_of_a_success_is_shown_as_verifying(*, converged: bool) -> None:
+    readings = [point(5.0, wd_um) for wd_um in (1.0, 2.0, 3.0)]
+    shown = evidence.as_shown(readings, converged=converged)
+    last = ReadingKind.VERIFY if converged else ReadingKind.SERVO
+    assert [one.kind for one in shown] == [ReadingKind.SERVO, ReadingKind.SERVO, last]
+    assert [one.wd_um for one in shown] == [1.0, 2.0, 3.0]
 
 
 def test_the_authors_code_is_more_patient() -> None:

@@ -42,3 +42,26 @@ def test_the_fields_of_a_value_are_named_where_it_is_made(name: str) -> None:
         "profile",
         "law",
     ]
+
+
+SAYS_SOMETHING = {
+    "Proposal.dof_scale": 1.0,
+    "FastMemory.descents_left": 2,
+    "Deadlines.move_s": 3.0,
+    "Deadlines.read_s": 10.0,
+    "Deadlines.restore_s": 4.0,
+    "Deadlines.job_s": 300.0,
+}
+"""What is assumed where nothing is told, and is not nothing. The deadlines are in docs/using.md, or outlast the
+drivers' own time-outs."""
+
+
+@pytest.mark.parametrize("name", [name for name in _values() if "profile" not in name])
+def test_what_is_not_told_is_nothing(name: str) -> None:
+    for field in dataclasses.fields(_values()[name]):
+        default = field.default
+        if isinstance(default, bool):
+            assert default is False, field.name
+        elif isinstance(default, int | float):
+            known = SAYS_SOMETHING.get(f"{name.rpartition('.')[2]}.{field.name}", 0)
+            assert default == known or default != default, field.name

@@ -12,8 +12,9 @@ from afdaemon.clock import ManualClock
 from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.values import ReadingKind, Reason
+from afdaemon.job.bench import Bench
 from afdaemon.job.journal import Journal
-from afdaemon.job.loop import Bench, Job, JobResult
+from afdaemon.job.loop import Job, JobResult
 from afdaemon.service.scoring import Networks, ScoringThread, load_networks
 from afdaemon.settings import ModelSettings
 from afdaemon.sim.instrument.inprocess import InProcessMicroscope

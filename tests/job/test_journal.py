@@ -28,6 +28,7 @@ from afdaemon.control.values import (
     MoveWd,
     Observed,
     Outcome,
+    Place,
     Proposal,
     Reading,
     ReadingCount,
@@ -56,7 +57,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "journal.sqlite"
+    return tmp_path / "state" / "of afdaemon" / "journal.sqlite"
 
 
 @pytest.fixture
@@ -149,6 +150,73 @@ def test_a_finished_job_is_found_with_everything(journal: Journal) -> None:
     assert Conclude(outcome=record.outcome) == written[-1].command
     assert not record.interrupted
     assert journal.steps("job-1") == written
+
+
+def left_away(journal: Journal, job_id: str, reason: Reason | None, **told: Any) -> None:
+    """A job that moved, and ended so; without a reason it did not end."""
+    journal.open_job(job_id, request={}, limits=LIMITS, rules=PUBLISHED)
+    started = Started(wd_um=START_UM, magnification=2_000.0)
+    journal.append(job_id, 0, JournalStep(event=started, command=MoveWd(wd_um=13_000.0)))
+    if reason is not None:
+        outcome = Outcome(
+            converged=False,
+            reason=reason,
+            detail="",
+            start_wd_um=START_UM,
+            best_wd_um=None,
+            score=None,
+            readings=ReadingCount(),
+            **{"wd_um": None, "restored": False, **told},
+        )
+        failed = Failed(reason=reason)
+        journal.append(job_id, 1, JournalStep(event=failed, command=Conclude(outcome=outcome)))
+
+
+def test_a_job_that_ended_away_from_its_start_owes_the_way_back(journal: Journal) -> None:
+    left_away(journal, "job-1", Reason.DEVICE, wd_um=13_333.0, magnification=500.0)
+    owed = journal.owed()
+    assert owed is not None
+    assert (owed.job_id, owed.interrupted) == ("job-1", False)
+    assert owed.start == Place(wd_um=START_UM, magnification=2_000.0)
+    assert owed.left == (
+        owed.start,
+        Place(wd_um=13_000.0, magnification=2_000.0),
+        Place(wd_um=13_333.0, magnification=500.0),
+    )
+
+
+def test_a_job_that_a_crash_ended_owes_the_way_back(journal: Journal) -> None:
+    left_away(journal, "job-1", None)
+    assert journal.owed() is None, "it runs"
+    journal.interrupted()
+    owed = journal.owed()
+    assert owed is not None
+    assert owed.interrupted
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"), [(Reason.TAKEN_OVER, {}), (Reason.ABORTED, {"restored": True})]
+)
+def test_a_job_that_is_home_or_was_taken_over_owes_nothing(
+    journal: Journal, reason: Reason, told: dict[str, Any]
+) -> None:
+    left_away(journal, "job-1", reason, **told)
+    assert journal.owed() is None
+
+
+def test_what_is_owed_is_owed_until_it_is_settled(journal: Journal, path: Path) -> None:
+    left_away(journal, "job-1", Reason.DEVICE)
+    journal.open_job("job-2", request={}, limits=LIMITS, rules=PUBLISHED)  # it moves nothing
+    reader = Journal(path)
+    assert reader.owed() == journal.owed() is not None
+    journal.settle("job-1", "brought back")
+    journal.settle("job-1", "once is enough")
+    assert reader.owed() is None
+    reader.close()
+    left_away(journal, "job-3", Reason.DEVICE)
+    owed = journal.owed()
+    assert owed is not None
+    assert owed.job_id == "job-3"
 
 
 def test_an_unknown_job_is_none(journal: Journal) -> None:
@@ -271,6 +339,12 @@ def test_a_journal_of_another_version_is_refused(journal: Journal, path: Path) -
     journal._connection.execute("PRAGMA user_version = 99")
     with pytest.raises(JournalError, match="schema 99"):
         Journal(path)
+
+
+def test_the_version_of_the_file_is_written_into_it(journal: Journal, path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    connection.close()
 
 
 def test_a_closed_journal_is_an_error_and_may_be_closed_again(journal: Journal) -> None:

@@ -26,12 +26,12 @@ from afdaemon.config import load
 from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.procedures import Laws
 from afdaemon.control.published.profile import PublishedProfile
-from afdaemon.control.values import Proposal, Reading, Started
+from afdaemon.control.values import Moved, MoveWd, Proposal, Reading, Started
 from afdaemon.drivers.base import Frame, LinkStats, MicroscopeState
-from afdaemon.drivers.errors import LinkLost, LinkTimeout, NotConnected
+from afdaemon.drivers.errors import CommandRefused, LinkLost, LinkTimeout, NotConnected
 from afdaemon.drivers.wire.image import GreyPixels
 from afdaemon.errors import BusyError, JournalError, RequestRefused, UsageError
-from afdaemon.job.journal import Journal
+from afdaemon.job.journal import Journal, JournalStep
 from afdaemon.models.errors import WeightsError
 from afdaemon.models.frames.measures import Measures
 from afdaemon.service.compose import rules_of, serve
@@ -42,6 +42,7 @@ GREY_PER_SCORE = 25.0
 WIDTH_UM = 500.0
 START_UM = 12_000.0
 BEST_UM = 12_900.0
+AWAY_UM = 14_000.0
 
 
 @dataclass
@@ -67,6 +68,10 @@ class FakeMicroscope:
     @property
     def stats(self) -> LinkStats:
         return LinkStats(moves=len(self.moves), frames=self.grabs)
+
+    @property
+    def wd_tolerance_um(self) -> float:
+        return 2.0
 
     @property
     def connected(self) -> bool:
@@ -428,6 +433,121 @@ async def test_a_job_that_a_crash_interrupted_is_answered_for(settings: Settings
         assert (await client.start(request_id="crashed")).state is s.JobState.INTERRUPTED
     assert job.state is s.JobState.INTERRUPTED
     assert microscope.moves == []
+
+
+# What an earlier job owes
+
+
+def crashed(settings: Settings, job_id: str = "crashed") -> None:
+    """A job that was killed after it had commanded `AWAY_UM`."""
+    journal = Journal(settings.journal.path)
+    limits = rules_of(settings).limits
+    journal.open_job(job_id, request={}, limits=limits, rules=settings.published)
+    started = Started(wd_um=START_UM, magnification=2_000.0)
+    journal.append(job_id, 0, JournalStep(event=started, command=MoveWd(wd_um=AWAY_UM)))
+    journal.close()
+
+
+async def test_what_a_crash_left_undone_is_told_and_not_done_unasked(settings: Settings) -> None:
+    crashed(settings)
+    microscope = FakeMicroscope(wd_um=AWAY_UM)
+    async with service(settings, microscope) as client:
+        owed = (await client.status()).owed
+        assert owed is not None
+        assert (owed.job, owed.start_wd_um, owed.start_magnification) == (
+            "crashed",
+            START_UM,
+            2_000.0,
+        )
+        assert "afctl recover" in owed.remedy
+        assert microscope.moves == []
+        done = await client.recover()
+        assert (done.job, done.restored, done.wd_um) == ("crashed", True, START_UM)
+        assert (await client.status()).owed is None
+        assert await client.recover() == s.Recovered(detail="nothing is owed")
+    assert microscope.moves == [START_UM]
+    async with service(settings, FakeMicroscope()) as client:
+        assert (await client.status()).owed is None, "settled for good"
+
+
+async def test_the_restore_brings_a_lowered_magnification_back(settings: Settings) -> None:
+    crashed(settings)
+    journal = Journal(settings.journal.path)
+    below = MoveWd(wd_um=AWAY_UM, magnification=500.0)
+    journal.append("crashed", 1, JournalStep(event=Moved(wd_um=AWAY_UM), command=below))
+    journal.close()
+    microscope = FakeMicroscope(wd_um=AWAY_UM, magnification=500.0)
+    async with service(settings, microscope) as client:
+        assert (await client.recover()).magnification == 2_000.0
+    assert (microscope.wd_um, microscope.magnification) == (START_UM, 2_000.0)
+
+
+@pytest.mark.parametrize(("wd_um", "magnification"), [(AWAY_UM + 50.0, 2_000.0), (AWAY_UM, 900.0)])
+async def test_what_somebody_has_moved_since_is_left_there(
+    settings: Settings, wd_um: float, magnification: float
+) -> None:
+    crashed(settings)
+    microscope = FakeMicroscope(wd_um=wd_um, magnification=magnification)
+    async with service(settings, microscope) as client:
+        done = await client.recover()
+        assert not done.restored
+        assert "somebody has moved the instrument since" in done.detail
+        assert (await client.status()).owed is None
+    assert microscope.moves == []
+
+
+async def test_a_restore_may_be_declined(settings: Settings) -> None:
+    crashed(settings)
+    microscope = FakeMicroscope(wd_um=AWAY_UM)
+    async with service(settings, microscope) as client:
+        done = await client.recover(decline=True)
+        assert (done.restored, "declined" in done.detail) == (False, True)
+        assert (await client.status()).owed is None
+        assert (await client.autofocus()).start_wd_um == AWAY_UM
+    assert microscope.moves[0] != START_UM
+
+
+async def test_a_wd_that_a_client_sets_settles_it(settings: Settings) -> None:
+    crashed(settings)
+    async with service(settings, FakeMicroscope(wd_um=AWAY_UM)) as client:
+        await client.set_wd(13_000.0)
+        assert (await client.status()).owed is None
+
+
+async def test_the_next_job_begins_where_the_crashed_one_did(settings: Settings) -> None:
+    crashed(settings)
+    microscope = FakeMicroscope(wd_um=AWAY_UM)
+    async with service(settings, microscope) as client:
+        job = await client.autofocus()
+        assert job.start_wd_um == START_UM
+        assert "the restore owed by job crashed: brought back to 12000.0 um" in job.detail
+        assert (await client.status()).owed is None
+    assert microscope.moves[0] == START_UM
+
+
+async def test_a_restore_that_fails_stays_owed_and_no_job_begins(settings: Settings) -> None:
+    class Stuck(FakeMicroscope):
+        async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
+            raise CommandRefused("the lens is stuck")
+
+    crashed(settings)
+    microscope = Stuck(wd_um=AWAY_UM)
+    async with service(settings, microscope) as client:
+        for refused in (client.recover(), client.start()):
+            with pytest.raises(RequestRefused, match="the lens is stuck"):
+                await refused
+        owed = (await client.status()).owed
+        assert owed is not None
+        assert owed.job == "crashed"
+
+
+async def test_a_restore_is_not_done_during_a_job(settings: Settings) -> None:
+    microscope = FakeMicroscope(quick=0)
+    async with service(settings, microscope) as client:
+        await client.start()
+        await microscope.grabbing.wait()
+        with pytest.raises(RequestRefused, match="holds the microscope"):
+            await client.recover()
 
 
 async def test_a_second_daemon_is_refused_and_the_first_goes_on(settings: Settings) -> None:

@@ -205,3 +205,28 @@ def test_readings_of_one_place_alone_make_no_clear_peak() -> None:
     for measure in (SCORE, CONTRAST):
         found = peak(readings(lambda _: 1.0, [0.0] * 7, contrast=lambda _: 0.0), UNIT_UM, measure)
         assert found is None or not found.is_clear
+
+
+@pytest.mark.parametrize(("measure", "fewest"), [(SCORE, 5), (CONTRAST, 7)])
+def test_a_curve_of_four_parameters_takes_more_readings(measure: FocusMeasure, fewest: int) -> None:
+    """Five, and seven on a floor of noise, which is a fifth."""
+    away_dof = (0.0, -4.0, 4.0, -9.0, 9.0, -30.0, 30.0, -50.0, 50.0)
+    points = readings(bell(5.0, 3.0), away_dof, contrast=lambda a: 0.05 + 0.3 * bell(1.0, 8.0)(a))
+    unfitted, fitted = (peak(points[:n], UNIT_UM, measure) for n in (fewest - 1, fewest))
+    assert unfitted is not None
+    assert fitted is not None
+    assert unfitted.error_dof == measure.reach_dof > fitted.error_dof
+
+
+@pytest.mark.parametrize(("measure", "reach_dof"), [(SCORE, 24.0), (CONTRAST, 80.0)])
+def test_readings_far_from_the_best_one_are_not_fitted(
+    measure: FocusMeasure, reach_dof: float
+) -> None:
+    """At that distance there may be another focus."""
+    near = (0.0, -2.0, 2.0, -6.0, 6.0, -12.0, 12.0)
+    clear = readings(bell(5.0, 3.0), near, contrast=lambda a: 0.05 + 0.3 * bell(1.0, 8.0)(a))
+    alone = peak(clear, UNIT_UM, measure)
+    for away, is_fitted in ((reach_dof - 0.5, True), (reach_dof + 0.5, False)):
+        strange = readings(lambda _: 4.9, (away,), contrast=lambda _: 0.345)
+        found = peak([*clear, *strange], UNIT_UM, measure)
+        assert (found == alone) is not is_fitted

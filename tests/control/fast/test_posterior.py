@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.control.fast.posterior import Advice, advise
+from afdaemon.control.fast.posterior import Advice, advise, enough
 from afdaemon.control.fast.profile import FAST, FastProfile
 from afdaemon.models.defocus.state import AXIS_DOF, BINS, SCALES, Posterior
 
@@ -88,3 +88,27 @@ def test_where_a_true_depth_of_focus_is_smaller_than_assumed_it_is_less_sure(
     evenly = posterior((place, 1.0), spread=spread)
     evenly.odds[:] = 1.0 / len(SCALES)
     assert advice(evenly, count=3).confidence[0] == pytest.approx(np.mean(sure), abs=1e-5)
+
+
+@pytest.mark.parametrize("place", [-0.3, 0.3])
+def test_a_first_reading_near_focus_leads_away_from_where_the_focus_probably_lies_not(
+    place: float,
+) -> None:
+    """The step aside goes over the likelier side: the second frame is then taken nearer to the focus."""
+    (step,) = advice(posterior((place, 1.0)), count=1).step_dof
+    assert np.sign(step) == -np.sign(place)
+
+
+def test_where_both_sides_are_as_likely_it_leads_to_one_of_them() -> None:
+    mass = np.zeros((1, BINS), np.float32)
+    mass[0, np.abs(AXIS_DOF).argmin()] = 1.0
+    odds = np.zeros((1, len(SCALES)), np.float32)
+    odds[0, 0] = 1.0
+    told = advise(Posterior(mass, odds), np.array([1]), FAST)
+    assert told.step_dof[0] == -FAST.probe_dof
+
+
+@pytest.mark.parametrize(("count", "less"), [(1, 0), (4, 0), (5, 1), (7, 3)])
+def test_beyond_what_the_network_holds_less_confidence_suffices(count: int, less: int) -> None:
+    rules = FastProfile(confidence=0.9, confidence_drop=0.01, least_confidence=0.5)
+    assert enough(count, rules) == pytest.approx(0.9 - 0.01 * less)

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from afdaemon.control import evidence
 from afdaemon.control.fast.law import FocusLaw
 from afdaemon.control.fast.profile import FAST, FastProfile
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import LEADS_TO, step
 from afdaemon.control.procedures import Laws, procedure_of
-from afdaemon.control.state import new_job
+from afdaemon.control.state import AnyState, new_job
 from afdaemon.control.values import (
     Conclude,
     Event,
@@ -24,11 +25,13 @@ from afdaemon.control.values import (
     Observed,
     Outcome,
     Phase,
+    Place,
     Proposal,
     Reading,
     ReadingKind,
     Reason,
     Started,
+    TracePoint,
 )
 from afdaemon.errors import ConfigError
 from afdaemon.models.frames.measures import Measures
@@ -187,17 +190,24 @@ def test_the_last_step_stays_inside_the_limits() -> None:
     assert outcome.wd_um == limits.hard.hi_um
 
 
-def test_a_last_step_that_fails_ends_at_the_start() -> None:
+def before_the_last_step() -> tuple[AnyState, MoveWd]:
+    """A job that has verified at `START_UM` and steps on by .6 DoF."""
     law = answering(lambda r: (0.6 * UNIT_UM, float(len(r) >= 3)))
     scores = iter([7.0, 8.0, 8.0])
     state = new_job(procedure_of(FAST, Laws(step=lambda _: math.nan, focus=law)), LIMITS)
     event: Event = Started(wd_um=START_UM, magnification=MAGNIFICATION)
-    while state.phase is not Phase.ADJUST:
+    while True:
         state, (command,) = step(state, event)
         if isinstance(command, MoveWd):
+            if state.phase is Phase.ADJUST:
+                return state, command
             event = Moved(wd_um=command.wd_um)
         else:
             event = Observed(reading=reading(START_UM, next(scores)))
+
+
+def test_a_last_step_that_fails_ends_at_the_start() -> None:
+    state, _ = before_the_last_step()
     lost = Failed(reason=Reason.DEVICE, detail="the cable is out")
     state, (command,) = step(state, lost)
     assert command == MoveWd(wd_um=START_UM)
@@ -205,6 +215,34 @@ def test_a_last_step_that_fails_ends_at_the_start() -> None:
     assert isinstance(command, Conclude)
     assert command.outcome.reason is Reason.DEVICE
     assert command.outcome.restored
+
+
+@pytest.mark.parametrize("share", [-1.0, 0.0, 0.4, 1.0])
+def test_a_last_step_that_was_not_made_in_full_is_still_in_focus(share: float) -> None:
+    """The lens stands no further from the verified place than it was sent."""
+    state, move = before_the_last_step()
+    verified_um = state.trace[-1].wd_um
+    found_um = verified_um + share * (move.wd_um - verified_um)
+    found = Place(wd_um=found_um, magnification=MAGNIFICATION)
+    _, (end,) = step(state, Failed(reason=Reason.DEVICE, detail="stands elsewhere", found=found))
+    assert isinstance(end, Conclude)
+    assert (end.outcome.reason, end.outcome.wd_um) == (Reason.FOCUSED, found_um)
+    assert "last step was not carried out" in end.outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("reason", "share"), [(Reason.DEVICE, 1.1), (Reason.DEVICE, -1.1), (Reason.ABORTED, 0.0)]
+)
+def test_a_last_step_that_led_too_far_or_was_aborted_leads_home(
+    reason: Reason, share: float
+) -> None:
+    state, move = before_the_last_step()
+    verified_um = state.trace[-1].wd_um
+    found = Place(
+        wd_um=verified_um + share * (move.wd_um - verified_um) + 0.001, magnification=MAGNIFICATION
+    )
+    _, (home,) = step(state, Failed(reason=reason, detail="elsewhere", found=found))
+    assert home == MoveWd(wd_um=START_UM)
 
 
 def test_a_belief_that_aenet_does_not_share_is_no_success() -> None:
@@ -775,3 +813,44 @@ def test_where_the_focus_was_the_last_time_is_looked_at_first(
     if abs(start_um - best_um) > 0.51 * stride_um and best_um == guess_um:
         assert played.visited[1] == guess_um
         assert played.kinds.count(ReadingKind.SEARCH) == 1
+
+
+def test_how_many_readings_there_may_be_by_the_end_of_a_phase() -> None:
+    law = answering(lambda r: (0.6 * UNIT_UM, float(len(r) >= 3)))
+    procedure = procedure_of(FAST, Laws(step=lambda _: math.nan, focus=law))
+    state = new_job(procedure, LIMITS)
+    scores = iter([7.0, 8.0, 8.0])
+    event: Event = Started(wd_um=START_UM, magnification=MAGNIFICATION)
+    while state.phase is not Phase.DONE:
+        state, (command,) = step(state, event)
+        most = procedure.most_readings(state)
+        if state.phase is Phase.SERVO:
+            assert most == FAST.most_readings
+            below = procedure.most_readings(replace(state, rung_from=2))
+            assert below == 2 + FAST.most_readings
+            assert procedure.most_readings(replace(state, phase=Phase.FINISH)) == (
+                len(state.trace) + 1
+            )
+        else:
+            assert most == len(state.trace)
+        if isinstance(command, MoveWd):
+            event = Moved(wd_um=command.wd_um)
+        elif not isinstance(command, Conclude):
+            event = Observed(reading=reading(START_UM, next(scores)))
+
+
+@pytest.mark.parametrize(
+    ("contrast", "informative"), [((0.3,) * 3, 3), ((0.3, 0.01, 0.3), 2), ((0.01, 0.3), 1)]
+)
+def test_far_less_contrast_than_another_is_not_in_focus(
+    contrast: tuple[float, ...], informative: int
+) -> None:
+    trace = [
+        TracePoint(
+            kind=ReadingKind.SERVO,
+            wd_um=START_UM + n,
+            reading=reading(START_UM + n, 8.0, variance=value),
+        )
+        for n, value in enumerate(contrast)
+    ]
+    assert len(evidence.may_be_in_focus(trace, FAST)) == informative

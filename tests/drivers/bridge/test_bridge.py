@@ -211,7 +211,7 @@ async def test_a_move_without_end_of_reply_is_not_acknowledged(
 
 
 @pytest.mark.parametrize("constants", [{"INFOR_TIMEOUT_S": 0.05}])
-async def test_get_infor_may_go_unanswered_once_something_is_known(
+async def test_get_infor_may_go_unanswered_once_a_frame_has_told(
     vendor: Vendor, daemon: Daemon
 ) -> None:
     vendor.info = None
@@ -219,6 +219,8 @@ async def test_get_infor_may_go_unanswered_once_something_is_known(
     assert isinstance(answer, Refused)
     assert "GET_INFOR" in answer.reason
     assert isinstance(await daemon.ask(Move(wd_um=WD_UM, magnification=3000.0)), Ack)
+    assert isinstance(await daemon.ask(GetState()), Refused), "a command is no report"
+    await frame(daemon)
     state = await daemon.ask(GetState())
     assert isinstance(state, State)
     assert (state.wd_um, state.magnification) == (WD_UM, 3000.0)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -207,6 +208,41 @@ async def test_unplugged_in_mid_operation_it_fails_with_a_typed_error_and_recove
     await rig.microscope.wait_connected(5.0)
     await rig.microscope.move_wd(11_700.0)
     assert (await rig.microscope.grab()).wd_um == pytest.approx(11_700.0, abs=TOLERANCE_UM)
+
+
+async def test_another_instrument_in_its_place_is_not_moved(rig: Rig, until: Until) -> None:
+    """Nothing but its serial number tells it from the first."""
+    if rig.link == "in_process":
+        return  # there is no wire to plug another into
+    microscope = rig.microscope
+    await microscope.read_state()
+    await microscope.move_wd(11_500.0)
+    await microscope.grab()
+    rig.instrument.unplug(AWAY_S)
+    await until(lambda: not microscope.connected)
+    first = rig.world.settings
+    rig.world.settings = replace(first, serial="EM30-0002")
+    commanded = len(rig.commanded_um)
+    rig.instrument.replug()
+    async with asyncio.timeout(30.0):
+        while True:
+            try:
+                await microscope.move_wd(11_600.0)
+            except DriverError as error:
+                if "another instrument" in str(error):
+                    break
+            await asyncio.sleep(0.001)
+    assert len(rig.commanded_um) == commanded
+    rig.instrument.unplug(AWAY_S)
+    rig.world.settings = first
+    rig.instrument.replug()
+    async with asyncio.timeout(30.0):
+        while True:
+            with contextlib.suppress(DriverError):
+                await microscope.move_wd(11_700.0)
+                break
+            await asyncio.sleep(0.001)
+    assert rig.commanded_um[-1] == 11_700.0
 
 
 async def test_not_there_at_first_it_is_found_when_it_is(idle: Rig) -> None:

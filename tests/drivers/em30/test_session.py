@@ -229,6 +229,21 @@ async def test_a_frozen_picture_is_dropped_and_asked_again(
     assert microscope.stats.dropped_frozen == 1
 
 
+async def test_a_frozen_picture_in_another_file_is_frozen_still(
+    vendor: Vendor,
+    microscope: Em30Microscope,
+    jpeg: Callable[..., bytes],
+    text: Callable[..., bytes],
+) -> None:
+    plain = jpeg(1)
+    commented = [plain[:2] + b"\xff\xfe\x00\x03" + bytes([n]) + plain[2:] for n in range(5)]
+    vendor.script = [writes(vendor, image, text(WD_UM)) for image in commented]
+    await microscope.move_wd(WD_UM)
+    await microscope.grab()
+    with pytest.raises(FrameStale, match="identical"):
+        await microscope.grab()
+
+
 async def test_a_feed_that_stays_frozen_is_stale(
     vendor: Vendor,
     microscope: Em30Microscope,

@@ -13,6 +13,7 @@ import pytest
 from afdaemon.clock import ManualClock, SystemClock
 from afdaemon.drivers.base import Clock
 from afdaemon.drivers.counters import Tally
+from afdaemon.drivers.em30.identity import Identity
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import StreamSettings
 from afdaemon.drivers.em30.stream import stream_microscope
@@ -630,7 +631,9 @@ async def test_the_stage_moves_and_holds_frames_back(peer: Peer) -> None:
     tally = Tally()
     wait = settings(peer)
     link = await TcpLink.open(wait.host, wait.port, timeout_s=5.0)
-    session: StreamSession = await open_stream_session(link, wait, clock=SystemClock(), tally=tally)
+    session: StreamSession = await open_stream_session(
+        link, wait, clock=SystemClock(), tally=tally, identity=Identity()
+    )
     await session.move_stage(19_000.0, 20_000.0)
     peer.scripts[Grab] = [framed(start_us=0)]
     await session.grab(1)

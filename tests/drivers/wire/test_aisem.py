@@ -21,6 +21,7 @@ from afdaemon.drivers.wire.aisem import (
     encode,
     encode_parameters,
     encode_reply,
+    may_go_on,
     require_acknowledged,
 )
 
@@ -278,3 +279,13 @@ def test_any_mutated_parameter_text_raises_only_typed_errors(
         return
     assert math.isfinite(got.wd_um)
     assert got.magnification >= 1
+
+
+@pytest.mark.parametrize("data", [b"N", b"n", b" E", b"ERR", b"erro", b""])
+def test_the_beginning_of_a_refusal_is_no_answer_yet(data: bytes) -> None:
+    assert may_go_on(data)
+
+
+@pytest.mark.parametrize("data", [b"NG", b"ERROR", b"NG: no", b"OK", b"O", b"Nein", b"\xb0\xa1"])
+def test_anything_else_is(data: bytes) -> None:
+    assert not may_go_on(data)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.drivers.errors import FrameInvalid
-from afdaemon.drivers.wire.image import crop_data_bar, decode_grey, image_size
+from afdaemon.drivers.wire.image import crop_data_bar, decode_grey, digest_of, image_size
 
 PICTURE = np.random.default_rng(5).integers(0, 256, (30, 44), dtype=np.uint8)
 FILES = {suffix: cv2.imencode(suffix, PICTURE)[1].tobytes() for suffix in (".png", ".tif", ".jpg")}
@@ -74,3 +74,15 @@ def test_pictures_without_a_bar_are_left_alone(height: int, width: int, seed: in
         assert crop_data_bar(grey).shape == grey.shape
     flat = np.full((height, width), seed, np.uint8)
     assert crop_data_bar(flat).shape == flat.shape
+
+
+def test_a_digest_is_of_the_grey_values_and_not_of_the_file() -> None:
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    done, one = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    too, other = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    assert done
+    assert too
+    assert one.tobytes() != other.tobytes()
+    assert digest_of(decode_grey(one.tobytes())) == digest_of(decode_grey(other.tobytes()))
+    for changed in (pixels.reshape(4, 3), pixels.astype(np.uint16), pixels + np.uint8(1)):
+        assert digest_of(changed) != digest_of(pixels)
