@@ -101,7 +101,7 @@ class Lens:
             await self._clock.sleep(_POLL_S)
             before, now = now, await self._microscope.read_state()
             if self._is_still(before, now):
-                self._standing.commanded_um = None
+                self._standing.commanded_um = self._standing.wd_um = None  # somebody has moved it
                 self.seen(now.wd_um, now.magnification)
                 return now
             if self._clock.now_s() >= until_s:

@@ -112,6 +112,19 @@ def lens_of(
 # At the start
 
 
+async def test_somebody_who_moves_the_lens_between_two_jobs_is_followed(
+    instrument: Instrument,
+) -> None:
+    standing = Standing()
+    lens = lens_of(instrument, standing)
+    await lens.go(20_500.0)
+    await lens.arrive(20_500.0, None, 3.0)
+    instrument.turn(21_000.0)
+    assert (await lens.at_rest(3.0)).wd_um == 21_000.0
+    assert lens.place == Place(wd_um=21_000.0, magnification=MAGNIFICATION)
+    assert (await lens.at_rest(3.0)).wd_um == 21_000.0
+
+
 async def test_a_lens_that_stands_still_is_at_rest(instrument: Instrument) -> None:
     assert isinstance(instrument, Microscope)
     lens = lens_of(instrument)
