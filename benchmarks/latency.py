@@ -30,7 +30,8 @@ from afdaemon.control.limits import Limits, Range
 from afdaemon.control.values import Observed, Reading, ReadingKind, TakeReading
 from afdaemon.drivers.wire.image import decode_grey
 from afdaemon.evaluate.section import Bar
-from afdaemon.job.journal import Journal, JournalStep
+from afdaemon.job.journal import Journal
+from afdaemon.job.records import JournalStep
 from afdaemon.models.devices import native_precision
 from afdaemon.service.scoring import Networks, load_networks
 from afdaemon.settings import ModelSettings

@@ -13,7 +13,7 @@ from afdaemon.words import ending, probability
 
 if TYPE_CHECKING:
     from afdaemon.control.values import Command, Event, Proposal
-    from afdaemon.job.journal import JobRecord, JournalStep
+    from afdaemon.job.records import JobRecord, JournalStep
 
 _LISTED = 20
 

@@ -1,12 +1,13 @@
-"""The journal: every job's request, limits, events and commands, durable before they are carried out.
+"""The journal: every job's request, limits, events and commands, durable before anything moves.
 
-One SQLite file in WAL mode with `synchronous=FULL`: a call that has returned has reached the disk.
-The loop appends an event and the command that follows from it in one transaction, and only then
-carries out the command, so the journal knows of every move, and has job, start WD and limits before the
-first. Calls block for some milliseconds and may come from any thread.
+A call that has returned has reached the disk (`afdaemon.job.store`). The loop appends an event and the command that
+follows from it in one transaction, and only then carries out the command, so the journal knows of every move, and has
+job, start WD and limits before the first. Calls block for some milliseconds and may come from any thread.
 
-`replay` runs a job's events through `afdaemon.control.machine.step` again. The step law's answers
-are in the journal too, so a replay needs no network and must give the same commands to the last bit.
+What happened anyway, such as a job's end, is never lost for a full disk: `keep` holds it in memory, where every method
+sees it, until the next call or `flush` can write it. A new job is not opened before that.
+
+Jobs stand in the order in which they began, whatever the clock said.
 """
 
 import json
@@ -14,40 +15,32 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from afdaemon.control.limits import Limits
-from afdaemon.control.machine import IllegalEventError, step
-from afdaemon.control.procedures import Laws, procedure_of
 from afdaemon.control.profile import Profile
-from afdaemon.control.state import new_job
-from afdaemon.control.values import (
-    Command,
-    Conclude,
-    Event,
-    MoveWd,
-    Outcome,
-    Place,
-    Proposal,
-    Reason,
-    Started,
-)
+from afdaemon.control.values import Conclude
 from afdaemon.errors import ConfigError, JournalError, LimitError
-from afdaemon.job import records
+from afdaemon.job import records, store
+from afdaemon.job.owed import Owed, owed_of
+from afdaemon.job.records import JobRecord, JournalStep
+from afdaemon.job.replay import replayed
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Earlier versions are read too: see `afdaemon.job.records`."""
-_ANSWER = [field.name for field in fields(Proposal)]
-BUSY_TIMEOUT_S = 1.0
-"""How long to wait for another process that holds the file, e.g. a backup."""
+LEAST_KEPT = 100
+"""The last so many jobs are never removed: neither a clock that jumps ahead nor a small limit empties the journal."""
+_REMOVED_AT_ONCE = 16
+"""Jobs removed by one call of `prune`: some milliseconds."""
+_FREED_PAGES_AT_ONCE = 256
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     job_id TEXT PRIMARY KEY, opened_utc TEXT NOT NULL, request TEXT NOT NULL, limits TEXT NOT NULL,
-    rules TEXT NOT NULL, outcome TEXT, closed_utc TEXT, interrupted_utc TEXT
+    rules TEXT NOT NULL, outcome TEXT, closed_utc TEXT, interrupted_utc TEXT, instrument TEXT
 );
 CREATE TABLE IF NOT EXISTS steps (
     job_id TEXT NOT NULL REFERENCES jobs (job_id), number INTEGER NOT NULL, event TEXT NOT NULL,
@@ -57,67 +50,69 @@ CREATE TABLE IF NOT EXISTS settled (
     job_id TEXT PRIMARY KEY REFERENCES jobs (job_id), settled_utc TEXT NOT NULL, how TEXT NOT NULL
 );
 """
+_TABLES = {"jobs", "steps", "settled"}
+_OPEN = (
+    "INSERT INTO jobs (job_id, opened_utc, request, limits, rules, instrument)"
+    " VALUES (:job_id, :opened_utc, :request, :limits, :rules, :instrument)"
+)
+_STEP = (
+    "INSERT INTO steps (job_id, number, event, command, proposal)"
+    " VALUES (:job_id, :number, :event, :command, :proposal)"
+)
+_CLOSE = "UPDATE jobs SET outcome = :outcome, closed_utc = :closed_utc WHERE job_id = :job_id"
+_INTERRUPT = "UPDATE jobs SET interrupted_utc = :interrupted_utc WHERE job_id = :job_id"
+_SETTLE = "INSERT OR IGNORE INTO settled VALUES (:job_id, :settled_utc, :how)"
+_LAST_WITH_A_MOVE = (
+    "SELECT * FROM jobs WHERE EXISTS (SELECT 1 FROM steps WHERE job_id = jobs.job_id"
+    ' AND command LIKE \'{"type": "MoveWd"%\') ORDER BY rowid DESC LIMIT 1'
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JournalStep:
-    """What happened, what was to be done next, and the law's answer if it was asked."""
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A statement and its values; one of them is `job_id`."""
 
-    event: Event
-    command: Command
-    proposal: Proposal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRecord:
-    """A job as the journal knows it. `outcome` is None while it runs, or if it was interrupted."""
-
-    job_id: str
-    opened_utc: datetime
-    request: Mapping[str, Any]
-    limits: Limits
-    rules: Profile
-    start_wd_um: float | None
-    outcome: Outcome | None
-    interrupted: bool
-    start_magnification: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owed:
-    """A restore that a job still owes: it ended, or was interrupted, away from its start.
-
-    `left` are the places where it may have left the instrument: a command may have been carried out or not.
-    """
-
-    job_id: str
-    opened_utc: datetime
-    start: Place
-    left: tuple[Place, ...]
-    interrupted: bool
+    sql: str
+    values: Mapping[str, Any]
 
 
 class Journal:
-    """A journal file, created if it is missing. Every method raises JournalError if the disk fails."""
+    """A journal file, created if it is missing, and held by this object alone; with `read_only`, only looked at.
 
-    def __init__(self, path: Path, *, utc: Callable[[], datetime] | None = None) -> None:
-        self._path = path
+    Every method but `keep`, `settle` and `flush` raises JournalError if the disk fails. Raises BusyError if another
+    daemon holds it.
+    """
+
+    def __init__(
+        self, path: Path, *, utc: Callable[[], datetime] | None = None, read_only: bool = False
+    ) -> None:
         self._utc = utc or (lambda: datetime.now(UTC))
-        self._lock = threading.Lock()
-        with self._errors_named():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path,
-                timeout=BUSY_TIMEOUT_S,
-                isolation_level="IMMEDIATE",
-                check_same_thread=False,
-            )
-        try:
-            with self._errors_named():
-                self._prepare()
-        except JournalError:
-            self._connection.close()
-            raise
+        self._lock = threading.RLock()
+        self._kept: list[_Write] = []
+        self._problem: JournalError | None = None
+        self._store = store.looked_at(path) if read_only else store.held(path, lambda one: _prepare(one, path))
+        if read_only:
+            try:
+                with self._reading() as connection:
+                    _check_version(connection, path)
+            except JournalError:
+                self.close()
+                raise
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self._store.path
+
+    @property
+    def kept(self) -> int:
+        """How many entries wait in memory until they can be written."""
+        return len(self._kept)
+
+    @property
+    def problem(self) -> JournalError | None:
+        """Why they wait."""
+        return self._problem
 
     def open_job(
         self,
@@ -126,104 +121,101 @@ class Journal:
         request: Mapping[str, object],
         limits: Limits,
         rules: Profile,
+        instrument: str | None = None,
     ) -> None:
         """Enter a job. Also raises JournalError if the id is known: no job is run twice."""
-        row = (
-            job_id,
-            self._utc().isoformat(),
-            json.dumps(dict(request)),
-            records.encode_limits(limits),
-            records.encode_profile(rules),
-        )
-        with self._transaction() as connection:
+        values = {
+            "job_id": job_id,
+            "opened_utc": self._now(),
+            "request": json.dumps(dict(request)),
+            "limits": records.encode_limits(limits),
+            "rules": records.encode_profile(rules),
+            "instrument": instrument,
+        }
+        with self._writing() as connection:
             if connection.execute("SELECT 1 FROM jobs WHERE job_id = ?", (job_id,)).fetchone():
                 raise JournalError(
                     f"job {job_id} is in the journal already",
                     remedy="give each job an id of its own",
                 )
-            connection.execute(
-                "INSERT INTO jobs (job_id, opened_utc, request, limits, rules) "
-                "VALUES (?, ?, ?, ?, ?)",
-                row,
-            )
+            connection.execute(_OPEN, values)
 
     def append(self, job_id: str, number: int, entry: JournalStep) -> None:
         """Enter a job's step `number` (from 0). A conclusion closes the job with its outcome."""
-        proposal = None if entry.proposal is None else json.dumps(astuple(entry.proposal))
-        command = records.encode(entry.command)
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT INTO steps (job_id, number, event, command, proposal) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (job_id, number, records.encode(entry.event), command, proposal),
-            )
-            if isinstance(entry.command, Conclude):
-                connection.execute(
-                    "UPDATE jobs SET outcome = ?, closed_utc = ? WHERE job_id = ?",
-                    (command, self._utc().isoformat(), job_id),
-                )
+        with self._writing() as connection:
+            for write in self._writes(job_id, number, entry):
+                connection.execute(write.sql, write.values)
+
+    def keep(self, job_id: str, number: int, entry: JournalStep) -> None:
+        """The same for what has happened anyway: where it cannot be written now, it is kept until it can."""
+        self._keep(*self._writes(job_id, number, entry))
+
+    def settle(self, job_id: str, how: str) -> None:
+        """Enter, now or later, that the restore which a job owed is owed no longer, and why."""
+        values = {"job_id": job_id, "settled_utc": self._now(), "how": how}
+        self._keep(_Write(_SETTLE, values))
+
+    def flush(self) -> None:
+        """Write what is kept, if that is possible; `problem` says why not."""
+        if not self._kept:
+            return
+        try:
+            with self._writing():
+                pass
+        except JournalError as error:
+            self._problem = error
 
     def find(self, job_id: str) -> JobRecord | None:
         """The job with that id, or None."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             row = connection.execute("SELECT * FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
-            return None if row is None else _read(connection, row)
+            return None if row is None else self._record(connection, row)
 
     def latest(self, count: int) -> list[JobRecord]:
         """The last `count` jobs, newest first."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 "SELECT * FROM jobs ORDER BY rowid DESC LIMIT ?", (count,)
             ).fetchall()
-            return [_read(connection, row) for row in rows]
+            return [self._record(connection, row) for row in rows]
 
     def steps(self, job_id: str) -> list[JournalStep]:
         """A job's steps in order; none if the job is unknown."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 "SELECT event, command, proposal FROM steps WHERE job_id = ? ORDER BY number",
                 (job_id,),
             ).fetchall()
+            waiting = [write.values for write in self._of(job_id, _STEP)]
         with _readable(job_id):
-            return [_step(row) for row in rows]
+            return [records.decode_step(row) for row in (*map(dict, rows), *waiting)]
 
     def interrupted(self) -> list[JobRecord]:
         """For start-up: the jobs that a crash left without an outcome, oldest first.
 
         They are marked, so that the next start does not report them again.
         """
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 "SELECT * FROM jobs WHERE outcome IS NULL AND interrupted_utc IS NULL "
                 "ORDER BY rowid"
             ).fetchall()
-            connection.execute(
-                "UPDATE jobs SET interrupted_utc = ? "
-                "WHERE outcome IS NULL AND interrupted_utc IS NULL",
-                (self._utc().isoformat(),),
-            )
-            return [replace(_read(connection, row), interrupted=True) for row in rows]
+            now = self._now()
+            marks = [
+                _Write(_INTERRUPT, {"job_id": row["job_id"], "interrupted_utc": now})
+                for row in rows
+            ]
+            self._keep(*marks)
+            return [self._record(connection, {**dict(row), "interrupted_utc": now}) for row in rows]
 
     def owed(self) -> Owed | None:
         """The restore that the last job with a move owes, unless it was settled."""
-        with self._transaction() as connection:
-            row = connection.execute(
-                "SELECT jobs.*, settled.how FROM jobs LEFT JOIN settled USING (job_id) WHERE EXISTS "
-                '(SELECT 1 FROM steps WHERE job_id = jobs.job_id AND command LIKE \'{"type": "MoveWd"%\') '
-                "ORDER BY jobs.rowid DESC LIMIT 1"
-            ).fetchone()
-            if row is None or row["how"] is not None:
+        with self._reading() as connection:
+            row = connection.execute(_LAST_WITH_A_MOVE).fetchone()
+            if row is None or self._is_settled(connection, row["job_id"]):
                 return None
-            record = _read(connection, row)
-        return _owed(record, self.steps(record.job_id))
-
-    def settle(self, job_id: str, how: str) -> None:
-        """Enter that the restore which a job owed is owed no longer, and why."""
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO settled VALUES (?, ?, ?)",
-                (job_id, self._utc().isoformat(), how),
-            )
+            record = self._record(connection, row)
+        return owed_of(record, self.steps(record.job_id))
 
     def replay(self, job_id: str) -> list[JournalStep]:
         """The job's steps, every command recomputed from the events.
@@ -233,38 +225,92 @@ class Journal:
         record = self.find(job_id)
         if record is None:
             raise JournalError(f"job {job_id} is not in the journal", remedy="check the job's id")
-        return _replay(record, self.steps(job_id))
+        return replayed(record, self.steps(job_id))
+
+    def prune(self, *, keep_days: float, most_bytes: int) -> int:
+        """Remove a few of the oldest jobs if they are too old, or the journal too large; how many. Call it until 0.
+
+        The last jobs are kept, and the last one that moved anything: it may owe a restore.
+        """
+        now, longest = self._utc(), timedelta(days=keep_days)
+        with self._writing() as connection:
+            is_large = _used_bytes(connection) > most_bytes
+            last = connection.execute(_LAST_WITH_A_MOVE).fetchone()
+            rows = connection.execute(
+                "SELECT job_id, opened_utc FROM jobs WHERE rowid <= (SELECT max(rowid) FROM jobs) - ?"
+                " AND job_id IS NOT ? ORDER BY rowid LIMIT ?",
+                (LEAST_KEPT, last and last["job_id"], _REMOVED_AT_ONCE),
+            ).fetchall()
+            gone = [row["job_id"] for row in rows if is_large or now - _opened(row) > longest]
+            _remove(connection, gone)
+            return len(gone)
 
     def close(self) -> None:
-        """Release the file. Safe to call twice."""
+        """Write what is kept if that is possible, and release the file. Safe to call twice."""
         with self._lock:
-            self._connection.close()
+            self.flush()
+            self._store.close()
 
-    def _prepare(self) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise JournalError(
-                f"{self._path} was written by another version (schema {version}, "
-                f"this one knows {SCHEMA_VERSION})",
-                remedy="move the file away, or run the version that wrote it",
-            )
-        self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_SCHEMA)
-        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    # Inside
+
+    def _now(self) -> str:
+        return self._utc().isoformat()
+
+    def _writes(self, job_id: str, number: int, entry: JournalStep) -> list[_Write]:
+        command = records.encode(entry.command)
+        values = {
+            "job_id": job_id,
+            "number": number,
+            "event": records.encode(entry.event),
+            "command": command,
+            "proposal": records.encode_proposal(entry.proposal),
+        }
+        writes = [_Write(_STEP, values)]
+        if isinstance(entry.command, Conclude):
+            end = {"job_id": job_id, "outcome": command, "closed_utc": self._now()}
+            writes.append(_Write(_CLOSE, end))
+        return writes
+
+    def _keep(self, *writes: _Write) -> None:
+        with self._lock:
+            self._kept += writes
+            self.flush()
+
+    def _of(self, job_id: str, *statements: str) -> list[_Write]:
+        """The kept writes of that job and of these kinds."""
+        return [w for w in self._kept if w.sql in statements and w.values["job_id"] == job_id]
+
+    def _is_settled(self, connection: sqlite3.Connection, job_id: str) -> bool:
+        found = connection.execute("SELECT 1 FROM settled WHERE job_id = ?", (job_id,)).fetchone()
+        return found is not None or bool(self._of(job_id, _SETTLE))
+
+    def _record(self, connection: sqlite3.Connection, row: Mapping[str, Any]) -> JobRecord:
+        """A job as it stands, with what is kept of it."""
+        job_id = row["job_id"]
+        now = dict(row)
+        for write in self._of(job_id, _CLOSE, _INTERRUPT):
+            now |= write.values
+        first = connection.execute(
+            "SELECT event, command, proposal FROM steps WHERE job_id = ? AND number = 0", (job_id,)
+        ).fetchone()
+        with _readable(job_id):
+            return records.decode_job(now, None if first is None else records.decode_step(first))
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._errors_named(), self._connection:
-            yield self._connection
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._store.transaction() as connection:
+            yield connection
 
     @contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise JournalError(f"the journal {self._path} fails: {error}") from error
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes what is kept first."""
+        with self._lock:
+            with self._store.transaction() as connection:
+                for write in self._kept:
+                    connection.execute(write.sql, write.values)
+                yield connection
+            self._kept.clear()
+            self._problem = None
 
 
 @contextmanager
@@ -274,101 +320,59 @@ def _readable(job_id: str) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, LimitError, ConfigError) as error:
         raise JournalError(
             f"the journal's entry of job {job_id} cannot be read: {error!r}",
-            remedy="move the journal file away",
+            remedy="move the journal file away with its -wal and -shm files",
         ) from error
 
 
-def _read(connection: sqlite3.Connection, row: sqlite3.Row) -> JobRecord:
-    with _readable(row["job_id"]):
-        return _record(connection, row)
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make what is missing in a file of this or an earlier version; nothing is written to one that lacks nothing."""
+    version = _check_version(connection, path)
+    if version == SCHEMA_VERSION:
+        return
+    tables = {row["name"] for row in connection.execute("SELECT name FROM sqlite_master")}
+    if version == 0 and not {name for name in tables if "autoindex" not in name} <= _TABLES:
+        raise JournalError(
+            f"{path} is the database of another program",
+            remedy="set journal.path to a file of its own",
+        )
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.executescript(_SCHEMA)
+    columns = {row["name"] for row in connection.execute("PRAGMA table_info(jobs)")}
+    if "instrument" not in columns:
+        connection.execute("ALTER TABLE jobs ADD COLUMN instrument TEXT")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> JobRecord:
-    first = connection.execute(
-        "SELECT event FROM steps WHERE job_id = ? AND number = 0", (row["job_id"],)
-    ).fetchone()
-    event = records.decode_event(first["event"]) if first is not None else None
-    started = event if isinstance(event, Started) else None
-    concluded = records.decode_command(row["outcome"]) if row["outcome"] is not None else None
-    return JobRecord(
-        job_id=row["job_id"],
-        opened_utc=datetime.fromisoformat(row["opened_utc"]),
-        request=json.loads(row["request"]),
-        limits=records.decode_limits(row["limits"]),
-        rules=records.decode_profile(row["rules"]),
-        start_wd_um=started.wd_um if started is not None else None,
-        outcome=concluded.outcome if isinstance(concluded, Conclude) else None,
-        interrupted=row["interrupted_utc"] is not None,
-        start_magnification=started.magnification if started is not None else None,
+def _check_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema's version; 0 in an empty file. Raises JournalError for one that is not known yet."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise JournalError(
+            f"the journal {path} was written by another version (schema {version}, "
+            f"this one knows {SCHEMA_VERSION})",
+            remedy="run the version that wrote it, or set journal.path to another file",
+        )
+    return version
+
+
+def _used_bytes(connection: sqlite3.Connection) -> int:
+    """What the jobs take; pages that are free are used again."""
+    pages, free, page_bytes = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_count", "freelist_count", "page_size")
     )
+    return (pages - free) * page_bytes
 
 
-def _owed(record: JobRecord, steps: list[JournalStep]) -> Owed | None:
-    outcome = record.outcome
-    if outcome is None and not record.interrupted:
-        return None  # it runs
-    if outcome is not None and (
-        outcome.converged or outcome.restored or outcome.reason is Reason.TAKEN_OVER
-    ):
-        return None
-    start = Place(wd_um=record.start_wd_um, magnification=record.start_magnification)
-    left, magnification = [start], start.magnification
-    for command in (entry.command for entry in steps):
-        if isinstance(command, MoveWd):
-            magnification = command.magnification or magnification
-            left.append(Place(wd_um=command.wd_um, magnification=magnification))
-    if outcome is not None and outcome.wd_um is not None:
-        left.append(Place(wd_um=outcome.wd_um, magnification=outcome.magnification))
-    return Owed(
-        job_id=record.job_id,
-        opened_utc=record.opened_utc,
-        start=start,
-        left=tuple(left),
-        interrupted=record.interrupted,
-    )
+def _opened(row: sqlite3.Row) -> datetime:
+    return datetime.fromisoformat(row["opened_utc"])
 
 
-def _step(row: sqlite3.Row) -> JournalStep:
-    return JournalStep(
-        event=records.decode_event(row["event"]),
-        command=records.decode_command(row["command"]),
-        proposal=None if row["proposal"] is None else _proposal(json.loads(row["proposal"])),
-    )
-
-
-def _proposal(kept: float | list[float | None]) -> Proposal:
-    """The law's answer; older journals hold less of it, a step alone or a step and one probability."""
-    numbers = dict(zip(_ANSWER, kept if isinstance(kept, list) else [kept], strict=False))
-    return Proposal(**{name: number for name, number in numbers.items() if number is not None})
-
-
-def _replay(record: JobRecord, steps: list[JournalStep]) -> list[JournalStep]:
-    silent = procedure_of(record.rules, Laws(step=_no_answer, focus=_no_answer))
-    state = new_job(silent, record.limits)
-    again: list[JournalStep] = []
-    for number, entry in enumerate(steps):
-        if entry.proposal is not None:
-            state = replace(state, procedure=silent.answering(entry.proposal))
-        try:
-            state, (command,) = step(state, entry.event)
-        except IllegalEventError as error:
-            raise JournalError(f"job {record.job_id}, step {number}: {error}") from error
-        if _compared(command) != _compared(entry.command):
-            raise JournalError(
-                f"job {record.job_id}, step {number} replays to {command}, "
-                f"but the journal says {entry.command}"
-            )
-        state = replace(state, procedure=silent)
-        again.append(replace(entry, command=command))
-    return again
-
-
-def _compared(command: Command) -> str:
-    """What a replay must repeat to the last bit: all but the text for people, which a new version may reword."""
-    if isinstance(command, Conclude):
-        command = Conclude(outcome=replace(command.outcome, detail=""))
-    return records.encode(command)
-
-
-def _no_answer(_readings: object) -> NoReturn:
-    raise IllegalEventError("the journal holds no answer of the law here")
+def _remove(connection: sqlite3.Connection, job_ids: list[str]) -> None:
+    for table in ("steps", "settled", "jobs"):
+        connection.executemany(
+            f"DELETE FROM {table} WHERE job_id = ?",  # noqa: S608 - the tables are ours
+            [(job_id,) for job_id in job_ids],
+        )
+    if job_ids:
+        connection.execute(f"PRAGMA incremental_vacuum({_FREED_PAGES_AT_ONCE})").fetchall()

@@ -1,6 +1,6 @@
 """The job loop: carries out the machine's commands on a microscope and feeds back what happened.
 
-Each turn is: step, journal, do. The journal is written before a command is carried out; every move
+Each turn is: step, journal, do. No move away from the start is made before it is in the journal; every move
 passes the motion guard when it is about to be sent; every action has a deadline. Failures become
 events, so that the machine, and nothing else, decides what follows. A move that no frame follows counts as
 carried out when the lens has been read back there (`afdaemon.job.lens`).
@@ -42,7 +42,7 @@ from afdaemon.control.values import (
 from afdaemon.errors import JournalError, LimitError
 from afdaemon.job.bench import DEADLINES, Bench, Deadlines
 from afdaemon.job.hands import Hands
-from afdaemon.job.journal import JournalStep
+from afdaemon.job.records import JournalStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,6 @@ class Job:
         self._state: AnyState = new_job(procedure, bench.guard.limits)
         self._began_s = bench.clock.now_s()
         self._steps = 0
-        self._is_journaled = True
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scope: asyncio.Timeout | None = None
         self._ends = threading.Lock()
@@ -138,8 +137,8 @@ class Job:
     async def run(self) -> JobResult:
         """Do the job.
 
-        Raises JournalError if the journal fails (before any move, or after the start WD was
-        restored as far as possible). Whatever goes wrong with instrument or frames is an outcome.
+        Raises JournalError if it cannot be entered in the journal; then nothing has moved. Whatever goes wrong later,
+        with the journal, the instrument or frames, is an outcome.
         """
         self._loop = asyncio.get_running_loop()
         drive = asyncio.create_task(self._drive(), name=f"job {self.job_id}")
@@ -161,12 +160,19 @@ class Job:
             request=self._request,
             limits=self._state.limits,
             rules=self._state.profile,
+            instrument=self._bench.microscope.name,
         )
         self._began_s = self._bench.clock.now_s()
         try:
             outcome = await self._converse(await self._begin())
+        except JournalError as error:
+            is_refused = self._steps == 0
+            outcome = await self._wind_up(f"the journal fails, and nothing moves without it: {error}")
+            if is_refused:
+                raise
         except Exception as error:
-            await self._wind_up(error)
+            if self._state.phase is not Phase.DONE:
+                await self._wind_up(f"ended by an error of the service: {error}")
             raise
         return JobResult(
             job_id=self.job_id,
@@ -190,10 +196,8 @@ class Job:
         if self._is_overruled(event, command):
             event = self._aborted()
             self._state, (command,) = step(before, event)
-        entry = JournalStep(event=event, command=command, proposal=self._state.proposal)
         try:
-            if self._is_journaled:
-                await asyncio.to_thread(self._bench.journal.append, self.job_id, self._steps, entry)
+            await self._enter(JournalStep(event=event, command=command, proposal=self._state.proposal))
         except JournalError:
             # The command will not be carried out: as far as moves go, this step never happened.
             self._state = before
@@ -204,6 +208,13 @@ class Job:
             self._tell(_newest(self._state, command) if has_read else None)
         return command
 
+    async def _enter(self, entry: JournalStep) -> None:
+        """Record a step. The start, and a move away from it, must reach the disk first; the rest has happened anyway."""
+        is_away = isinstance(entry.command, MoveWd) and self._state.phase is not Phase.RESTORE
+        journal = self._bench.journal
+        write = journal.append if is_away or isinstance(entry.event, Started) else journal.keep
+        await asyncio.to_thread(write, self.job_id, self._steps, entry)
+
     def _is_overruled(self, event: Event, command: Command) -> bool:
         """Whether the job would end by itself now, although an abort has been acknowledged before."""
         if not isinstance(command, Conclude) and self._state.failure is None:
@@ -213,15 +224,10 @@ class Job:
         is_taken = isinstance(event, Failed) and event.reason is Reason.TAKEN_OVER
         return is_first and self._abort_detail is not None and not is_taken
 
-    async def _wind_up(self, error: Exception) -> None:
+    async def _wind_up(self, detail: str) -> Outcome:
         """Bring the instrument home after a failure that is not an event, trusting nothing else."""
-        if self._state.phase is Phase.DONE:
-            return
         self._report = None
-        if isinstance(error, JournalError):
-            self._is_journaled = False
-        detail = f"ended by an error of the service: {error}"
-        await self._converse(Failed(reason=Reason.ABORTED, detail=detail))
+        return await self._converse(Failed(reason=Reason.ABORTED, detail=detail))
 
     async def _begin(self) -> Event:
         request = Started(

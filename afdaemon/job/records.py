@@ -6,7 +6,8 @@ reading may be one) is allowed, and anything unknown is an error. Floats survive
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, astuple, dataclass, fields
+from datetime import datetime
 from typing import Any
 
 from afdaemon.control.limits import Limits, Range
@@ -23,6 +24,7 @@ from afdaemon.control.values import (
     Observed,
     Outcome,
     Place,
+    Proposal,
     Reading,
     ReadingCount,
     ReadingKind,
@@ -35,8 +37,37 @@ from afdaemon.models.frames.measures import Measures
 from afdaemon.spec import renamed
 
 _FRAME = frozenset(field.name for field in fields(Measures))
+_ANSWER = [field.name for field in fields(Proposal)]
 _OLD_FRAME = {"variance": "contrast"}
 """Until version 1 of the journal, a reading held its frame's measures itself, and contrast was called variance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalStep:
+    """What happened, what was to be done next, and the law's answer if it was asked."""
+
+    event: Event
+    command: Command
+    proposal: Proposal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A job as the journal knows it. `outcome` is None while it runs, or if it was interrupted.
+
+    `instrument` is the name of the microscope; None in older journals.
+    """
+
+    job_id: str
+    opened_utc: datetime
+    request: Mapping[str, Any]
+    limits: Limits
+    rules: Profile
+    start_wd_um: float | None
+    outcome: Outcome | None
+    interrupted: bool
+    start_magnification: float | None = None
+    instrument: str | None = None
 
 
 def encode(value: Event | Command) -> str:
@@ -103,6 +134,47 @@ def encode_limits(value: Limits) -> str:
 def encode_profile(value: Profile) -> str:
     """A profile as JSON, with the name of its procedure."""
     return json.dumps({"procedure": value.name, **asdict(value)})
+
+
+def encode_proposal(value: Proposal | None) -> str | None:
+    """The law's answer as JSON."""
+    return None if value is None else json.dumps(astuple(value))
+
+
+def decode_proposal(text: str | None) -> Proposal | None:
+    """The law's answer; older journals hold less of it, a step alone or a step and one probability."""
+    if text is None:
+        return None
+    kept: float | list[float | None] = json.loads(text)
+    numbers = dict(zip(_ANSWER, kept if isinstance(kept, list) else [kept], strict=False))
+    return Proposal(**{name: number for name, number in numbers.items() if number is not None})
+
+
+def decode_step(row: Mapping[str, str | None]) -> JournalStep:
+    """The step in the columns `event`, `command` and `proposal`. Raises what the decoders raise."""
+    return JournalStep(
+        event=decode_event(str(row["event"])),
+        command=decode_command(str(row["command"])),
+        proposal=decode_proposal(row["proposal"]),
+    )
+
+
+def decode_job(row: Mapping[str, Any], first: JournalStep | None) -> JobRecord:
+    """The job in a row of the journal, whose first step is `first`."""
+    started = first.event if first is not None and isinstance(first.event, Started) else None
+    concluded = decode_command(row["outcome"]) if row["outcome"] is not None else None
+    return JobRecord(
+        job_id=row["job_id"],
+        opened_utc=datetime.fromisoformat(row["opened_utc"]),
+        request=json.loads(row["request"]),
+        limits=decode_limits(row["limits"]),
+        rules=decode_profile(row["rules"]),
+        start_wd_um=started.wd_um if started is not None else None,
+        outcome=concluded.outcome if isinstance(concluded, Conclude) else None,
+        interrupted=row["interrupted_utc"] is not None,
+        start_magnification=started.magnification if started is not None else None,
+        instrument=row.get("instrument"),
+    )
 
 
 def decode_limits(text: str) -> Limits:

@@ -7,7 +7,8 @@ import structlog
 
 from afdaemon.api import schemas as s
 from afdaemon.control.values import Place
-from afdaemon.job.journal import Journal, Owed
+from afdaemon.job.journal import Journal
+from afdaemon.job.owed import Owed
 from afdaemon.service.instrument import Instrument, Seen
 
 _SAME_MAGNIFICATION = 0.01

@@ -18,7 +18,7 @@ from afdaemon.control.values import (
     TakeReading,
     TracePoint,
 )
-from afdaemon.job.journal import JobRecord, JournalStep
+from afdaemon.job.records import JobRecord, JournalStep
 from afdaemon.job.loop import JobProgress, JobResult
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST

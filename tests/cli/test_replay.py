@@ -27,7 +27,8 @@ from afdaemon.control.values import (
     Refused,
     Started,
 )
-from afdaemon.job.journal import Journal, JournalStep
+from afdaemon.job.journal import Journal
+from afdaemon.job.records import JournalStep
 from afdaemon.models.frames.measures import Measures
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=50_000.0))

@@ -41,7 +41,8 @@ from afdaemon.control.values import (
 from afdaemon.errors import JournalError
 from afdaemon.job import journal as journal_module
 from afdaemon.job import records
-from afdaemon.job.journal import Journal, JournalStep
+from afdaemon.job.journal import Journal
+from afdaemon.job.records import JournalStep
 from afdaemon.models.frames.measures import Measures
 
 
@@ -154,7 +155,9 @@ def test_a_finished_job_is_found_with_everything(journal: Journal) -> None:
 
 def left_away(journal: Journal, job_id: str, reason: Reason | None, **told: Any) -> None:
     """A job that moved, and ended so; without a reason it did not end."""
-    journal.open_job(job_id, request={}, limits=LIMITS, rules=PUBLISHED)
+    journal.open_job(
+        job_id, request={}, limits=LIMITS, rules=PUBLISHED, instrument="em30 (test)"
+    )
     started = Started(wd_um=START_UM, magnification=2_000.0)
     journal.append(job_id, 0, JournalStep(event=started, command=MoveWd(wd_um=13_000.0)))
     if reason is not None:
@@ -183,6 +186,7 @@ def test_a_job_that_ended_away_from_its_start_owes_the_way_back(journal: Journal
         Place(wd_um=13_000.0, magnification=2_000.0),
         Place(wd_um=13_333.0, magnification=500.0),
     )
+    assert owed.last == (Place(wd_um=13_333.0, magnification=500.0),), "where it was read back"
 
 
 def test_a_job_that_a_crash_ended_owes_the_way_back(journal: Journal) -> None:
@@ -192,6 +196,8 @@ def test_a_job_that_a_crash_ended_owes_the_way_back(journal: Journal) -> None:
     owed = journal.owed()
     assert owed is not None
     assert owed.interrupted
+    assert owed.last == (owed.start, Place(wd_um=13_000.0, magnification=2_000.0))
+    assert owed.instrument == "em30 (test)"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +213,7 @@ def test_a_job_that_is_home_or_was_taken_over_owes_nothing(
 def test_what_is_owed_is_owed_until_it_is_settled(journal: Journal, path: Path) -> None:
     left_away(journal, "job-1", Reason.DEVICE)
     journal.open_job("job-2", request={}, limits=LIMITS, rules=PUBLISHED)  # it moves nothing
-    reader = Journal(path)
+    reader = Journal(path, read_only=True)
     assert reader.owed() == journal.owed() is not None
     journal.settle("job-1", "brought back")
     journal.settle("job-1", "once is enough")
@@ -228,7 +234,7 @@ def test_an_unknown_job_is_none(journal: Journal) -> None:
 
 def test_everything_is_there_after_a_crash(journal: Journal, path: Path) -> None:
     written = write_job(journal, until=3)
-    survivor = Journal(path)  # the first one was never closed
+    survivor = Journal(path, read_only=True)  # the first one was never closed
     assert survivor.steps("job-1") == written
     survivor.close()
 
@@ -289,74 +295,6 @@ def test_a_journal_that_was_tampered_with_is_noticed(
     connection.close()
     with pytest.raises(JournalError, match="job-1"):
         journal.replay("job-1")
-
-
-# Disk
-
-
-def test_a_full_disk_is_a_journal_error_and_loses_nothing_before(
-    journal: Journal, path: Path
-) -> None:
-    written = write_job(journal, until=2)
-    pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
-    journal._connection.execute(f"PRAGMA max_page_count = {pages}")
-    entry = JournalStep(
-        event=Failed(reason=Reason.DEVICE, detail="x" * 10_000),
-        command=TakeReading(kind=ReadingKind.SEARCH),
-    )
-    with pytest.raises(JournalError, match="full"):
-        journal.append("job-1", 2, entry)
-    assert journal.steps("job-1") == written
-
-
-def test_a_locked_file_is_a_journal_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "BUSY_TIMEOUT_S", 0.01)
-    journal = Journal(path)
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(JournalError, match="locked"):
-        journal.open_job("job-1", request={}, limits=LIMITS, rules=PUBLISHED)
-    other.execute("ROLLBACK")
-    other.close()
-    journal.open_job("job-1", request={}, limits=LIMITS, rules=PUBLISHED)
-    journal.close()
-
-
-def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "journal.sqlite"
-    path.write_bytes(b"this is no database" * 1_000)
-    with pytest.raises(JournalError, match="not a database"):
-        Journal(path)
-
-
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(JournalError, match="journal"):
-        Journal(tmp_path / "file" / "journal.sqlite")
-
-
-def test_a_journal_of_another_version_is_refused(journal: Journal, path: Path) -> None:
-    journal._connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(JournalError, match="schema 99"):
-        Journal(path)
-
-
-def test_the_version_of_the_file_is_written_into_it(journal: Journal, path: Path) -> None:
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
-    connection.close()
-
-
-def test_a_closed_journal_is_an_error_and_may_be_closed_again(journal: Journal) -> None:
-    journal.close()
-    journal.close()
-    with pytest.raises(JournalError):
-        journal.find("job-1")
-
-
-def test_every_entry_is_synchronised_with_the_disk(journal: Journal) -> None:
-    assert journal._connection.execute("PRAGMA synchronous").fetchone()[0] == 2
-    assert journal._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 
 # Records

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Job, JobProgress, JobResult
 from afdaemon.models.errors import ImageError
 from afdaemon.models.frames.measures import Measures
+
+FailFrom = Callable[[Journal, int], None]
+Free = Callable[[Journal], None]
 
 START_UM = 12_000.0
 BEST_UM = 14_500.0
@@ -192,7 +196,7 @@ async def test_the_journal_holds_the_job_and_replays_it(lab: Lab) -> None:
     result = await lab.job().run()
     assert result.seconds < 20.0
     assert all(0.0 <= point.reading.at_s < 20.0 for point in result.trace)
-    numbers = lab.journal._connection.execute("SELECT number FROM steps ORDER BY number").fetchall()
+    numbers = lab.journal._store.connection.execute("SELECT number FROM steps ORDER BY number").fetchall()
     assert [number for (number,) in numbers] == list(range(len(numbers)))
     record = lab.journal.find("job-1")
     assert record is not None
@@ -237,7 +241,7 @@ async def test_the_journal_knows_the_start_and_every_move_before_it_is_made(
 
     def look(name: str, number: int) -> None:
         if name == "move_wd":
-            reader = Journal(tmp_path / "journal.sqlite")
+            reader = Journal(tmp_path / "journal.sqlite", read_only=True)
             record = reader.find("job-1")
             assert record is not None
             assert record.limits == LIMITS
@@ -257,16 +261,50 @@ async def test_without_a_journal_nothing_moves(lab: Lab) -> None:
     assert lab.microscope.log == []
 
 
-@pytest.mark.parametrize("fails_at", range(9))
-async def test_a_journal_that_fails_on_the_way_brings_the_instrument_home(
-    lab: Lab, fails_at: int, fail_from: Callable[[Journal, int], None]
+async def test_a_job_that_cannot_be_entered_is_refused(
+    lab: Lab, fail_from: FailFrom, free: Free
 ) -> None:
-    fail_from(lab.journal, fails_at)
+    fail_from(lab.journal, 0)
     with pytest.raises(JournalError, match="full"):
         await lab.job().run()
-    assert lab.microscope.wd_um == START_UM
-    if fails_at <= 1:
-        assert lab.microscope.moves == []
+    assert lab.microscope.moves == []
+    free(lab.journal)
+    lab.journal.flush()
+    assert lab.journal.interrupted() == [], "its end was entered later"
+
+
+@pytest.mark.parametrize("fails_at", range(1, 13))
+async def test_a_disk_that_fills_up_in_mid_job_costs_no_truth(
+    lab: Lab, fails_at: int, fail_from: FailFrom, free: Free
+) -> None:
+    fail_from(lab.journal, fails_at)
+    result = await lab.job().run()
+    outcome = result.outcome
+    if not outcome.converged:
+        assert_home(lab, result)
+        assert "the journal fails, and nothing moves without it" in outcome.detail
+        assert "full" in outcome.detail
+    assert lab.microscope.wd_um == outcome.wd_um
+    assert lab.journal.kept > 0
+    assert "full" in str(lab.journal.problem)
+    with closing(Journal(lab.journal.path, read_only=True)) as reader:
+        written = [step.command for step in reader.steps("job-1")]
+    durable = {command.wd_um for command in written if isinstance(command, MoveWd)}
+    assert set(lab.microscope.moves) <= durable | {START_UM}
+    kept = lab.journal.find("job-1")
+    assert kept is not None
+    assert kept.outcome == outcome, "it is answered for before it is written"
+    steps = lab.journal.replay("job-1")
+    moves = list(lab.microscope.moves)
+    with pytest.raises(JournalError, match="full"):
+        await lab.job("job-2").run()
+    assert lab.microscope.moves == moves
+    free(lab.journal)
+    lab.journal.flush()
+    assert (lab.journal.kept, lab.journal.problem) == (0, None)
+    with closing(Journal(lab.journal.path, read_only=True)) as reader:
+        assert reader.find("job-1") == kept
+        assert reader.replay("job-1") == steps
 
 
 # Failures of the instrument and of the frames

@@ -66,6 +66,6 @@ def test_contrast_is_read_under_its_old_name(path: Path) -> None:
 def test_the_numbers_of_a_profile_are_read_under_their_old_names(path: Path) -> None:
     with closing(Journal(path)) as journal:
         kept = {record.rules.name for record in journal.latest(len(JOBS))}
-        version = journal._connection.execute("PRAGMA user_version").fetchone()[0]
+        version = journal._store.connection.execute("PRAGMA user_version").fetchone()[0]
     assert kept == {"fast", "paper"}
     assert version == SCHEMA_VERSION

@@ -31,7 +31,8 @@ from afdaemon.drivers.base import Frame, LinkStats, MicroscopeState
 from afdaemon.drivers.errors import CommandRefused, LinkLost, LinkTimeout, NotConnected
 from afdaemon.drivers.wire.image import GreyPixels
 from afdaemon.errors import BusyError, JournalError, RequestRefused, UsageError
-from afdaemon.job.journal import Journal, JournalStep
+from afdaemon.job.journal import Journal
+from afdaemon.job.records import JournalStep
 from afdaemon.models.errors import WeightsError
 from afdaemon.models.frames.measures import Measures
 from afdaemon.service.compose import rules_of, serve
