@@ -374,5 +374,5 @@ def _remove(connection: sqlite3.Connection, job_ids: list[str]) -> None:
             f"DELETE FROM {table} WHERE job_id = ?",  # noqa: S608 - the tables are ours
             [(job_id,) for job_id in job_ids],
         )
-    if job_ids:
-        connection.execute(f"PRAGMA incremental_vacuum({_FREED_PAGES_AT_ONCE})").fetchall()
+    if job_ids:  # a script: `execute` would stop after the first page
+        connection.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES_AT_ONCE})")
