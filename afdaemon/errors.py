@@ -6,6 +6,7 @@ AfdaemonError
  ├─ LimitError           a working distance outside the limits; nothing was sent
  ├─ BusyError            another job holds the microscope, or the sockets are taken
  ├─ JobNotFound          no job with that id
+ ├─ IdReused             the id belongs to a job with other params
  ├─ JournalError         the journal cannot be written; no move is made without it
  ├─ Unreachable          the daemon does not answer
  ├─ VersionMismatch      client and daemon speak different major versions of the protocol
@@ -26,6 +27,7 @@ __all__ = [
     "AfdaemonError",
     "BusyError",
     "ConfigError",
+    "IdReused",
     "JobNotFound",
     "JournalError",
     "LimitError",
@@ -80,6 +82,13 @@ class JobNotFound(AfdaemonError):
 
     kind = "job_not_found"
     remedy = "`afctl status` names the present job"
+
+
+class IdReused(AfdaemonError):
+    """The id of a request belongs to a job with other params; nothing was done."""
+
+    kind = "id_reused"
+    remedy = "give every new request a new id, preferably a UUID"
 
 
 class JournalError(AfdaemonError):

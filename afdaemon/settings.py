@@ -16,7 +16,7 @@ from afdaemon.drivers.em30.settings import AisemSettings
 from afdaemon.errors import ConfigError
 from afdaemon.logs import FORMATS, LEVELS
 from afdaemon.paths import runtime_dir, state_dir
-from afdaemon.spec import check, choice, made, number, text, whole
+from afdaemon.spec import check, choice, flag, made, number, text, whole
 
 _WD = (100.0, 200_000.0, "um")
 
@@ -101,6 +101,11 @@ class ControlSettings(Section):
         0.0, 0.0, 1000.0, "um",
         "A move to a shorter WD first overshoots by this much, so that all end upwards: for a lens with hysteresis.",
     )  # fmt: skip
+    recover_automatically: bool = flag(
+        False,
+        "Bring the instrument back by itself where a crash or a lost link prevented it, if it is the same instrument"
+        " and stands where the job left it.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +184,16 @@ class JournalSettings(Section):
     path: Path = _path(
         lambda: state_dir() / "journal",
         "File of the journal; its folder is made if it does not exist.",
+    )
+    keep_days: float = number(
+        730.0, 1.0, 36_500.0, "days", "Jobs older than this are removed, but never the last 100."
+    )
+    most_mib: float = number(
+        1_024.0,
+        1.0,
+        1e6,
+        "MiB",
+        "Above this size the oldest jobs are removed, but never the last 100.",
     )
 
 

@@ -5,7 +5,6 @@ socket from a thread of its own and never waits. Both answer whatever comes in, 
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -23,9 +22,6 @@ from afdaemon.api.openrpc import document
 from afdaemon.errors import VersionMismatch
 from afdaemon.spec import nearest
 
-RECENT_STARTS = 100
-"""Ids of autofocus.start that are remembered here; the journal remembers them all."""
-
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
@@ -41,9 +37,9 @@ class Backend(Protocol):
     async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
         """Accept a job; `request_id` becomes its id, and is kept with it in the journal.
 
-        Returns when the job is recorded, not when it has ended. An id that the journal knows gets
-        its job's answer and moves nothing. If this raises, nothing has moved and nothing will. With
-        `params.meta.dry_run` everything is checked and no job is made.
+        Returns when the job is recorded, not when it has ended. An id that is known already gets its job's answer and
+        moves nothing, also after a restart; with other params (`meta` apart) it is refused with `IdReused`. If this
+        raises, nothing has moved and nothing will. With `params.meta.dry_run` everything is checked and no job is made.
         """
         ...
 
@@ -92,14 +88,6 @@ class Call:
     image: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Accepted:
-    """A start that was accepted, and its params."""
-
-    params: s.AutofocusParams
-    started: s.Started
-
-
 Handler = Callable[[Any, Call], Awaitable[s.Reply]]
 
 
@@ -109,7 +97,6 @@ class Dispatcher:
     def __init__(self, backend: Backend, *, instance: str) -> None:
         self._backend = backend
         self._instance = instance
-        self._starts: OrderedDict[str, _Accepted] = OrderedDict()
         self._start_lock = asyncio.Lock()
         self._handlers: dict[str, Handler] = {
             "server.hello": self._hello,
@@ -161,17 +148,8 @@ class Dispatcher:
         return s.Pong(instance=self._instance)
 
     async def _start(self, params: s.AutofocusParams, call: Call) -> s.Started:
-        asked = params.model_copy(update={"meta": s.Meta()})
         async with self._start_lock:
-            known = self._starts.get(call.request_id)
-            if known is not None:
-                return _first_answer(known, asked, call.request_id)
-            started = await self._backend.start(params, call.request_id)
-            if not started.dry_run:
-                self._starts[call.request_id] = _Accepted(asked, started)
-                if len(self._starts) > RECENT_STARTS:
-                    self._starts.popitem(last=False)
-            return started
+            return await self._backend.start(params, call.request_id)
 
     async def _run(self, params: s.AutofocusParams, call: Call) -> s.Job:
         if params.meta.dry_run:
@@ -254,17 +232,6 @@ def _check_protocol(request: s.Request) -> None:
         raise VersionMismatch(
             f"the client speaks protocol {quoted(spoken)}, this daemon {s.PROTOCOL}"
         )
-
-
-def _first_answer(known: _Accepted, asked: s.AutofocusParams, request_id: str) -> s.Started:
-    if known.params != asked:
-        raise RpcFault(
-            faults.ID_REUSED,
-            f"the id {request_id} was already used for an autofocus with other params",
-            kind="id_reused",
-            remedy="give every new request a new id, preferably a UUID",
-        )
-    return known.started
 
 
 async def _in_time(answer: Awaitable[T], params: s.Strict) -> T:

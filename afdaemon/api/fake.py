@@ -13,7 +13,7 @@ from afdaemon import __version__
 from afdaemon.api import schemas as s
 from afdaemon.api.events import Publisher
 from afdaemon.api.server import Doors
-from afdaemon.errors import BusyError, JobNotFound, LimitError
+from afdaemon.errors import BusyError, IdReused, JobNotFound, LimitError
 
 _HARD_UM = (5_000.0, 50_000.0)
 FOCUS_UM = 12_345.0
@@ -39,6 +39,7 @@ class FakeBackend:
         self._events = events
         self._instance = instance
         self._loop = asyncio.get_running_loop()
+        self._asked: dict[str, dict[str, object]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ended: dict[str, asyncio.Event] = {}
         self.aborted = threading.Event()
@@ -69,11 +70,16 @@ class FakeBackend:
     async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
         """One job at a time."""
         self._fail_if_told()
+        if request_id in self.jobs:
+            if self._asked[request_id] != params.wish:
+                raise IdReused(f"the id {request_id} belongs to a job with other params")
+            return s.Started(job=request_id, state=self.jobs[request_id].state)
         if (running := self._running()) is not None:
             raise BusyError(f"the job {running} holds the microscope")
         if params.meta.dry_run:
             return s.Started(job=request_id, dry_run=True)
         self.wishes.append(params)
+        self._asked[request_id] = params.wish
         self.jobs[request_id] = s.Job(
             job=request_id, state=s.JobState.RUNNING, start_wd_um=self.wd_um
         )

@@ -17,7 +17,6 @@ INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 DEADLINE = -32005
 OVERLOADED = -32006
-ID_REUSED = -32008
 
 _CODES: Mapping[type[BaseException], tuple[int, str]] = {
     e.AfdaemonError: (-32000, "error"),
@@ -26,6 +25,7 @@ _CODES: Mapping[type[BaseException], tuple[int, str]] = {
     e.JobNotFound: (-32003, "job_not_found"),
     e.JournalError: (-32004, "journal"),
     e.VersionMismatch: (-32007, "protocol"),
+    e.IdReused: (-32008, "id_reused"),
     e.ConfigError: (-32009, "config"),
     d.DriverError: (-32010, "device"),
     m.ModelError: (-32020, "model"),

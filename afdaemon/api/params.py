@@ -129,6 +129,11 @@ class AutofocusParams(Strict):
     procedure only); absent: the daemon's setting."""
     meta: Annotated[Meta, _AS_OBJECT] = Meta()
 
+    @property
+    def wish(self) -> dict[str, Any]:
+        """What is asked of the job, as JSON without what is absent: it stays the same when params are added."""
+        return self.model_dump(mode="json", exclude={"meta"}, exclude_none=True)
+
 
 class JobParams(Strict):
     """Which job."""

@@ -130,6 +130,17 @@ class Owed(Reply):
     """What to do next."""
 
 
+class JournalStatus(Reply):
+    """Where jobs are recorded, and whether they can be."""
+
+    path: str
+    kept: int = 0
+    """How many entries wait in the daemon's memory until they can be written. Meanwhile no job begins."""
+    detail: str = ""
+    """Why they wait."""
+    remedy: str = ""
+
+
 class Status(Reply):
     """The daemon at a glance. Also the data of `state` events."""
 
@@ -145,6 +156,9 @@ class Status(Reply):
     """The one that ended last."""
     owed: Owed | None = None
     """A restore that could not be carried out; `job.recover` does it, or declines it."""
+    interrupted: str | None = None
+    """The job that the daemon's last end interrupted, until another one begins; `owed` tells whether it had moved."""
+    journal: JournalStatus | None = None
     models: dict[str, str] = {}
     """Hashes of the networks' weights by name."""
 
@@ -264,6 +278,8 @@ class Focus(Reply):
     wd_um: float
     magnification: float | None = None
     dry_run: bool = False
+    detail: str = ""
+    """What else there is to know, such as that the journal cannot be written."""
 
 
 class Range(Reply):

@@ -195,7 +195,8 @@ def wd(
     with _asking(context, endpoint, as_json) as (client, manner):
         if set_um is not None:
             moved = client.set_wd(set_um)
-            _tell(manner, moved, f"WD {moved.wd_um:.1f} um")
+            note = f"\n{moved.detail}" if moved.detail else ""
+            _tell(manner, moved, f"WD {moved.wd_um:.1f} um{note}")
             return
         now, limits = client.wd(), client.limits()
         scale = "" if now.magnification is None else f", magnification {now.magnification:g}"
@@ -323,6 +324,10 @@ def _status_lines(now: Status) -> str:
         lines.append(f"job {now.job.job}: {line_of(now.job)}")
     if now.owed is not None:
         lines += [now.owed.detail, now.owed.remedy]
+    elif now.interrupted is not None:
+        lines.append(f"job {now.interrupted} was interrupted; it owes nothing")
+    if now.journal is not None and now.journal.kept:
+        lines += [f"{now.journal.kept} entries wait: {now.journal.detail}", now.journal.remedy]
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afdaemon.errors import JobNotFound, UsageError
+from afdaemon.errors import JobNotFound, Unreachable, UsageError
 from afdaemon.words import ending, probability
 
 if TYPE_CHECKING:
@@ -24,20 +24,19 @@ def replay(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with the settings")] = None,
     journal: Annotated[
-        Path | None, typer.Option(help="the journal, if it is not the one in the settings")
+        Path | None,
+        typer.Option(help="the journal, if it is neither the running daemon's nor in the settings"),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(envvar="AFCTL_ENDPOINT", help="the daemon, as for afctl")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per step")] = False,
 ) -> None:
     """Show a job step by step: what was seen, what the law said, what was done; recompute and check each command."""
-    from afdaemon.config import load
     from afdaemon.job.journal import Journal
 
-    path = journal or load(config).settings.journal.path
-    if not path.is_file():
-        raise UsageError(
-            f"there is no journal at {path}", remedy="give its place with --journal or --config"
-        )
-    with closing(Journal(path)) as opened:
+    path = _found(journal, config, endpoint)
+    with closing(Journal(path, read_only=True)) as opened:
         if job is None:
             lines = [_listed(record) for record in opened.latest(_LISTED)]
             typer.echo("\n".join(lines) or "no job is in the journal yet")
@@ -49,6 +48,41 @@ def replay(
             )
         steps = opened.replay(job)
     typer.echo("\n".join(map(_as_json, steps) if as_json else told(record, steps)))
+
+
+def _found(journal: Path | None, config: Path | None, endpoint: str | None) -> Path:
+    """The file that was named, or that of the daemon that runs, or that of the settings."""
+    from afdaemon.config import load
+
+    if journal is not None:
+        return _existing(journal, f"there is no journal at {journal}")
+    settings = load(config).settings
+    address = endpoint or f"ipc://{settings.api.runtime_dir}"
+    asked = _of_daemon(address)
+    if asked is not None:
+        return _existing(
+            asked, f"the daemon at {address} has its journal in {asked}, on its own machine"
+        )
+    here = settings.journal.path
+    return _existing(here, f"no daemon answers at {address}, and there is no journal at {here}")
+
+
+def _of_daemon(address: str) -> Path | None:
+    """Where the daemon at `address` has its journal; None if there is none, or an older one."""
+    from afdaemon.api.client import Client
+
+    try:
+        with Client(address) as client:
+            told = client.status().journal
+    except Unreachable:
+        return None
+    return None if told is None else Path(told.path)
+
+
+def _existing(path: Path, otherwise: str) -> Path:
+    if not path.is_file():
+        raise UsageError(otherwise, remedy="name it with --journal, --config or --endpoint")
+    return path
 
 
 def told(record: "JobRecord", steps: Sequence["JournalStep"]) -> Iterator[str]:

@@ -90,7 +90,11 @@ class Journal:
         self._lock = threading.RLock()
         self._kept: list[_Write] = []
         self._problem: JournalError | None = None
-        self._store = store.looked_at(path) if read_only else store.held(path, lambda one: _prepare(one, path))
+        self._store = (
+            store.looked_at(path)
+            if read_only
+            else store.held(path, lambda one: _prepare(one, path))
+        )
         if read_only:
             try:
                 with self._reading() as connection:

@@ -167,7 +167,9 @@ class Job:
             outcome = await self._converse(await self._begin())
         except JournalError as error:
             is_refused = self._steps == 0
-            outcome = await self._wind_up(f"the journal fails, and nothing moves without it: {error}")
+            outcome = await self._wind_up(
+                f"the journal fails, and nothing moves without it: {error}"
+            )
             if is_refused:
                 raise
         except Exception as error:
@@ -197,7 +199,9 @@ class Job:
             event = self._aborted()
             self._state, (command,) = step(before, event)
         try:
-            await self._enter(JournalStep(event=event, command=command, proposal=self._state.proposal))
+            await self._enter(
+                JournalStep(event=event, command=command, proposal=self._state.proposal)
+            )
         except JournalError:
             # The command will not be carried out: as far as moves go, this step never happened.
             self._state = before
@@ -209,7 +213,7 @@ class Job:
         return command
 
     async def _enter(self, entry: JournalStep) -> None:
-        """Record a step. The start, and a move away from it, must reach the disk first; the rest has happened anyway."""
+        """Record a step. The start, and a move away from it, must reach the disk first; the rest has happened."""
         is_away = isinstance(entry.command, MoveWd) and self._state.phase is not Phase.RESTORE
         journal = self._bench.journal
         write = journal.append if is_away or isinstance(entry.event, Started) else journal.keep

@@ -111,8 +111,7 @@ def looked_at(path: Path) -> Store:
     """The file at `path`, only to be read, also while a daemon writes it. Raises `JournalError`."""
     path = path.resolve()
     with errors_named(path):
-        store = Store(path, _connected(path, "ro"))
-    return store
+        return Store(path, _connected(path, "ro"))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Everything here runs in the event loop's thread, except `abort`, which may be ca
 """
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 
@@ -11,13 +12,14 @@ from afdaemon import __version__
 from afdaemon.api import schemas as s
 from afdaemon.api.events import Publisher
 from afdaemon.drivers.errors import DriverError, NotConnected
-from afdaemon.errors import JobNotFound
+from afdaemon.errors import BusyError, JobNotFound
 from afdaemon.job.bench import Bench
 from afdaemon.service import translate
 from afdaemon.service.instrument import Instrument, Seen
 from afdaemon.service.jobs import Jobs, Rules
 from afdaemon.service.recovery import Recovery
 from afdaemon.service.scoring import ScoringThread
+from afdaemon.service.upkeep import Upkeep
 
 _WATCH_S = 0.2
 """How often the link is checked, to tell subscribers when it comes and goes."""
@@ -37,8 +39,11 @@ class FocusBackend:
         events: Publisher,
         instance: str,
         group: asyncio.TaskGroup,
+        upkeep: Upkeep,
     ) -> None:
         self._rules = rules
+        self._upkeep = upkeep
+        self._may_recover = False
         self._scoring = scoring
         self._events = events
         self._clock = bench.clock
@@ -54,7 +59,7 @@ class FocusBackend:
             scoring=scoring,
             events=events,
             group=group,
-            changed=self._tell_state,
+            changed=self._on_change,
         )
 
     # What the API asks for
@@ -119,7 +124,7 @@ class FocusBackend:
             reached = await self._instrument.move(params.wd_um)
             await self._recovery.settle("a client has set the WD since")
         log.info("wd_set", wd_um=params.wd_um)
-        return _focus(reached)
+        return _focus(reached).model_copy(update={"detail": self._unwritten()})
 
     async def limits(self) -> s.Limits:
         """The range that may be commanded."""
@@ -136,10 +141,10 @@ class FocusBackend:
 
     async def open(self) -> None:
         """Learn what earlier jobs owe. Raises `JournalError`."""
-        await self._recovery.look()
+        await self._recovery.open()
 
     async def watch(self) -> None:
-        """Tell subscribers when the link comes and goes, until cancelled."""
+        """Tell subscribers when the link comes and goes, and look after journal and restores, until cancelled."""
         was = False
         while True:
             await self._clock.sleep(_WATCH_S)
@@ -147,15 +152,45 @@ class FocusBackend:
             if now is not was:
                 await self._note_link(now)
             was = now
+            if now and self._may_recover:
+                await self._recover_by_itself()
+            if await self._upkeep.step(idle=self._jobs.now is None):
+                self._tell_state()
 
     async def stop(self) -> None:
         """Accept no more jobs, abort the running one, and return when the start WD is restored."""
         await self._jobs.close()
         self._tell_state()
+        await self._upkeep.finish()
 
     # Inside
 
+    def _on_change(self) -> None:
+        """A job has begun or ended."""
+        self._upkeep.wake()
+        self._may_recover = True
+        self._tell_state()
+
+    async def _recover_by_itself(self) -> None:
+        """Once after each job and each return of the link, between jobs."""
+        if self._jobs.now is not None or self._jobs.is_closed:
+            return
+        self._may_recover = False
+        if self._rules.recovers_by_itself and self._recovery.owed is not None:
+            with suppress(BusyError):  # the job that has just begun does it first
+                async with self._jobs.reserved():
+                    await self._recovery.by_itself()
+            self._tell_state()
+
+    def _unwritten(self) -> str:
+        """What a client that moved the instrument should know of the journal."""
+        now = self._upkeep.status
+        if not now.detail:
+            return ""
+        return f"the WD is set; the journal knows nothing of it yet: {now.detail}. {now.remedy}"
+
     async def _note_link(self, connected: bool) -> None:
+        self._may_recover = connected
         log.info("connected" if connected else "disconnected", microscope=self._instrument.name)
         if connected and self._jobs.now is None:
             try:
@@ -189,6 +224,8 @@ class FocusBackend:
             job=self._jobs.now,
             last_job=self._jobs.last_job,
             owed=self._recovery.owed,
+            interrupted=self._recovery.interrupted,
+            journal=self._upkeep.status,
             models=dict(self._scoring.networks.hashes),
         )
 

@@ -28,6 +28,7 @@ from afdaemon.models.optics import dof_um
 from afdaemon.service.backend import FocusBackend
 from afdaemon.service.jobs import Rules
 from afdaemon.service.scoring import Networks, ScoringThread, load_networks
+from afdaemon.service.upkeep import Upkeep
 from afdaemon.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ def rules_of(settings: Settings) -> Rules:
         timeout_s=settings.control.timeout_s,
         beam=_beam_of(settings),
         dose_limit_e_nm2=settings.dose.limit_e_nm2,
+        recovers_by_itself=settings.control.recover_automatically,
     )
 
 
@@ -102,7 +104,7 @@ async def serve(
     those of the sockets; by default they are in the folder `api.runtime_dir`.
 
     Raises:
-        BusyError: another daemon holds the sockets.
+        BusyError: another daemon holds the sockets, or the journal.
         CalibrationError, JournalError, ModelError, ConfigError, SettingsError: it cannot start.
     """
     clock = SystemClock()
@@ -116,7 +118,6 @@ async def serve(
         closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
         closing(ScoringThread(lambda: load(settings))) as scoring,
     ):
-        _report_interrupted(journal)
         networks = await scoring.open()
         async with _linked(connect(settings, clock)) as microscope:
             if known is not None:
@@ -132,7 +133,8 @@ async def serve(
                 beam=rules.beam,
                 approach_um=settings.control.approach_um,
             )
-            await _run(rules, bench, scoring, doors, instance, stop)
+            upkeep = Upkeep(journal, settings.journal, clock)
+            await _run(rules, bench, scoring, doors, instance, stop, upkeep)
     log.info("stopped")
 
 
@@ -143,6 +145,7 @@ async def _run(
     doors: Doors,
     instance: str,
     stop: asyncio.Event,
+    upkeep: Upkeep,
 ) -> None:
     """Everything that goes on at once, until `stop`; then the running job is wound up first."""
     async with _unwrapped() as group:
@@ -153,6 +156,7 @@ async def _run(
             events=doors.events,
             instance=instance,
             group=group,
+            upkeep=upkeep,
         )
         await backend.open()
         tasks = [
@@ -198,17 +202,6 @@ async def _unwrapped() -> AsyncIterator[asyncio.TaskGroup]:
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
-
-
-def _report_interrupted(journal: Journal) -> None:
-    for record in journal.interrupted():
-        log.warning(
-            "job_interrupted",
-            job=record.job_id,
-            start_wd_um=record.start_wd_um,
-            start_magnification=record.start_magnification,
-            opened=record.opened_utc.isoformat(),
-        )
 
 
 @contextmanager

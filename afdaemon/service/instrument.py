@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from afdaemon.drivers.base import Microscope
+from afdaemon.drivers.base import Microscope, MicroscopeState
 from afdaemon.drivers.errors import DriverError, NotConnected
 from afdaemon.job.bench import DEADLINES, Bench
 from afdaemon.job.lens import Misplaced
@@ -26,6 +26,7 @@ class Instrument:
         self._microscope = bench.microscope
         self._guard = bench.guard
         self._lens = bench.lens
+        self._approach_um = bench.approach_um
         self._lock = asyncio.Lock()
         self._seen: Seen | None = None
 
@@ -79,6 +80,19 @@ class Instrument:
         now = await self._microscope.read_state()
         self.note(now.wd_um, now.magnification)
         return Seen(wd_um=now.wd_um, magnification=now.magnification)
+
+    async def at_rest(self) -> MicroscopeState:
+        """The same, once its lens stands still. Raises `DriverError`."""
+        now = await self._lens.at_rest(DEADLINES.move_s)
+        self.note(now.wd_um, now.magnification)
+        return now
+
+    def stops_for(self, wd_um: float | None) -> tuple[float, ...]:
+        """Where a move to `wd_um` may have been interrupted: there, or below it if moves end upwards."""
+        if wd_um is None:
+            return ()
+        below_um = self._guard.limits.nearest(wd_um - self._approach_um)
+        return wd_um, below_um
 
     def is_same_wd(self, one_um: float, other_um: float) -> bool:
         """Whether two WDs (um) are one within the tolerance of a read-back."""

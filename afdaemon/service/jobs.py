@@ -14,7 +14,7 @@ from afdaemon.control.dose import Beam
 from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.profile import Profile
 from afdaemon.drivers.base import Microscope
-from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError
+from afdaemon.errors import KNOWN_ERRORS, BusyError, IdReused, LimitError
 from afdaemon.job.bench import Bench, Deadlines
 from afdaemon.job.loop import Job, JobProgress
 from afdaemon.logs import job_context
@@ -35,7 +35,8 @@ log = structlog.get_logger(__name__)
 class Rules:
     """What a job must keep to: limits, the parameters of each procedure by its name, and its longest time (s).
 
-    `profile` is the procedure of a job that asks for none. `dose_limit_e_nm2` needs a `beam`.
+    `profile` is the procedure of a job that asks for none. `dose_limit_e_nm2` needs a `beam`. `recovers_by_itself` says
+    whether the restore that a job owes may be carried out unasked.
     """
 
     limits: Limits
@@ -44,6 +45,7 @@ class Rules:
     timeout_s: float
     beam: Beam | None = None
     dose_limit_e_nm2: float | None = None
+    recovers_by_itself: bool = False
 
     def profile_of(self, wanted: str | None, ladder: bool | None = None) -> Profile:
         """The parameters of the procedure called `wanted`, with or without its ladder if the job asks.
@@ -140,14 +142,16 @@ class Jobs:
                 outside them, or its dose limit cannot be kept.
             NotConnected: the link is down.
             JournalError: it cannot be recorded.
+            IdReused: the id belongs to a job with other params.
         """
-        known = await self.find(job_id)
+        known = await self._known(params, job_id)
         if known is not None:
             return s.Started(job=known.job, state=known.state)
         profile = self._rules.profile_of(params.profile, params.ladder)
         limits = self._limits_of(params)
         self.require_free()
         self._instrument.require_connected()
+        await self._require_journal()
         self._check_dose(self._rules.dose_limit(params.dose_limit_e_nm2))
         if params.meta.dry_run:
             return s.Started(job=job_id, dry_run=True)
@@ -156,6 +160,25 @@ class Jobs:
         if running.error is not None:
             raise running.error
         return s.Started(job=job_id, state=s.JobState.RUNNING)
+
+    async def _require_journal(self) -> None:
+        """Raise `JournalError` while what earlier jobs did cannot be written."""
+        journal = self._bench.journal
+        await asyncio.to_thread(journal.flush)
+        if journal.problem is not None:
+            raise journal.problem
+
+    async def _known(self, params: s.AutofocusParams, job_id: str) -> s.Job | None:
+        """The job that this request made before, in this life of the daemon or an earlier one."""
+        record = await asyncio.to_thread(self._bench.journal.find, job_id)
+        if record is None:
+            return None
+        if _wish_in(record.request) != params.wish:
+            raise IdReused(
+                f"the id {job_id} belongs to an autofocus with other params,"
+                f" of {record.opened_utc:%Y-%m-%d %H:%M:%S} UTC"
+            )
+        return await self.find(job_id)
 
     async def find(self, job_id: str) -> s.Job | None:
         """The job with that id, running or past."""
@@ -239,7 +262,7 @@ class Jobs:
             bench,
             rules=profile,
             deadlines=Deadlines(job_s=params.timeout_s or self._rules.timeout_s),
-            request=params.model_dump(mode="json"),
+            request=params.wish,
             report=self._report,
             begin_wd_um=params.start_wd_um,
             dose_limit_e_nm2=self._rules.dose_limit(params.dose_limit_e_nm2),
@@ -255,14 +278,16 @@ class Jobs:
         """Run a job to its end; whatever happens, an end is reported."""
         job_id = running.job.job_id
         log.info("job_started")
+        self._recovery.interrupted = None
         self._changed()
         result = translate.broken(job_id, "the daemon ended while the job ran")
         try:
             async with self._instrument.held():
                 recovered = await self._recover()
                 ended = await running.job.run()
+            notes = (recovered, self._unwritten())
+            result = translate.ended(ended, self._scoring.networks.hashes, notes)
             await self._recovery.look()
-            result = translate.ended(ended, self._scoring.networks.hashes, recovered)
         except KNOWN_ERRORS as error:
             running.error = error
             result = translate.broken(job_id, str(error))
@@ -276,6 +301,10 @@ class Jobs:
             return ""
         done = await self._recovery.carry_out()
         return f"before it, the restore owed by job {owed.job}: {done.detail}"
+
+    def _unwritten(self) -> str:
+        problem = self._bench.journal.problem
+        return "" if problem is None else f"its end is not yet in the journal: {problem}"
 
     def _report(self, now: JobProgress) -> None:
         running = self._running
@@ -295,9 +324,8 @@ class Jobs:
         self._tell(now.job_id, "progress", running.now)
 
     def _conclude(self, running: Running, result: s.Job) -> None:
-        self._ended[result.job] = result
-        if len(self._ended) > _REMEMBERED_JOBS:
-            self._ended.popitem(last=False)
+        if running.error is None:  # else it was refused: its id is free
+            self._remember(result)
         self._running = None
         if result.converged:
             self._last_focus_um = result.best_wd_um
@@ -318,5 +346,15 @@ class Jobs:
         self._tell(result.job, "result", result)
         self._changed()
 
+    def _remember(self, result: s.Job) -> None:
+        self._ended[result.job] = result
+        if len(self._ended) > _REMEMBERED_JOBS:
+            self._ended.popitem(last=False)
+
     def _tell(self, job_id: str, kind: str, data: s.Reply) -> None:
         self._events.publish(f"job.{job_id}", kind, data, request_id=job_id)
+
+
+def _wish_in(request: Mapping[str, object]) -> dict[str, object]:
+    """`AutofocusParams.wish` as the journal has it; earlier versions also recorded `meta`, and what was absent."""
+    return {key: value for key, value in request.items() if key != "meta" and value is not None}

@@ -18,8 +18,8 @@ from afdaemon.control.values import (
     TakeReading,
     TracePoint,
 )
-from afdaemon.job.records import JobRecord, JournalStep
 from afdaemon.job.loop import JobProgress, JobResult
+from afdaemon.job.records import JobRecord, JournalStep
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST
 
@@ -66,10 +66,10 @@ def under_way(now: s.Progress) -> s.Job:
     )
 
 
-def ended(result: JobResult, hashes: Mapping[str, str], recovered: str = "") -> s.Job:
-    """A job that has just ended; `recovered` says what was done for an earlier one first."""
+def ended(result: JobResult, hashes: Mapping[str, str], notes: Sequence[str] = ()) -> s.Job:
+    """A job that has just ended; `notes` are what else is to be said of it, or empty."""
     told = _concluded(result.job_id, result.profile, result.outcome, result.trace, result.moves)
-    detail = "; ".join(filter(None, (told.detail, recovered)))
+    detail = "; ".join(filter(None, (told.detail, *notes)))
     return told.model_copy(
         update={"detail": detail, "seconds": result.seconds, "models": dict(hashes)}
     )
@@ -86,7 +86,7 @@ def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:
         job=record.job_id,
         profile=record.rules.name,
         state=s.JobState.INTERRUPTED,
-        detail="the daemon ended while the job ran; nothing has moved since",
+        detail="the daemon ended while the job ran",
         start_wd_um=record.start_wd_um,
         start_magnification=record.start_magnification,
         trace=[_row(point) for point in trace],

@@ -138,3 +138,22 @@ def test_what_is_not_there_is_said(
 ) -> None:
     assert replay("--journal", str(journal), *arguments) != 0
     assert said in capsys.readouterr().err
+
+
+def test_without_daemon_and_journal_both_places_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "afdaemon.toml"
+    config.write_text(
+        f"[api]\nruntime_dir = '{tmp_path / 'run'}'\n[journal]\npath = '{tmp_path / 'absent'}'\n"
+    )
+    assert replay("--config", str(config)) != 0
+    said = capsys.readouterr().err
+    assert f"no daemon answers at ipc://{tmp_path / 'run'}" in said
+    assert f"there is no journal at {tmp_path / 'absent'}" in said
+    assert "--journal" in said
+
+
+def test_a_reader_keeps_no_daemon_out(journal: Path) -> None:
+    with closing(Journal(journal)):
+        assert replay("job-1", "--journal", str(journal)) == 0

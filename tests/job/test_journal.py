@@ -39,7 +39,6 @@ from afdaemon.control.values import (
     TakeReading,
 )
 from afdaemon.errors import JournalError
-from afdaemon.job import journal as journal_module
 from afdaemon.job import records
 from afdaemon.job.journal import Journal
 from afdaemon.job.records import JournalStep
@@ -155,9 +154,7 @@ def test_a_finished_job_is_found_with_everything(journal: Journal) -> None:
 
 def left_away(journal: Journal, job_id: str, reason: Reason | None, **told: Any) -> None:
     """A job that moved, and ended so; without a reason it did not end."""
-    journal.open_job(
-        job_id, request={}, limits=LIMITS, rules=PUBLISHED, instrument="em30 (test)"
-    )
+    journal.open_job(job_id, request={}, limits=LIMITS, rules=PUBLISHED, instrument="em30 (test)")
     started = Started(wd_um=START_UM, magnification=2_000.0)
     journal.append(job_id, 0, JournalStep(event=started, command=MoveWd(wd_um=13_000.0)))
     if reason is not None:

@@ -196,7 +196,9 @@ async def test_the_journal_holds_the_job_and_replays_it(lab: Lab) -> None:
     result = await lab.job().run()
     assert result.seconds < 20.0
     assert all(0.0 <= point.reading.at_s < 20.0 for point in result.trace)
-    numbers = lab.journal._store.connection.execute("SELECT number FROM steps ORDER BY number").fetchall()
+    numbers = lab.journal._store.connection.execute(
+        "SELECT number FROM steps ORDER BY number"
+    ).fetchall()
     assert [number for (number,) in numbers] == list(range(len(numbers)))
     record = lab.journal.find("job-1")
     assert record is not None

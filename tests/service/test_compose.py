@@ -7,12 +7,15 @@ around `best_um`. So the networks can be as simple as the tests want them.
 import asyncio
 import math
 import os
+import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +24,8 @@ import pytest
 from afdaemon.api import schemas as s
 from afdaemon.api.client import AsyncClient
 from afdaemon.calibration import Calibration, CalibrationError, Measured
+from afdaemon.cli.daemon import app
+from afdaemon.cli.runner import run_app
 from afdaemon.clock import SystemClock
 from afdaemon.config import load
 from afdaemon.control.fast.profile import FastProfile
@@ -162,6 +167,18 @@ def settings() -> Iterator[Settings]:
         yield load(environ={}, flags=flags).settings
 
 
+async def lost() -> MicroscopeState:
+    raise LinkLost("the cable is out")
+
+
+@contextmanager
+def monkeypatched(thing: object, name: str, value: object) -> Iterator[None]:
+    """The thing is another while the context lasts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thing, name, value)
+        yield
+
+
 @asynccontextmanager
 async def service(
     settings: Settings, microscope: FakeMicroscope, *, linked: bool = True
@@ -242,6 +259,51 @@ async def test_a_repeated_id_moves_nothing_also_after_a_restart(settings: Settin
         first.best_wd_um,
         first.readings,
     )
+
+
+async def test_an_id_with_other_params_is_refused_also_after_a_restart(settings: Settings) -> None:
+    wish: dict[str, Any] = {"timeout_s": 20.0, "range_um": (11_000.0, 14_000.0)}
+    microscope = FakeMicroscope()
+    async with service(settings, microscope) as client:
+        await client.autofocus(request_id="job-1", **wish)
+        moves = list(microscope.moves)
+        with pytest.raises(RequestRefused, match="other params") as caught:
+            await client.start(request_id="job-1", timeout_s=20.0)
+        assert caught.value.kind == "id_reused"
+    again = FakeMicroscope()
+    async with service(settings, again) as client:
+        for other in ({}, {**wish, "timeout_s": 21.0}, {**wish, "profile": "paper"}):
+            with pytest.raises(RequestRefused, match="other params") as caught:
+                await client.start(request_id="job-1", **other)
+            assert caught.value.kind == "id_reused"
+        assert (await client.start(request_id="job-1", **wish)).state is s.JobState.SUCCEEDED
+    assert (microscope.moves, again.moves) == (moves, [])
+
+
+async def test_an_id_of_an_older_journal_is_known_by_its_params(settings: Settings) -> None:
+    """It recorded what was absent too, and `meta`."""
+    journal = Journal(settings.journal.path)
+    older = {"profile": None, "timeout_s": 20.0, "meta": {"protocol": "1.0", "dry_run": False}}
+    limits = rules_of(settings).limits
+    journal.open_job("old", request=older, limits=limits, rules=settings.published)
+    journal.close()
+    async with service(settings, FakeMicroscope()) as client:
+        assert (await client.start(request_id="old", timeout_s=20.0)).job == "old"
+        with pytest.raises(RequestRefused, match="other params"):
+            await client.start(request_id="old")
+
+
+async def test_a_refused_start_leaves_its_id_free(settings: Settings) -> None:
+    crashed(settings)
+    microscope = FakeMicroscope(wd_um=AWAY_UM)
+    async with service(settings, microscope) as client:
+        await state_of(client, "ready")
+        with monkeypatched(microscope, "read_state", lost):
+            with pytest.raises(RequestRefused, match="the cable is out"):
+                await client.start(request_id="job-1")
+            with pytest.raises(RequestRefused, match="job-1"):
+                await client.job("job-1")
+        assert (await client.autofocus(request_id="job-1")).converged
 
 
 async def test_abort_restores_the_start(settings: Settings) -> None:
@@ -439,11 +501,13 @@ async def test_a_job_that_a_crash_interrupted_is_answered_for(settings: Settings
 # What an earlier job owes
 
 
-def crashed(settings: Settings, job_id: str = "crashed") -> None:
+def crashed(settings: Settings, job_id: str = "crashed", instrument: str = "fake") -> None:
     """A job that was killed after it had commanded `AWAY_UM`."""
     journal = Journal(settings.journal.path)
     limits = rules_of(settings).limits
-    journal.open_job(job_id, request={}, limits=limits, rules=settings.published)
+    journal.open_job(
+        job_id, request={}, limits=limits, rules=settings.published, instrument=instrument
+    )
     started = Started(wd_um=START_UM, magnification=2_000.0)
     journal.append(job_id, 0, JournalStep(event=started, command=MoveWd(wd_um=AWAY_UM)))
     journal.close()
@@ -549,6 +613,218 @@ async def test_a_restore_is_not_done_during_a_job(settings: Settings) -> None:
         await microscope.grabbing.wait()
         with pytest.raises(RequestRefused, match="holds the microscope"):
             await client.recover()
+
+
+async def test_a_move_that_was_interrupted_half_way_is_brought_back(settings: Settings) -> None:
+    """The magnification was set, the WD not yet."""
+    crashed(settings)
+    journal = Journal(settings.journal.path)
+    further = MoveWd(wd_um=13_000.0, magnification=500.0)
+    journal.append("crashed", 1, JournalStep(event=Moved(wd_um=AWAY_UM), command=further))
+    journal.close()
+    microscope = FakeMicroscope(wd_um=AWAY_UM, magnification=500.0)
+    async with service(settings, microscope) as client:
+        assert (await client.recover()).restored
+    assert (microscope.wd_um, microscope.magnification) == (START_UM, 2_000.0)
+
+
+async def test_a_move_that_was_interrupted_below_its_goal_is_brought_back(
+    settings: Settings,
+) -> None:
+    crashed(settings)
+    control = replace(settings.control, approach_um=100.0)
+    microscope = FakeMicroscope(wd_um=AWAY_UM - 100.0)
+    async with service(replace(settings, control=control), microscope) as client:
+        assert (await client.recover()).restored
+    assert microscope.wd_um == START_UM
+
+
+async def test_a_start_that_is_no_longer_allowed_says_what_to_do(settings: Settings) -> None:
+    crashed(settings)
+    narrower = replace(settings, limits=replace(settings.limits, site_min_um=13_000.0))
+    microscope = FakeMicroscope(wd_um=AWAY_UM)
+    async with service(narrower, microscope) as client:
+        with pytest.raises(RequestRefused, match="job crashed began there") as caught:
+            await client.recover()
+        assert "limits.site_min_um" in caught.value.remedy
+        assert "--decline" in caught.value.remedy
+        assert (await client.status()).owed is not None
+    assert microscope.moves == []
+
+
+async def test_the_interrupted_job_is_named_until_another_begins(settings: Settings) -> None:
+    journal = Journal(settings.journal.path)
+    rules = rules_of(settings)
+    journal.open_job("crashed", request={}, limits=rules.limits, rules=settings.published)
+    journal.close()
+    async with service(settings, FakeMicroscope()) as client:
+        status = await client.status()
+        assert (status.interrupted, status.owed) == ("crashed", None)
+        await client.autofocus()
+        assert (await client.status()).interrupted is None
+
+
+# Restores that are carried out unasked
+
+
+@pytest.fixture
+def willing(settings: Settings) -> Settings:
+    """Settings that allow it."""
+    return replace(settings, control=replace(settings.control, recover_automatically=True))
+
+
+async def settled(client: AsyncClient) -> s.Status:
+    """The status when nothing is owed any longer."""
+    async with asyncio.timeout(5.0), client.events("state") as events:
+        status = await client.status()
+        while status.owed is not None:
+            status = s.Status.model_validate((await anext(events)).data)
+    return status
+
+
+async def test_it_is_off_unless_the_settings_say_otherwise(settings: Settings) -> None:
+    assert not settings.control.recover_automatically
+
+
+async def test_what_nobody_has_moved_is_brought_back_by_itself(willing: Settings) -> None:
+    crashed(willing)
+    microscope = FakeMicroscope(wd_um=AWAY_UM)
+    async with service(willing, microscope) as client:
+        await settled(client)
+        assert microscope.moves == [START_UM]
+        assert (await client.autofocus()).start_wd_um == START_UM
+
+
+async def test_a_link_that_comes_back_later_brings_it_back(willing: Settings) -> None:
+    microscope = FakeMicroscope(quick=1)
+    async with service(willing, microscope) as client:
+        started = await client.start()
+        await microscope.moved.wait()
+        microscope.link.clear()
+        microscope.unplugged.set()
+        job = await client.wait(started.job, 20.0)
+        assert (job.reason, job.restored) == ("device", False)
+        assert (await client.status()).owed is not None
+        microscope.link.set()
+        await settled(client)
+    assert microscope.wd_um == START_UM
+
+
+@pytest.mark.parametrize(
+    ("instrument", "wd_um"), [("fake", 13_000.0), ("fake", AWAY_UM + 5.0), ("another", AWAY_UM)]
+)
+async def test_what_somebody_may_have_moved_is_left_and_still_owed(
+    willing: Settings,
+    instrument: str,
+    wd_um: float,
+    until: Callable[..., Awaitable[None]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    crashed(willing, instrument=instrument)
+    microscope = FakeMicroscope(wd_um=wd_um)
+    async with service(willing, microscope) as client:
+        await until(lambda: "restore_still_owed" in capsys.readouterr().out)
+        owed = (await client.status()).owed
+        assert owed is not None
+        assert ("of another" in owed.detail) is (instrument == "another")
+    assert microscope.moves == []
+
+
+# A journal that cannot be written
+
+
+@contextmanager
+def full_disk(settings: Settings) -> Iterator[None]:
+    """SQLite refuses every entry, as for want of space."""
+    with closing(sqlite3.connect(settings.journal.path)) as connection, connection:
+        for table in ("jobs", "steps", "settled"):
+            connection.execute(
+                f"CREATE TRIGGER full_{table} BEFORE INSERT ON {table}"
+                " BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+            )
+    try:
+        yield
+    finally:
+        with closing(sqlite3.connect(settings.journal.path)) as connection, connection:
+            for table in ("jobs", "steps", "settled"):
+                connection.execute(f"DROP TRIGGER full_{table}")
+
+
+async def test_a_disk_that_fills_up_in_mid_job_costs_neither_truth_nor_record(
+    settings: Settings,
+    until: Callable[..., Awaitable[None]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    microscope = FakeMicroscope(quick=1)
+    async with service(settings, microscope) as client:
+        started = await client.start(request_id="job-1")
+        await microscope.moved.wait()
+        with full_disk(settings):
+            microscope.quick = math.inf
+            microscope.unplugged.set()
+            job = await client.wait(started.job, 20.0)
+            assert job.converged, "the last move was in the journal"
+            assert microscope.wd_um == job.wd_um == BEST_UM
+            assert "its end is not yet in the journal" in job.detail
+            status = await client.status()
+            assert status.journal is not None
+            assert status.journal.kept > 0
+            assert "full" in status.journal.detail
+            with pytest.raises(RequestRefused, match="full") as caught:
+                await client.start(request_id="job-2")
+            assert caught.value.kind == "journal"
+            moved = await client.set_wd(13_000.0)
+            assert "the journal knows nothing of it yet" in moved.detail
+            assert microscope.wd_um == 13_000.0
+            await until(lambda: "journal_unwritable" in capsys.readouterr().out)
+        async with asyncio.timeout(5.0), client.events("state") as events:
+            status = await client.status()
+            while status.journal is not None and status.journal.kept:
+                status = s.Status.model_validate((await anext(events)).data)
+        await until(lambda: "journal_written" in capsys.readouterr().out)
+        assert (await client.set_wd(START_UM)).detail == ""
+    async with service(settings, FakeMicroscope()) as client:
+        again = await client.job("job-1")
+        assert (again.state, again.reason, again.wd_um) == (job.state, job.reason, job.wd_um)
+        assert (await client.status()).interrupted is None
+
+
+async def test_a_full_disk_keeps_nobody_from_coming_home(settings: Settings) -> None:
+    crashed(settings)
+    with closing(Journal(settings.journal.path)):
+        pass
+    microscope = FakeMicroscope(wd_um=AWAY_UM)
+    with full_disk(settings):
+        async with service(settings, microscope) as client:
+            assert (await client.recover()).restored
+            status = await client.status()
+            assert status.owed is None
+            assert status.journal is not None
+            assert status.journal.kept == 1
+    assert microscope.moves == [START_UM]
+
+
+async def test_a_second_daemon_on_the_same_journal_is_refused(
+    settings: Settings, tmp_path: Path
+) -> None:
+    async with service(settings, FakeMicroscope()) as client:
+        other = replace(settings, api=replace(settings.api, runtime_dir=tmp_path / "run"))
+        with pytest.raises(BusyError, match="keeps its journal in"):
+            await serve(other, asyncio.Event(), load=networks)
+        assert (await client.autofocus()).converged
+
+
+async def test_replay_finds_the_journal_of_the_daemon_that_runs(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with service(settings, FakeMicroscope()) as client:
+        await client.autofocus(request_id="job-1")
+        address = f"ipc://{settings.api.runtime_dir}"
+        command = partial(
+            run_app, app, program="afdaemon", args=["replay", "job-1", "--endpoint", address]
+        )
+        assert await asyncio.to_thread(command) == 0
+    assert "Replay check passed" in capsys.readouterr().out
 
 
 async def test_a_second_daemon_is_refused_and_the_first_goes_on(settings: Settings) -> None:

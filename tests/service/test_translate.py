@@ -25,8 +25,8 @@ from afdaemon.control.values import (
     TakeReading,
     TracePoint,
 )
-from afdaemon.job.records import JobRecord, JournalStep
 from afdaemon.job.loop import JobProgress, JobResult
+from afdaemon.job.records import JobRecord, JournalStep
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST
 from afdaemon.service import translate
