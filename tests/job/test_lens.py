@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from afdaemon.clock import ManualClock
-from afdaemon.control.limits import Limits, MotionGuard, Range
+from afdaemon.control.limits import Limits, Motion, MotionGuard, Range
 from afdaemon.control.values import Place
 from afdaemon.drivers.base import Frame, LinkStats, Microscope, MicroscopeState
 from afdaemon.drivers.errors import CommandRefused, DriverError, LinkLost, LinkTimeout
@@ -98,11 +98,14 @@ def instrument() -> Instrument:
 
 
 def lens_of(
-    instrument: Instrument, standing: Standing | None = None, approach_um: float = 0.0
+    instrument: Instrument,
+    standing: Standing | None = None,
+    approach_um: float = 0.0,
+    motion: Motion | None = None,
 ) -> Lens:
     return Lens(
         instrument,
-        MotionGuard(LIMITS),
+        MotionGuard(LIMITS, motion or Motion()),
         instrument.clock,
         standing=standing or Standing(),
         approach_um=approach_um,
@@ -192,6 +195,32 @@ async def test_another_magnification_than_commanded_is_told(instrument: Instrume
     instrument.magnification = 700.0
     with pytest.raises(Misplaced, match="shows 700x, commanded was 500x"):
         await lens.arrive(HOME_UM, 500.0, 3.0)
+
+
+async def test_a_long_way_is_made_in_steps_each_read_back(instrument: Instrument) -> None:
+    instrument.tau_s = 0.05
+    lens = lens_of(instrument, motion=Motion(step_um=400.0))
+    await lens.go(HOME_UM + 1_000.0)
+    steps = np.diff([HOME_UM, *instrument.commands])
+    assert len(steps) == 3
+    assert np.all(steps <= 400.0)
+    await lens.arrive(HOME_UM + 1_000.0, None, 3.0)
+    instrument.obeys = lambda _n, wd_um: wd_um + 50.0
+    with pytest.raises(Misplaced, match=r"commanded was 20\d\d\d.* off by \+50.0 um"):
+        await lens.go(HOME_UM)
+    assert len(instrument.commands) == 4
+
+
+async def test_a_job_that_would_travel_too_far_is_stopped_and_gets_home(
+    instrument: Instrument,
+) -> None:
+    lens = lens_of(instrument, motion=Motion(travel_um=1_500.0))
+    await lens.go(HOME_UM + 1_000.0)
+    with pytest.raises(LimitError, match="the job's way"):
+        await lens.go(HOME_UM)
+    assert instrument.commands == [HOME_UM + 1_000.0]
+    await lens.bring(HOME_UM, None, 3.0)
+    assert instrument.wd_um == HOME_UM
 
 
 async def test_a_command_home_is_repeated_until_it_is_obeyed(instrument: Instrument) -> None:
