@@ -138,6 +138,9 @@ class Lens:
                 if has_moved:
                     raise DriverError(str(error)) from error
                 raise
+            except DriverError:
+                self._standing.commanded_um = None  # it may have been carried out, or not
+                raise
             has_moved = True
             self._standing.commanded_um = from_um = stop_um
 
