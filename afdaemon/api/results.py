@@ -141,13 +141,21 @@ class JournalStatus(Reply):
     remedy: str = ""
 
 
+class Fault(Reply):
+    """In what the instrument did not do what it was told."""
+
+    detail: str
+    remedy: str = ""
+    """What to do next."""
+
+
 class Status(Reply):
     """The daemon at a glance. Also the data of `state` events."""
 
     instance: str
     version: str
     state: str
-    """ready, busy, no_microscope or stopping."""
+    """ready, busy, fault, no_microscope or stopping."""
     uptime_s: float
     microscope: MicroscopeStatus
     job: Progress | None = None
@@ -159,6 +167,8 @@ class Status(Reply):
     interrupted: str | None = None
     """The job that the daemon's last end interrupted, until another one begins; `owed` tells whether it had moved."""
     journal: JournalStatus | None = None
+    fault: Fault | None = None
+    """The instrument did not do what it was told; no job begins until `fault.reset`."""
     models: dict[str, str] = {}
     """Hashes of the networks' weights by name."""
 
@@ -270,6 +280,12 @@ class Recovered(Reply):
     detail: str = ""
     wd_um: float | None = None
     magnification: float | None = None
+
+
+class FaultReset(Reply):
+    """Jobs may begin again. `was` says in what the instrument had not done what it was told; null if nothing."""
+
+    was: str | None = None
 
 
 class Focus(Reply):

@@ -1,8 +1,9 @@
 """What a job owes: the way back to its start, if it ended or was interrupted elsewhere. Pure."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from afdaemon.control.values import MoveWd, Place, Reason
 from afdaemon.job.records import JobRecord, JournalStep
@@ -13,7 +14,7 @@ class Owed:
     """A restore that a job still owes: it ended, or was interrupted, away from its start.
 
     `left` are the places where it may have left the instrument, in order: a command may have been carried out or not.
-    `last` are those of them where it stands if nobody has moved it since.
+    `last` are those of them where it stands if nobody has moved it since. `request` is the job's.
     """
 
     job_id: str
@@ -23,6 +24,7 @@ class Owed:
     last: tuple[Place, ...]
     interrupted: bool
     instrument: str | None = None
+    request: Mapping[str, Any] = field(default_factory=dict)
 
 
 def owed_of(record: JobRecord, steps: Iterable[JournalStep]) -> Owed | None:
@@ -52,4 +54,5 @@ def owed_of(record: JobRecord, steps: Iterable[JournalStep]) -> Owed | None:
         last=tuple(last),
         interrupted=record.interrupted,
         instrument=record.instrument,
+        request=record.request,
     )

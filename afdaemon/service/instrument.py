@@ -5,10 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
+
+from afdaemon.control.limits import Motion, MotionGuard
 from afdaemon.drivers.base import Microscope, MicroscopeState
 from afdaemon.drivers.errors import DriverError, NotConnected
+from afdaemon.errors import FaultError
 from afdaemon.job.bench import DEADLINES, Bench
-from afdaemon.job.lens import Misplaced
+from afdaemon.job.lens import Misplaced, TakenOver, way
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +35,7 @@ class Instrument:
         self._approach_um = bench.approach_um
         self._lock = asyncio.Lock()
         self._seen: Seen | None = None
+        self._fault: str | None = None
 
     @property
     def name(self) -> str:
@@ -54,6 +61,25 @@ class Instrument:
     def lose_sight(self) -> None:
         """Note that nobody knows where it stands."""
         self._seen = None
+
+    @property
+    def fault(self) -> str | None:
+        """In what it did not do what it was told; None if it did, or somebody has reset that."""
+        return self._fault
+
+    def distrust(self, why: str) -> None:
+        """It did not do what it was told: nothing moves it until somebody resets that."""
+        self._fault = why
+        log.error("fault", detail=why)
+
+    def trust(self) -> None:
+        """Somebody has looked after it."""
+        self._fault = None
+
+    def require_trusted(self) -> None:
+        """Raise `FaultError` while it is in fault."""
+        if self._fault is not None:
+            raise FaultError(f"the instrument did not do what it was told: {self._fault}")
 
     def require_connected(self) -> None:
         """Raise `NotConnected` while the link is down."""
@@ -87,12 +113,10 @@ class Instrument:
         self.note(now.wd_um, now.magnification)
         return now
 
-    def stops_for(self, wd_um: float | None) -> tuple[float, ...]:
-        """Where a move to `wd_um` may have been interrupted: there, or below it if moves end upwards."""
-        if wd_um is None:
-            return ()
-        below_um = self._guard.limits.nearest(wd_um - self._approach_um)
-        return wd_um, below_um
+    def way(self, from_um: float, to_um: float, step_um: float | None) -> tuple[float, ...]:
+        """Where a move (um) may have been interrupted, the end included; `step_um` was the job's own longest step."""
+        motion = self._guard.motion.tightened(Motion(step_um=step_um))
+        return way(MotionGuard(self._guard.limits, motion), from_um, to_um, self._approach_um)
 
     def is_same_wd(self, one_um: float, other_um: float) -> bool:
         """Whether two WDs (um) are one within the tolerance of a read-back."""
@@ -110,6 +134,8 @@ class Instrument:
             await self._lens.bring(wd_um, magnification, DEADLINES.restore_s)
         except Misplaced as error:
             self.note(error.seen.wd_um, error.seen.magnification)
+            if not isinstance(error, TakenOver):
+                self.distrust(str(error))
             raise
         except DriverError:
             self.lose_sight()

@@ -6,7 +6,8 @@ it: then nobody has moved it since.
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import chain, pairwise
 
 import structlog
 
@@ -90,7 +91,7 @@ class Recovery:
         if owed is None or owed.start.wd_um is None:
             return await self.settle("nothing is owed")
         now = await self._instrument.at_rest()
-        if not self._is_at_one_of(now, owed.left):
+        if not self._is_left_at(now, owed, owed.left):
             return await self.settle(
                 f"somebody has moved the instrument since, to {now.wd_um:.1f} um; it is left there"
             )
@@ -114,7 +115,7 @@ class Recovery:
     async def by_itself(self) -> None:
         """Carry it out unasked, if nobody can have moved the instrument since; else it is still owed."""
         owed = self._owed
-        if owed is None:
+        if owed is None or self._instrument.fault is not None:
             return
         try:
             why_not = await self._why_not(owed)
@@ -131,21 +132,23 @@ class Recovery:
         now = await self._instrument.at_rest()
         if not now.is_reported:
             return "the instrument does not say where it stands"
-        if not self._is_at_one_of(now, owed.last):
+        if not self._is_left_at(now, owed, owed.last):
             return f"it stands at {now.wd_um:.1f} um, where the job did not leave it"
         return ""
 
     def _is_another(self, owed: Owed) -> bool:
         return owed.instrument not in (None, self._instrument.name)
 
-    def _is_at_one_of(self, now: MicroscopeState, places: Iterable[Place]) -> bool:
-        """Whether it stands at one of these WDs, or on the way there, and shows one of the magnifications.
+    def _is_left_at(self, now: MicroscopeState, owed: Owed, places: Sequence[Place]) -> bool:
+        """Whether it stands at one of these places, or on the way from one to the next, where a crash may have left it.
 
-        A move sets one after the other: it may have been interrupted between them.
+        A move may also have set the WD and not yet the magnification, or the other way round.
         """
-        places = tuple(places)
-        wds_um = [wd_um for one in places for wd_um in self._instrument.stops_for(one.wd_um)]
-        return any(self._instrument.is_same_wd(now.wd_um, wd_um) for wd_um in wds_um) and any(
+        step_um = (owed.request.get("motion") or {}).get("max_step_um")
+        known_um = [one.wd_um for one in places if one.wd_um is not None]
+        ways = (self._instrument.way(*ends, step_um) for ends in pairwise(known_um))
+        stops_um = {*known_um[:1], *chain.from_iterable(ways)}
+        return any(self._instrument.is_same_wd(now.wd_um, stop_um) for stop_um in stops_um) and any(
             _is_same(now.magnification, one.magnification) for one in places
         )
 
