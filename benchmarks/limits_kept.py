@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from reporting import conclude, parser_of
@@ -33,11 +33,13 @@ from afdaemon.drivers.wire.stream import Decoder, encode
 from afdaemon.errors import LimitError
 from afdaemon.evaluate.section import Bar
 from afdaemon.job.bench import Bench, Deadlines
-from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Job
 from afdaemon.job.records import JournalStep
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.spectrum import BANDS
+
+if TYPE_CHECKING:
+    from afdaemon.job.journal import Journal
 
 STEPS, QUICK_STEPS = 1_000_000, 20_000
 HARD = Range(lo_um=5_000.0, hi_um=50_000.0)
@@ -165,6 +167,8 @@ class Notes:
     def append(self, _job_id: str, _number: int, _entry: JournalStep) -> None:
         """One more."""
         self.steps += 1
+
+    keep = append
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,7 +238,7 @@ class FocusBackend:
             interrupted=self._recovery.interrupted,
             journal=self._upkeep.status,
             fault=self._fault(),
-            models=dict(self._scoring.networks.hashes),
+            models=dict(self._scoring.hashes),
         )
 
     def _fault(self) -> s.Fault | None:

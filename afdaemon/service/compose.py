@@ -1,7 +1,8 @@
 """The composition root: settings in, a running service out, and an orderly end.
 
 Opened in this order, closed in the opposite one: sockets (a second daemon ends here, before it has
-touched anything), journal, networks, microscope. A missing microscope is a state, not a failure.
+touched anything), journal, microscope. A missing microscope is a state, not a failure. The networks load meanwhile: the
+daemon answers before they are there, and jobs wait for them; if they cannot be loaded, it ends.
 """
 
 import asyncio
@@ -123,7 +124,6 @@ async def serve(
         closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
         closing(ScoringThread(lambda: load(settings))) as scoring,
     ):
-        networks = await scoring.open()
         async with _linked(connect(settings, clock)) as microscope:
             if known is not None:
                 most_days = settings.calibration.most_days
@@ -131,7 +131,7 @@ async def serve(
             bench = Bench(
                 microscope=microscope,
                 score=scoring.read,
-                laws=networks.laws,
+                laws=scoring.laws,
                 guard=MotionGuard(rules.limits, rules.motion),
                 journal=journal,
                 clock=clock,
@@ -168,6 +168,7 @@ async def _run(
             group.create_task(bench.microscope.run(), name="microscope"),
             group.create_task(doors.serve(backend), name="doors"),
             group.create_task(backend.watch(), name="watch"),
+            group.create_task(scoring.open(), name="networks"),
         ]
         log.info(
             "ready",

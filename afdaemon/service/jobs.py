@@ -159,6 +159,8 @@ class Jobs:
         self._check_dose(self._rules.dose_limit(params.dose_limit_e_nm2))
         if params.meta.dry_run:
             return s.Started(job=job_id, dry_run=True)
+        await self._scoring.wait()
+        self.require_free()  # it may have been told to stop meanwhile
         running = self._begin(params, job_id, profile, limits)
         await running.recorded.wait()
         if running.error is not None:
@@ -299,7 +301,7 @@ class Jobs:
                 recovered = await self._recover()
                 ended = await running.job.run()
             notes = (recovered, self._unwritten())
-            result = translate.ended(ended, self._scoring.networks.hashes, notes)
+            result = translate.ended(ended, self._scoring.hashes, notes)
             await self._recovery.look()
         except KNOWN_ERRORS as error:
             running.error = error

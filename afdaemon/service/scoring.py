@@ -1,10 +1,11 @@
 """The networks at work: frames in, readings out, one at a time in a thread of their own.
 
-torch is imported in that thread too, so that the event loop answers while it loads.
+torch is imported in that thread too, so that the daemon answers while it loads: who is interrupted by a crash wants to
+know at once where the lens was left. A job waits for it.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from afdaemon.control.fast.law import defocus_law
 from afdaemon.control.fast.profile import FAST, FastProfile
 from afdaemon.control.procedures import Laws
 from afdaemon.control.published.servo import acnet_law
-from afdaemon.control.values import Reading
+from afdaemon.control.values import Proposal, Reading
 from afdaemon.drivers.base import Frame
 from afdaemon.drivers.errors import FrameInvalid
 from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
@@ -55,11 +56,35 @@ class ScoringThread:
         self._load = load
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scoring")
         self._networks: Networks | None = None
+        self._loaded = asyncio.Event()
 
     async def open(self) -> Networks:
         """Load and warm up. Raises `ModelError`."""
         self._networks = await self._in_thread(self._load)
+        self._loaded.set()
         return self._networks
+
+    async def wait(self) -> Networks:
+        """What `open` loads, as soon as it has."""
+        await self._loaded.wait()
+        return self.networks
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Those of the networks that are loaded, by name."""
+        return {} if self._networks is None else self._networks.hashes
+
+    @property
+    def laws(self) -> Laws:
+        """The laws of the networks, which must be loaded when they are asked."""
+
+        def step(newest_first: Sequence[Reading]) -> float:
+            return self.networks.laws.step(newest_first)
+
+        def focus(newest_first: Sequence[Reading]) -> Proposal:
+            return self.networks.laws.focus(newest_first)
+
+        return Laws(step=step, focus=focus)
 
     @property
     def networks(self) -> Networks:
@@ -70,9 +95,8 @@ class ScoringThread:
 
     async def read(self, frame: Frame, region: Region = WHOLE) -> Reading:
         """Measure a region of a frame. Raises `ModelError`."""
-        score = self.networks.score
         measures = await self._in_thread(
-            lambda: score(cut(frame.pixels, region), frame.magnification)
+            lambda: self.networks.score(cut(frame.pixels, region), frame.magnification)
         )
         return Reading(wd_um=frame.wd_um, magnification=frame.magnification, frame=measures)
 
