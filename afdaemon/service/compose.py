@@ -28,7 +28,7 @@ from afdaemon.job.journal import Journal
 from afdaemon.models.optics import dof_um
 from afdaemon.service.backend import FocusBackend
 from afdaemon.service.jobs import Rules
-from afdaemon.service.scoring import Networks, ScoringThread, load_networks
+from afdaemon.service.scoring import Networks, ScoringThread, load_networks, require_weights
 from afdaemon.service.upkeep import Upkeep
 from afdaemon.settings import Settings
 
@@ -116,6 +116,7 @@ async def serve(
     clock = SystemClock()
     known = calibration_of(settings)
     settings = with_angle(settings, known)
+    require_weights(settings.models)
     rules = rules_of(settings)
     instance = uuid4().hex
     places = addresses or [f"ipc://{settings.api.runtime_dir}"]

@@ -19,7 +19,7 @@ from afdaemon.control.values import Proposal, Reading
 from afdaemon.drivers.base import Frame
 from afdaemon.drivers.errors import FrameInvalid
 from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
-from afdaemon.models.errors import ImageError
+from afdaemon.models.errors import ImageError, WeightsError
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.region import WHOLE, Region, cut
 from afdaemon.settings import ModelSettings
@@ -119,6 +119,13 @@ class ScoringThread:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def require_weights(settings: ModelSettings) -> None:
+    """Raise `WeightsError` at once where a file is missing that the settings name: loading would find it later."""
+    for file in filter(None, map(_file, (settings.aenet, settings.acnet, settings.defocus))):
+        if not file.is_file():
+            raise WeightsError(f"there are no weights at {file}")
 
 
 def load_networks(settings: ModelSettings, fast: FastProfile = FAST) -> Networks:

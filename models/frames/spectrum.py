@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from afdaemon.models.frames.preprocess import FloatImage, Pixels, reduce, reduction_factor, to_unit
 from afdaemon.models.frames.streaks import without_streaks
@@ -25,6 +24,10 @@ def band_powers(image: FloatImage) -> NDArray[np.float32]:
 
     White noise of variance v has log v in every band. The mean is removed and the border faded out first.
     """
+    from scipy import (
+        fft,
+    )  # a quarter of a second that a start, or a command without frames, need not wait
+
     window, band, modes, shown_by = _plan(image.shape[-2], image.shape[-1])
     faded = (image - image.mean(axis=(-2, -1), keepdims=True)) * window
     spectrum = fft.rfft2(faded)
@@ -50,7 +53,7 @@ def _plan(
     """
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
     window /= np.sqrt(np.mean(window**2))
-    frequency = np.hypot(fft.fftfreq(height)[:, None], fft.rfftfreq(width)[None, :])
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
     edges = np.geomspace(LOWEST, HIGHEST, BANDS + 1)
     band = np.searchsorted(edges, frequency, side="right") - 1
     band[(band < 0) | (frequency > HIGHEST)] = BANDS

@@ -139,12 +139,9 @@ def test_serve_with_a_simulator_answers_and_ends_with_it(
             while '"connected"' not in log[-1]:
                 log.append(next(process.stderr))
             with Client(str(folder / "run")) as client:
-                status = client.status()
-                assert (status.state, set(status.models)) == (
-                    "ready",
-                    {"aenet", "acnet", "defocus"},
-                )
-                assert 0.0 <= client.score_image().score <= 9.0
+                assert client.status().state == "ready"
+                assert 0.0 <= client.score_image().score <= 9.0, "it waits for the networks"
+                assert set(client.status().models) == {"aenet", "acnet", "defocus"}
                 job = client.autofocus(timeout_s=ENDS_S)
                 assert job.state.final
                 assert job.reason != "device", job.detail

@@ -9,6 +9,7 @@ import math
 import os
 import sqlite3
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -183,14 +184,18 @@ def monkeypatched(thing: object, name: str, value: object) -> Iterator[None]:
 
 @asynccontextmanager
 async def service(
-    settings: Settings, microscope: FakeMicroscope, *, linked: bool = True
+    settings: Settings,
+    microscope: FakeMicroscope,
+    *,
+    linked: bool = True,
+    load: Callable[[Settings], Networks] = networks,
 ) -> AsyncIterator[AsyncClient]:
     """A client of a service that runs; both end with the context, the service politely."""
     if linked:
         microscope.link.set()
     stop = asyncio.Event()
     connect: Callable[..., FakeMicroscope] = lambda _settings, _clock: microscope  # noqa: E731
-    task = asyncio.create_task(serve(settings, stop, load=networks, connect=connect))
+    task = asyncio.create_task(serve(settings, stop, load=load, connect=connect))
     try:
         async with AsyncClient(str(settings.api.runtime_dir)) as client:
             await client.hello()
@@ -936,6 +941,28 @@ async def test_without_a_journal_nothing_starts(settings: Settings, tmp_path: Pa
     blocked = replace(settings, journal=journal)
     with pytest.raises(JournalError, match="journal"):
         await serve(blocked, asyncio.Event(), load=networks)
+
+
+async def test_it_answers_while_the_networks_load_and_jobs_wait_for_them(
+    settings: Settings,
+) -> None:
+    crashed(settings)
+    may_load = threading.Event()
+
+    def slowly(settings: Settings) -> Networks:
+        assert may_load.wait(20.0)
+        return networks(settings)
+
+    microscope = FakeMicroscope(wd_um=AWAY_UM)
+    async with service(settings, microscope, load=slowly) as client:
+        status = await state_of(client, "ready")
+        assert (status.models, status.interrupted) == ({}, "crashed")
+        waiting = asyncio.create_task(client.autofocus())
+        assert (await client.recover()).restored
+        assert not waiting.done()
+        may_load.set()
+        assert (await waiting).converged
+        assert (await client.status()).models == {"aenet": "a1", "acnet": "b2"}
 
 
 async def test_without_weights_nothing_starts(settings: Settings) -> None:
