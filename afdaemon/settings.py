@@ -16,7 +16,7 @@ from afdaemon.drivers.em30.settings import AisemSettings
 from afdaemon.errors import ConfigError
 from afdaemon.logs import FORMATS, LEVELS
 from afdaemon.paths import runtime_dir, state_dir
-from afdaemon.spec import check, choice, made, number, text, whole
+from afdaemon.spec import check, choice, flag, made, number, text, whole
 
 _WD = (100.0, 200_000.0, "um")
 
@@ -111,6 +111,10 @@ class ControlSettings(Section):
     )
     timeout_s: float = number(
         180.0, 0.001, 3600.0, "s", "A job that takes longer is ended and the start WD restored."
+    )
+    confirm: bool = flag(
+        True,
+        "The first success after the link came up is looked at twice: a frame may show the WD before its own.",
     )
     approach_um: float = number(
         0.0, 0.0, 1000.0, "um",

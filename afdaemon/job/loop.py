@@ -110,6 +110,7 @@ class Job:
         self._state: AnyState = new_job(procedure, bench.guard.limits)
         self._began_s = bench.clock.now_s()
         self._steps = 0
+        self._link: int | None = None
         self._is_journaled = True
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scope: asyncio.Timeout | None = None
@@ -165,6 +166,8 @@ class Job:
         self._began_s = self._bench.clock.now_s()
         try:
             outcome = await self._converse(await self._begin())
+            if outcome.converged:
+                self._bench.standing.confirmed_link = self._link
         except Exception as error:
             await self._wind_up(error)
             raise
@@ -224,12 +227,15 @@ class Job:
         await self._converse(Failed(reason=Reason.ABORTED, detail=detail))
 
     async def _begin(self) -> Event:
+        bench = self._bench
+        self._link = bench.microscope.stats.connects
         request = Started(
             wd_um=math.nan,
             magnification=math.nan,
             begin_wd_um=self._begin_wd_um,
             dose_limit_e_nm2=self._dose_limit_e_nm2,
             guess_wd_um=self._guess_wd_um,
+            confirm=bench.confirm and bench.standing.confirmed_link != self._link,
         )
         return self._must_stop() or await self._interruptibly(self._hands.start(request))
 

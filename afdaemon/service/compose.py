@@ -136,6 +136,7 @@ async def serve(
                 clock=clock,
                 beam=rules.beam,
                 approach_um=settings.control.approach_um,
+                confirm=settings.control.confirm,
             )
             await _run(rules, bench, scoring, doors, instance, stop)
     log.info("stopped")
