@@ -64,15 +64,9 @@ class Folder:
                 remedy="name a folder that nothing else cleans with api.runtime_dir",
             )
         _clear(path)
-        with socket.socket(socket.AF_UNIX) as made:
-            try:
-                made.bind(str(path))
-                path.chmod(_SOCKET_MODE)
-                made.listen(backlog)
-            except OSError as error:
-                raise ConfigError(f"cannot listen on {path}: {error.strerror}") from None
-            self._sockets[name] = _of(path.lstat())
-            return made.detach()
+        descriptor = _listening(path, backlog)
+        self._sockets[name] = _of(path.lstat())
+        return descriptor
 
     def is_listening(self, name: str) -> bool:
         """Whether others still find our socket under that name."""
@@ -211,6 +205,17 @@ def _take(lock: int, folder: Path) -> None:
 
 def _told_holder(lock: int) -> str:
     return os.pread(lock, 16, 0).decode("ascii", "replace").strip()
+
+
+def _listening(path: Path, backlog: int) -> int:
+    with socket.socket(socket.AF_UNIX) as made:
+        try:
+            made.bind(str(path))
+            path.chmod(_SOCKET_MODE)
+            made.listen(backlog)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {path}: {error.strerror}") from None
+        return made.detach()
 
 
 def _clear(path: Path) -> None:

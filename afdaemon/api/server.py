@@ -54,7 +54,7 @@ class Doors:
             *events.bindings,
         ]
         self._abort = abort
-        self._instance = instance
+        self.instance = instance
         self._under_way = 0
 
     @property
@@ -69,9 +69,9 @@ class Doors:
 
     async def serve(self, backend: Backend) -> None:
         """Answer until cancelled. If the abort thread ends by itself, this fails with its error."""
-        aborts = AbortDispatcher(backend.abort, instance=self._instance)
+        aborts = AbortDispatcher(backend.abort, instance=self.instance)
         finished = self._abort.start(aborts.answer)
-        dispatcher = Dispatcher(backend, instance=self._instance)
+        dispatcher = Dispatcher(backend, instance=self.instance)
         async with asyncio.TaskGroup() as group:
             group.create_task(_ended(finished), name="abort")
             group.create_task(self.events.run(), name="events")

@@ -116,11 +116,10 @@ async def serve(
     known = calibration_of(settings)
     settings = with_angle(settings, known)
     rules = rules_of(settings)
-    instance = uuid4().hex
     places = addresses or [f"ipc://{settings.api.runtime_dir}"]
     async with _watched(stop, clock) as watchdog:
         with (
-            open_doors(places, instance=instance, clock=clock, insecure=insecure) as doors,
+            open_doors(places, instance=uuid4().hex, clock=clock, insecure=insecure) as doors,
             closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
             closing(ScoringThread(lambda: load(settings))) as scoring,
         ):
@@ -141,7 +140,7 @@ async def serve(
                     beam=rules.beam,
                     approach_um=settings.control.approach_um,
                 )
-                await _run(rules, bench, scoring, doors, instance, stop, watchdog)
+                await _run(rules, bench, scoring, doors, stop, watchdog)
     log.info("stopped")
 
 
@@ -150,7 +149,6 @@ async def _run(
     bench: Bench,
     scoring: ScoringThread,
     doors: Doors,
-    instance: str,
     stop: asyncio.Event,
     watchdog: Watchdog,
 ) -> None:
@@ -161,7 +159,7 @@ async def _run(
             bench=bench,
             scoring=scoring,
             events=doors.events,
-            instance=instance,
+            instance=doors.instance,
             group=group,
         )
         await backend.open()
@@ -172,16 +170,7 @@ async def _run(
             group.create_task(_say(backend, doors, watchdog, bench.clock), name="say"),
         ]
         await doors.answering.wait()
-        log.info(
-            "ready",
-            endpoints=[place.address for place in doors.endpoints],
-            limits=str(rules.limits),
-            microscope=bench.microscope.name,
-        )
-        microscope = bench.microscope
-        watchdog.watch([*doors.parts, *scoring.parts])
-        watchdog.watch(microscope.parts if isinstance(microscope, Watched) else ())
-        watchdog.ready()
+        _announce(rules, bench.microscope, scoring, doors, watchdog)
         await stop.wait()
         log.info("stopping")
         watchdog.stopping()
@@ -189,6 +178,25 @@ async def _run(
         watchdog.is_home()
         for task in tasks:
             task.cancel()
+
+
+def _announce(
+    rules: Rules,
+    microscope: Microscope,
+    scoring: ScoringThread,
+    doors: Doors,
+    watchdog: Watchdog,
+) -> None:
+    """It answers: say so, and let all of it be watched from now on."""
+    log.info(
+        "ready",
+        endpoints=[place.address for place in doors.endpoints],
+        limits=str(rules.limits),
+        microscope=microscope.name,
+    )
+    of_link = microscope.parts if isinstance(microscope, Watched) else ()
+    watchdog.watch([*doors.parts, *scoring.parts, *of_link])
+    watchdog.ready()
 
 
 @asynccontextmanager

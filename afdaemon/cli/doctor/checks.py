@@ -14,6 +14,7 @@ from afdaemon.cli.doctor.facts import (
     JournalFacts,
     LinkFacts,
     MachineFacts,
+    Node,
     RuntimeFacts,
     Trouble,
     User,
@@ -109,26 +110,26 @@ def _daemon(facts: DaemonFacts, version: str) -> Iterator[Finding]:
     about = "daemon"
     if facts.version:
         text = f"afdaemon {facts.version} answers at {facts.address}: {facts.state}"
-        if facts.version == version:
-            yield _ok(about, text)
-        else:
-            yield _warning(about, f"{text}; this is {version}", "restart it")
+        is_same = facts.version == version
+        yield (
+            _ok(about, text)
+            if is_same
+            else _warning(about, f"{text}; this is {version}", "restart it")
+        )
         if facts.owed:
             yield _warning(about, facts.owed, "`afctl recover`, or `afctl recover --decline`")
-    elif facts.holder is not None:
-        yield _failure(
-            about,
-            f"process {facts.holder} holds {facts.address}, but does not answer",
-            "read its log; if it is stuck, restart it",
-        )
-    elif facts.may_be_hidden:
-        yield _warning(
-            about,
-            f"{facts.address} is closed to you: whether a daemon runs there is not known",
-            "run this as root, or become a member of the folder's group",
-        )
     else:
-        yield _ok(about, f"none runs at {facts.address}")
+        yield _no_answer(about, facts)
+
+
+def _no_answer(about: str, facts: DaemonFacts) -> Finding:
+    if facts.holder is not None:
+        text = f"process {facts.holder} holds {facts.address}, but does not answer"
+        return _failure(about, text, "read its log; if it is stuck, restart it")
+    if facts.may_be_hidden:
+        text = f"{facts.address} is closed to you: whether a daemon runs there is not known"
+        return _warning(about, text, "run this as root, or become a member of the folder's group")
+    return _ok(about, f"none runs at {facts.address}")
 
 
 def _runtime(facts: RuntimeFacts) -> Finding:
@@ -146,23 +147,28 @@ def _link(facts: LinkFacts, user: User) -> Iterator[Finding]:
         yield _failed(about, facts.trouble)
     else:
         yield _ok(about, facts.place)
-    if facts.folder and facts.folder_node is None:
-        yield _failure(
-            about,
-            f"the drop folder {facts.folder} does not exist",
-            "create or mount it, or set microscope.folder to the one the vendor's software writes to",
-        )
-    elif facts.folder_node is not None and not user.may(facts.folder_node, 7):
-        yield _failure(
-            about,
-            f"{user.name} may not read and remove files in {facts.folder}",
-            "give the daemon's user the right to write there",
-        )
+    if facts.folder:
+        yield from _drop_folder(about, facts, user)
     if facts.device_node is not None and not user.may(facts.device_node, 6):
         yield _failure(
             about,
             f"{user.name} may not open the USB device",
             "install the udev rule (`afdaemon install`) with its ids, and plug the device in again",
+        )
+
+
+def _drop_folder(about: str, facts: LinkFacts, user: User) -> Iterator[Finding]:
+    if facts.folder_node is None:
+        yield _failure(
+            about,
+            f"the drop folder {facts.folder} does not exist",
+            "create or mount it, or set microscope.folder to the one the vendor's software writes to",
+        )
+    elif not user.may(facts.folder_node, 7):
+        yield _failure(
+            about,
+            f"{user.name} may not read and remove files in {facts.folder}",
+            "give the daemon's user the right to write there",
         )
 
 
@@ -202,22 +208,20 @@ def _journal(facts: JournalFacts, user: User) -> Iterator[Finding]:
         )
     if facts.file is None:
         yield _ok(about, f"{facts.path} will be made")
-        return
-    if not stat.S_ISREG(facts.file.mode):
-        yield _failure(about, f"{facts.path} is not a file", "set journal.path to a file")
-    elif not user.may(facts.file, 6):
-        yield _failure(
-            about,
-            f"{user.name} may not read and write {facts.path}, which belongs to user {facts.file.uid}",
-            "give the file to the daemon's user",
-        )
-    elif facts.file.mode & 0o077:
-        mode = stat.S_IMODE(facts.file.mode)
-        yield _warning(
-            about, f"{facts.path} is open to others (mode {mode:04o})", f"`chmod 600 {facts.path}`"
-        )
     else:
-        yield _ok(about, facts.path)
+        yield _journal_file(about, facts.path, facts.file, user)
+
+
+def _journal_file(about: str, path: str, file: Node, user: User) -> Finding:
+    if not stat.S_ISREG(file.mode):
+        return _failure(about, f"{path} is not a file", "set journal.path to a file")
+    if not user.may(file, 6):
+        text = f"{user.name} may not read and write {path}, which belongs to user {file.uid}"
+        return _failure(about, text, "give the file to the daemon's user")
+    if file.mode & 0o077:
+        text = f"{path} is open to others (mode {stat.S_IMODE(file.mode):04o})"
+        return _warning(about, text, f"`chmod 600 {path}`")
+    return _ok(about, path)
 
 
 def _machine(facts: MachineFacts, journal: JournalFacts | None) -> Iterator[Finding]:

@@ -200,26 +200,27 @@ def _reached(
 def _usb(link: str, settings: UsbSettings) -> LinkFacts:
     """Looks at what is plugged in; opens nothing, so it doesn't matter who holds it."""
     place = f"{settings.vendor_id:04x}:{settings.product_id:04x}"
-    try:
-        found: list[Any] = list(
-            usb.core.find(find_all=True, idVendor=settings.vendor_id, idProduct=settings.product_id)
-        )
-    except usb.core.NoBackendError:
-        trouble = Trouble(
-            what="there is no libusb on this machine", remedy="`apt install libusb-1.0-0`"
-        )
-        return LinkFacts(link=link, place=place, trouble=trouble)
-    except usb.core.USBError as error:
-        trouble = Trouble(what=f"libusb cannot be used: {error}", remedy="is /dev/bus/usb there?")
-        return LinkFacts(link=link, place=place, trouble=trouble)
-    if not found:
-        trouble = Trouble(
-            what=f"no USB device {place} is plugged in",
-            remedy="check cable and power, and vendor_id and product_id against `lsusb`",
-        )
-        return LinkFacts(link=link, place=place, trouble=trouble)
-    node = _USB_NODES / f"{found[0].bus:03d}" / f"{found[0].address:03d}"
+    found = _plugged_in(settings, place)
+    if isinstance(found, Trouble):
+        return LinkFacts(link=link, place=place, trouble=found)
+    node = _USB_NODES / f"{found.bus:03d}" / f"{found.address:03d}"
     return LinkFacts(link=link, place=f"{place} is {node}", device_node=_node(node))
+
+
+def _plugged_in(settings: UsbSettings, place: str) -> Any:
+    """The first such device, or a `Trouble`."""
+    ids = {"idVendor": settings.vendor_id, "idProduct": settings.product_id}
+    try:
+        device = usb.core.find(**ids)
+    except usb.core.NoBackendError:
+        missing = "there is no libusb on this machine"
+        return Trouble(what=missing, remedy="`apt install libusb-1.0-0`")
+    except usb.core.USBError as error:
+        return Trouble(what=f"libusb cannot be used: {error}", remedy="is /dev/bus/usb there?")
+    return device or Trouble(
+        what=f"no USB device {place} is plugged in",
+        remedy="check cable and power, and vendor_id and product_id against `lsusb`",
+    )
 
 
 def _compute(wanted: str) -> ComputeFacts:
@@ -235,7 +236,6 @@ def _compute(wanted: str) -> ComputeFacts:
 
 def _weights(settings: ModelSettings) -> Iterator[WeightFacts]:
     from afdaemon.models.acnet import policy
-    from afdaemon.models.checkpoint import read_card
     from afdaemon.models.defocus import network
     from afdaemon.models.scorers import focus_scorer
 
@@ -246,21 +246,25 @@ def _weights(settings: ModelSettings) -> Iterator[WeightFacts]:
     }
     for name, default in shipped.items():
         set_to = getattr(settings, name)
-        path = default if set_to == "default" else Path(set_to)
-        remedy = f"install afdaemon anew, or set models.{name}"
-        try:
-            promised = read_card(path).sha256
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            what = f"{path} cannot be read: {error.strerror}"
-            yield WeightFacts(name=name, path=str(path), trouble=Trouble(what=what, remedy=remedy))
-        except KNOWN_ERRORS as error:
-            trouble = Trouble(what=str(error), remedy=remedy)
-            yield WeightFacts(name=name, path=str(path), trouble=trouble)
-        else:
+        yield _weight(name, default if set_to == "default" else Path(set_to))
+
+
+def _weight(name: str, path: Path) -> WeightFacts:
+    from afdaemon.models.checkpoint import read_card
+
+    found, what = "", ""
+    try:
+        promised = read_card(path).sha256
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != promised:
             what = f"{path} is not the file that its card describes (SHA-256 differs)"
-            differs = None if found == promised else Trouble(what=what, remedy=remedy)
-            yield WeightFacts(name=name, path=str(path), sha256=found, trouble=differs)
+    except OSError as error:
+        what = f"{path} cannot be read: {error.strerror}"
+    except KNOWN_ERRORS as error:
+        what = str(error)
+    remedy = f"install afdaemon anew, or set models.{name}"
+    trouble = Trouble(what=what, remedy=remedy) if what else None
+    return WeightFacts(name=name, path=str(path), sha256=found, trouble=trouble)
 
 
 def _journal(path: Path, daemon: DaemonFacts) -> JournalFacts:

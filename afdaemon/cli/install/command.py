@@ -36,19 +36,16 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done")] = False,
 ) -> None:
     """Install afdaemon as a systemd service: units, user, udev rule, settings. Edited files are never overwritten."""
-    interpreter = (python or Path(sys.executable)).absolute()
-    config = files.config_path(instance)
     ours = _recorded(prefix)
     if uninstall:
-        present = _present(prefix, ours)
-        steps = to_remove(present, ours, None if instance is None else config)
-        after = _goodbye(instance)
+        only = None if instance is None else files.config_path(instance)
+        steps, after = to_remove(_present(prefix, ours), ours, only), _goodbye(instance)
     else:
+        interpreter = (python or Path(sys.executable)).absolute()
         if prefix == Path("/"):
             _require_reachable(interpreter)
         wanted = files.wanted(interpreter, instance)
-        steps = to_install(wanted, _present(prefix, wanted), ours)
-        after = _commands(instance, config)
+        steps, after = to_install(wanted, _present(prefix, wanted), ours), _commands(instance)
     if not dry_run:
         _carry_out(prefix, steps, ours)
     typer.echo("\n".join([*in_words(steps, done=not dry_run), "", *after]))
@@ -141,8 +138,8 @@ def _refused(path: Path, error: OSError) -> UsageError:
     )
 
 
-def _commands(instance: str | None, config: str) -> list[str]:
-    name = files.unit_name(instance)
+def _commands(instance: str | None) -> list[str]:
+    name, config = files.unit_name(instance), files.config_path(instance)
     return [
         f"Now set the link to the microscope in {config}, then run as root:",
         "    systemd-sysusers && systemd-tmpfiles --create afdaemon.conf",
