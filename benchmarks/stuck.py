@@ -195,7 +195,7 @@ def _is_home(folder: Path) -> bool:
 def _table(seen: list[Seen]) -> str:
     lines = [f"{'what hangs':<12}{'deadline':>10}{'noticed':>10}{'ended':>10}{'code':>6}  lens"]
     for one in seen[:-1]:
-        lens = {True: "at home", False: "away, owed", None: "out of reach, owed"}[one.is_home]
+        lens = {True: "at home", False: "away", None: "out of reach"}[one.is_home]
         lines.append(
             f"{one.part:<12}{one.deadline_s:>8.1f} s{_seconds(one.noticed_s)}"
             f"{_seconds(one.ended_s)}{one.code!s:>6}  {lens}"
