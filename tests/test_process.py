@@ -37,8 +37,9 @@ from afdaemon.models.frames.measures import Measures
 from afdaemon.service import compose as service, scoring, watchdog
 from afdaemon.service.scoring import Networks
 
-scoring.SCORING_DEADLINE_S = watchdog.LOOP_DEADLINE_S = 0.7
-watchdog._HOME_S = 2.0
+if sys.argv[2]:
+    scoring.SCORING_DEADLINE_S = watchdog.LOOP_DEADLINE_S = 1.5
+    watchdog._HOME_S = 2.0
 readings = 0
 
 def score(pixels, magnification):
