@@ -41,6 +41,8 @@ from afdaemon.cli.doctor.facts import (
 from afdaemon.cli.runner import run_app
 from afdaemon.clock import ManualClock
 from afdaemon.job.journal import Journal
+from afdaemon.models.acnet.policy import DEFAULT_WEIGHTS
+from afdaemon.models.checkpoint import card_path
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 USER = User(name="afdaemon", uid=990, gids=frozenset({990, 46}))
@@ -311,9 +313,6 @@ def test_a_damaged_journal_and_a_later_one_are_told(
 def test_weights_that_are_not_those_of_their_card_are_told(
     settings: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from afdaemon.models.acnet.policy import DEFAULT_WEIGHTS
-    from afdaemon.models.checkpoint import card_path
-
     forged = folder / "acnet.safetensors"
     forged.write_bytes(DEFAULT_WEIGHTS.read_bytes() + b"x")
     card_path(forged).write_bytes(card_path(DEFAULT_WEIGHTS).read_bytes())
