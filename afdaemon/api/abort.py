@@ -8,17 +8,23 @@ from typing import Any
 
 import zmq
 
-from afdaemon.api.endpoints import Endpoints
-from afdaemon.api.sockets import bind, harden, unwrap
+from afdaemon.api.places import Place
+from afdaemon.api.sockets import Binding, harden, unwrap
 from afdaemon.api.wire import MAX_REQUEST_BYTES
+from afdaemon.pulse import Part, Work
 
+DEADLINE_S = 5.0
+"""An abort has to be acknowledged within 50 ms: a thread that takes a hundred times as long is stuck."""
+_TURN_MS = 1_000
+"""An idle thread goes round this often, to show that it is alive."""
 _STOP = "inproc://stop"
 
 
 class AbortDoor:
     """Bound when made, answering from `start` on, released by `close`."""
 
-    def __init__(self, endpoints: Sequence[Endpoints]) -> None:
+    def __init__(self, places: Sequence[Place]) -> None:
+        self.part = Part("abort socket's thread", DEADLINE_S)
         self._context = zmq.Context()
         self._router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
         self._stop: zmq.Socket[Any] = self._context.socket(zmq.PAIR)
@@ -26,8 +32,9 @@ class AbortDoor:
         self._thread: threading.Thread | None = None
         try:
             harden(self._router, max_bytes=MAX_REQUEST_BYTES)
-            for place in endpoints:
-                bind(self._router, place.abort, place)
+            self._bindings = [
+                Binding(self._router, place.at.abort, place.folder) for place in places
+            ]
             self._stop.bind(_STOP)
         except BaseException:
             self.close()
@@ -68,18 +75,24 @@ class AbortDoor:
         finished: Future[None],
     ) -> None:
         try:
-            self._serve(answer, stopped)
+            with self.part.busy() as work:
+                self._serve(answer, stopped, work)
         except BaseException as error:  # noqa: BLE001 - handed to the watcher of the thread
             finished.set_exception(error)
         else:
             finished.set_result(None)
 
-    def _serve(self, answer: Callable[[Sequence[bytes]], bytes], stopped: zmq.Socket[Any]) -> None:
+    def _serve(
+        self, answer: Callable[[Sequence[bytes]], bytes], stopped: zmq.Socket[Any], work: Work
+    ) -> None:
         try:
             poller = zmq.Poller()
             poller.register(stopped, zmq.POLLIN)
             poller.register(self._router, zmq.POLLIN)
-            while stopped not in (ready := dict(poller.poll())):
+            while stopped not in (ready := dict(poller.poll(_TURN_MS))):
+                work.beat()
+                for binding in self._bindings:
+                    binding.mend()
                 if self._router in ready:
                     address, payload = unwrap(self._router.recv_multipart())
                     with suppress(zmq.ZMQError):  # the client has gone, or doesn't read

@@ -14,9 +14,9 @@ import zmq
 import zmq.asyncio
 from pydantic import JsonValue
 
-from afdaemon.api.endpoints import Endpoints
+from afdaemon.api.places import Place
 from afdaemon.api.schemas import Event, Reply
-from afdaemon.api.sockets import bind, harden
+from afdaemon.api.sockets import Binding, harden
 
 WELCOME = "welcome"
 _MAX_SUBSCRIPTION_BYTES = 4096
@@ -38,7 +38,7 @@ class Publisher:
     def __init__(
         self,
         context: zmq.asyncio.Context,
-        endpoints: Sequence[Endpoints],
+        places: Sequence[Place],
         *,
         instance: str,
         clock: Calendar,
@@ -51,8 +51,9 @@ class Publisher:
             harden(self._socket, max_bytes=_MAX_SUBSCRIPTION_BYTES)
             # Also report a second client's subscription to a known topic.
             self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
-            for place in endpoints:
-                bind(self._socket, place.events, place)
+            self.bindings = [
+                Binding(self._socket, place.at.events, place.folder) for place in places
+            ]
         except BaseException:
             self.close()
             raise

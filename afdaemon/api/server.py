@@ -19,9 +19,13 @@ from afdaemon.api.abort import AbortDoor
 from afdaemon.api.dispatch import AbortDispatcher, Backend, Dispatcher
 from afdaemon.api.endpoints import Endpoints, check_bind, parse_endpoint
 from afdaemon.api.events import Calendar, Publisher
+from afdaemon.api.places import Place
 from afdaemon.api.rundir import held
-from afdaemon.api.sockets import bind, harden, unwrap
+from afdaemon.api.sockets import Binding, harden, unwrap
+from afdaemon.pulse import Part
 
+_MEND_S = 1.0
+"""How often it is checked that our sockets are still where clients look for them."""
 MAX_REQUESTS = 256
 """Requests under way at once, waiting ones included; more are refused, so that memory is bounded."""
 
@@ -36,28 +40,56 @@ class Doors:
         control: "zmq.asyncio.Socket",
         abort: AbortDoor,
         events: Publisher,
-        endpoints: Sequence[Endpoints],
+        places: Sequence[Place],
         instance: str,
     ) -> None:
         self.events = events
-        self.endpoints = tuple(endpoints)
+        self.endpoints = tuple(place.at for place in places)
+        self.answering = asyncio.Event()
+        """Set as soon as requests and aborts are answered."""
         self._control = control
+        self._folders = [place.folder for place in places if place.folder is not None]
+        self._bindings = [
+            *(Binding(control, place.at.control, place.folder) for place in places),
+            *events.bindings,
+        ]
         self._abort = abort
-        self._instance = instance
+        self.instance = instance
         self._under_way = 0
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What is to be watched of them."""
+        return (self._abort.part,)
+
+    @property
+    def troubles(self) -> list[str]:
+        """What keeps clients from finding the sockets, for people; empty where all is well."""
+        return [folder.trouble for folder in self._folders if folder.trouble]
 
     async def serve(self, backend: Backend) -> None:
         """Answer until cancelled. If the abort thread ends by itself, this fails with its error."""
-        aborts = AbortDispatcher(backend.abort, instance=self._instance)
+        aborts = AbortDispatcher(backend.abort, instance=self.instance)
         finished = self._abort.start(aborts.answer)
-        dispatcher = Dispatcher(backend, instance=self._instance)
+        dispatcher = Dispatcher(backend, instance=self.instance)
         async with asyncio.TaskGroup() as group:
             group.create_task(_ended(finished), name="abort")
             group.create_task(self.events.run(), name="events")
             group.create_task(self._receive(dispatcher, group), name="control")
+            group.create_task(self._keep(), name="runtime folder")
+
+    async def _keep(self) -> None:
+        """Make again what somebody has removed: the folder, or sockets in it."""
+        while True:
+            for folder in self._folders:
+                folder.mend()
+            for binding in self._bindings:
+                binding.mend()
+            await asyncio.sleep(_MEND_S)
 
     async def _receive(self, dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
         """The one task that receives: cancelling a receive may lose a message."""
+        self.answering.set()
         while True:
             message = await self._control.recv_multipart()
             address, payload = unwrap(message)
@@ -97,19 +129,20 @@ def open_doors(
     for place in endpoints:
         check_bind(place, insecure=insecure)
     with ExitStack() as stack:
-        for place in endpoints:
-            if place.folder is not None:
-                stack.enter_context(held(place.folder))
+        places = [_place(at, stack) for at in endpoints]
         context = zmq.asyncio.Context()
         stack.callback(context.term)
         control = stack.enter_context(closing(context.socket(zmq.ROUTER)))
         harden(control, max_bytes=wire.MAX_IMAGE_BYTES)
-        for place in endpoints:
-            bind(control, place.control, place)
-        publisher = Publisher(context, endpoints, instance=instance, clock=clock)
+        publisher = Publisher(context, places, instance=instance, clock=clock)
         stack.enter_context(closing(publisher))
-        abort = stack.enter_context(closing(AbortDoor(endpoints)))
-        yield Doors(control, abort, publisher, endpoints, instance)
+        abort = stack.enter_context(closing(AbortDoor(places)))
+        yield Doors(control, abort, publisher, places, instance)
+
+
+def _place(at: Endpoints, stack: ExitStack) -> Place:
+    """A place whose folder, if it has one, is held as long as `stack` is open."""
+    return Place(at, None if at.folder is None else stack.enter_context(held(at.folder)))
 
 
 async def _ended(thread: Future[None]) -> None:

@@ -4,11 +4,11 @@ import errno
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 import zmq
 
-from afdaemon.api.endpoints import Endpoints
-from afdaemon.api.rundir import share
-from afdaemon.errors import BusyError, ConfigError
+from afdaemon.api.rundir import Folder
+from afdaemon.errors import AfdaemonError, BusyError, ConfigError
 
 _HANDSHAKE_MS = 2_000
 """A peer that connects and says nothing is dropped: silent connections must not pile up."""
@@ -20,6 +20,8 @@ _QUEUE_MESSAGES = 256
 _LINGER_MS = 200
 """The last answers leave within this time; closing never hangs on a peer that doesn't read."""
 _BACKLOG = 64
+
+log = structlog.get_logger(__name__)
 
 
 def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
@@ -38,26 +40,45 @@ def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
 
 
-def bind(socket: zmq.Socket[Any], address: str, endpoints: Endpoints) -> None:
-    """Listen on one of the addresses of `endpoints`.
+class Binding:
+    """`socket` listens on an address: of tcp, or of a socket in a `folder` that we hold. For the socket's thread.
 
     Raises:
         BusyError: something else listens there.
         ConfigError: it can't be listened on.
     """
-    try:
-        socket.bind(address)
-        if endpoints.folder is not None:
-            share(endpoints.folder / address.rpartition("/")[2])
-    except zmq.ZMQError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise BusyError(
-                f"another program already listens on {address}",
-                remedy="if it is afdaemon, use that one; otherwise give this one another address",
-            ) from None
-        raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
+
+    def __init__(self, socket: zmq.Socket[Any], address: str, folder: Folder | None) -> None:
+        self._socket = socket
+        self._address = address
+        self._folder = folder
+        self._name = address.rpartition("/")[2]
+        self._bind()
+
+    def mend(self) -> None:
+        """Listen again if the socket in the folder has gone; those who are connected stay so."""
+        folder = self._folder
+        if folder is None or not folder.is_held or folder.is_listening(self._name):
+            return
+        try:
+            self._bind()
+        except AfdaemonError as error:
+            folder.tell(str(error), error.remedy)
+        else:
+            log.warning("socket_made_again", address=self._address)
+
+    def _bind(self) -> None:
+        listening = -1 if self._folder is None else self._folder.listen(self._name, _BACKLOG)
+        self._socket.setsockopt(zmq.USE_FD, listening)  # libzmq takes it over, and unlinks nothing
+        try:
+            self._socket.bind(self._address)
+        except zmq.ZMQError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise BusyError(
+                    f"another program already listens on {self._address}",
+                    remedy="if it is afdaemon, use that one; otherwise give this one another address",
+                ) from None
+            raise ConfigError(f"cannot listen on {self._address}: {error.strerror}") from None
 
 
 def unwrap(message: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:

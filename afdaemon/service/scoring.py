@@ -21,7 +21,11 @@ from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
 from afdaemon.models.errors import ImageError
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.region import WHOLE, Region, cut
+from afdaemon.pulse import Part
 from afdaemon.settings import ModelSettings
+
+SCORING_DEADLINE_S = 30.0
+"""A frame takes a fraction of a second, the largest image file that the API takes some seconds on a slow processor."""
 
 T = TypeVar("T")
 
@@ -52,14 +56,20 @@ class ScoringThread:
     """Networks behind one worker thread. `load` is called in it by `open`."""
 
     def __init__(self, load: Callable[[], Networks]) -> None:
+        self._part = Part("scoring thread", SCORING_DEADLINE_S)
         self._load = load
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scoring")
         self._networks: Networks | None = None
 
     async def open(self) -> Networks:
         """Load and warm up. Raises `ModelError`."""
-        self._networks = await self._in_thread(self._load)
+        self._networks = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
         return self._networks
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What is to be watched of it: scoring, not loading, which takes as long as the disk does."""
+        return (self._part,)
 
     @property
     def networks(self) -> Networks:
@@ -94,7 +104,11 @@ class ScoringThread:
         return ScoredFile(measures=measures, width_px=width, height_px=height)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        def watched() -> T:
+            with self._part.busy():
+                return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, watched)
 
 
 def load_networks(settings: ModelSettings, fast: FastProfile = FAST) -> Networks:
