@@ -14,6 +14,7 @@ from uuid import uuid4
 import structlog
 
 from afdaemon import calibration
+from afdaemon.api.caps import Caps, Share
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.calibration import Calibration
 from afdaemon.clock import Clock, SystemClock
@@ -76,6 +77,14 @@ def with_angle(settings: Settings, known: Calibration | None) -> Settings:
     )
 
 
+def _caps_of(settings: Settings) -> Caps:
+    """What clients may take."""
+    api = settings.api
+    return Caps(
+        connections=Share(each=api.most_connections_per_client, all=api.most_connections)
+    )
+
+
 def _microscope_of(settings: Settings, clock: Clock) -> Microscope:
     """The driver that the settings name, not connected yet."""
     microscope = settings.microscope
@@ -112,7 +121,9 @@ async def serve(
     instance = uuid4().hex
     places = addresses or [f"ipc://{settings.api.runtime_dir}"]
     with (
-        open_doors(places, instance=instance, clock=clock, insecure=insecure) as doors,
+        open_doors(
+            places, instance=instance, clock=clock, insecure=insecure, caps=_caps_of(settings)
+        ) as doors,
         closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
         closing(ScoringThread(lambda: load(settings))) as scoring,
     ):

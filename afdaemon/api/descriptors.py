@@ -1,0 +1,28 @@
+"""Enough descriptors for what may be open at once: libzmq ends the process when they run out."""
+
+import resource
+
+from afdaemon.api.caps import RESERVED_DESCRIPTORS, Caps
+from afdaemon.errors import ConfigError
+
+_SOCKETS = 3
+
+
+def secure(caps: Caps) -> int:
+    """Raise the limit to what the system allows, and return it.
+
+    Raises:
+        ConfigError: that is too low for the connections that `caps` allow.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    needed = _SOCKETS * caps.connections.all + RESERVED_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        most = (hard - RESERVED_DESCRIPTORS) // _SOCKETS
+        raise ConfigError(
+            f"this process may open {hard} files, and {caps.connections.all} connections to each"
+            f" of {_SOCKETS} sockets need {needed}",
+            remedy="raise the limit (LimitNOFILE= of the unit, or ulimit -n)"
+            + (f", or set api.most_connections to {most} or less" if most > 0 else ""),
+        )
+    return hard
