@@ -4,6 +4,7 @@ AfdaemonError
  ├─ ConfigError          a setting is wrong, misspelt or missing
  ├─ UsageError           a command line or a request asks for something impossible
  ├─ LimitError           a working distance outside the limits; nothing was sent
+ ├─ FaultError           the instrument did not do what it was told; nothing moves until somebody resets that
  ├─ BusyError            another job holds the microscope, or the sockets are taken
  ├─ JobNotFound          no job with that id
  ├─ JournalError         the journal cannot be written; no move is made without it
@@ -26,6 +27,7 @@ __all__ = [
     "AfdaemonError",
     "BusyError",
     "ConfigError",
+    "FaultError",
     "JobNotFound",
     "JournalError",
     "LimitError",
@@ -66,6 +68,13 @@ class LimitError(AfdaemonError):
 
     kind = "limit"
     remedy = "ask `focus.limits` (afctl wd) for the allowed range"
+
+
+class FaultError(AfdaemonError):
+    """The instrument did not do what it was told; nothing moves it until somebody resets that."""
+
+    kind = "fault"
+    remedy = "look after the instrument, then `afctl reset`"
 
 
 class BusyError(AfdaemonError):

@@ -52,7 +52,10 @@ class MicroscopeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings(Section):
-    """Absolute working distances that may be commanded. ASSUMED: an EM-30 can do 5 to 50 mm."""
+    """Absolute working distances that may be commanded, and how much a job may move the lens.
+
+    ASSUMED: an EM-30 can do 5 to 50 mm.
+    """
 
     hard_min_um: float = number(5_000.0, *_WD, "Shortest WD that the instrument can reach.")
     hard_max_um: float = number(50_000.0, *_WD, "Longest WD that the instrument can reach.")
@@ -63,6 +66,18 @@ class LimitSettings(Section):
     site_max_um: float | None = number(
         None, *_WD, "Longest WD that is allowed here; absent: the hard limit.",
         optional=True, example=30_000.0,
+    )  # fmt: skip
+    max_step_um: float | None = number(
+        None, 1.0, 200_000.0, "um", "Longest step of the lens; a longer way is made in several. Absent: any.",
+        optional=True, example=5_000.0,
+    )  # fmt: skip
+    max_travel_um: float = number(
+        1_000_000.0, 100.0, 1e9, "um",
+        "Longest way of the lens in one job, all its moves together; the way home is always allowed.",
+    )  # fmt: skip
+    max_travel_per_min_um: float | None = number(
+        None, 100.0, 1e9, "um", "Longest way of the lens in any minute of a job. Absent: any.",
+        optional=True, example=200_000.0,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -40,6 +40,8 @@ class Witness:
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._door.getsockname()[1]
         self._open: list[socket.socket] = []
+        self._flows = threading.Event()
+        self._flows.set()
         self._threads = [threading.Thread(target=self._accept, name="witness")]
         self._threads[0].start()
 
@@ -47,8 +49,18 @@ class Witness:
         """Begin to remember anew."""
         self.chunks.clear()
 
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Nothing passes while the block runs; what came meanwhile passes afterwards."""
+        self._flows.clear()
+        try:
+            yield
+        finally:
+            self._flows.set()
+
     def close(self) -> None:
         """Hang up."""
+        self._flows.set()
         for line in (self._door, *self._open):
             with closing(line), suppress(OSError):  # the other side may have hung up
                 line.shutdown(socket.SHUT_RDWR)
@@ -88,11 +100,21 @@ class Witness:
         try:
             while data := source.recv(_CHUNK):
                 came_s = time.perf_counter()
+                self._flows.wait()
                 target.sendall(data)
                 stamp_s = time.perf_counter() if is_instrument else came_s
                 self.chunks.append((stamp_s, is_instrument, data))
         except OSError:
             return
+
+    def moves(self) -> list[tuple[float, float]]:
+        """When each move was commanded (s), and the WD that it leads to (um), in order."""
+        decoder, found = Decoder(), []
+        for stamp_s, is_instrument, data in sorted(self.chunks, key=lambda chunk: chunk[0]):
+            if not is_instrument:
+                decoder.feed(data)
+                found += [(stamp_s, m.wd_um) for m in _messages(decoder) if isinstance(m, Move)]
+        return found
 
     def answers_s(self) -> list[float]:
         """From the last byte of each frame to the first byte of the move that followed from it, s."""

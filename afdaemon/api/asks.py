@@ -58,14 +58,19 @@ def autofocus_params(
     region: tuple[float, float, float, float] | None = None,
     dose_limit_e_nm2: float | None = None,
     ladder: bool | None = None,
+    max_step_um: float | None = None,
+    max_travel_um: float | None = None,
     dry_run: bool = False,
 ) -> s.AutofocusParams:
     """The params of a job; `range_um` is its own shortest and longest WD.
 
     `region` is the part of each frame that is judged: left, top, width, height, as fractions of the frame. With
-    `ladder`, the fast procedure searches at lower magnifications for a focus out of capture range.
+    `ladder`, the fast procedure searches at lower magnifications for a focus out of capture range. `max_step_um` and
+    `max_travel_um` are the longest step of the lens and its longest way.
     """
-    limits = part = None
+    limits = part = motion = None
+    if max_step_um is not None or max_travel_um is not None:
+        motion = params_of(s.MotionParams, max_step_um=max_step_um, max_travel_um=max_travel_um)
     if region is not None:
         x, y, width, height = region
         part = params_of(s.Region, x=x, y=y, width=width, height=height)
@@ -77,6 +82,7 @@ def autofocus_params(
         start_wd_um=start_wd_um,
         timeout_s=timeout_s,
         limits=limits,
+        motion=motion,
         region=part,
         dose_limit_e_nm2=dose_limit_e_nm2,
         ladder=ladder,
@@ -105,6 +111,11 @@ def recover(*, decline: bool) -> Ask[s.Recovered]:
     """Carry out the restore that a job owes, or decline it."""
     params = params_of(s.RecoverParams, decline=decline)
     return Ask(method="job.recover", params=params, result=s.Recovered, timeout_s=_WORK_S)
+
+
+def reset() -> Ask[s.FaultReset]:
+    """Somebody has looked after the instrument."""
+    return Ask(method="fault.reset", params=s.NoParams(), result=s.FaultReset)
 
 
 def focus() -> Ask[s.Focus]:

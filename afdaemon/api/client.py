@@ -107,6 +107,10 @@ class Client:
         """Carry out the restore that an earlier job owes, or decline it."""
         return self._ask(asks.recover(decline=decline))
 
+    def reset(self) -> s.FaultReset:
+        """Somebody has looked after an instrument that did not do what it was told: jobs may begin again."""
+        return self._ask(asks.reset())
+
     def wd(self) -> s.Focus:
         """The instrument's WD (um) and magnification."""
         return self._ask(asks.focus())
@@ -268,6 +272,10 @@ class AsyncClient:
     async def recover(self, *, decline: bool = False) -> s.Recovered:
         """Carry out the restore that an earlier job owes, or decline it."""
         return await self._ask(asks.recover(decline=decline))
+
+    async def reset(self) -> s.FaultReset:
+        """Somebody has looked after an instrument that did not do what it was told: jobs may begin again."""
+        return await self._ask(asks.reset())
 
     async def wd(self) -> s.Focus:
         """The instrument's WD (um) and magnification."""

@@ -70,6 +70,10 @@ class Backend(Protocol):
         """Carry out the restore that a job owes, or decline it; `BusyError` during a job."""
         ...
 
+    async def reset(self, params: s.NoParams) -> s.FaultReset:
+        """Somebody has looked after the instrument: jobs may begin again."""
+        ...
+
     async def focus(self) -> s.Focus:
         """Ask the instrument where it stands."""
         ...
@@ -125,6 +129,7 @@ class Dispatcher:
             "job.wait": lambda params, _call: backend.wait(params.job, params.timeout_s),
             "job.abort": self._abort,
             "job.recover": lambda params, _call: backend.recover(params),
+            "fault.reset": lambda params, _call: backend.reset(params),
             "focus.get": lambda _params, _call: backend.focus(),
             "focus.set": lambda params, _call: backend.set_focus(params),
             "focus.limits": lambda _params, _call: backend.limits(),

@@ -32,6 +32,7 @@ class FakeBackend:
         self.error: Exception | None = None
         self.end = s.Job(job="", state=s.JobState.SUCCEEDED, converged=True, reason="focused")
         self.owed: s.Owed | None = None
+        self.fault: s.Fault | None = None
         self.steps = 3
         self.release = asyncio.Event()
         if not hold:
@@ -64,6 +65,7 @@ class FakeBackend:
             ),
             job=None if running is None else s.Progress(job=running, phase="servo"),
             owed=self.owed,
+            fault=self.fault,
         )
 
     async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
@@ -117,6 +119,12 @@ class FakeBackend:
         if params.decline:
             return s.Recovered(job=owed.job, detail="declined")
         return s.Recovered(job=owed.job, restored=True, detail="brought back", wd_um=self.wd_um)
+
+    async def reset(self, params: s.NoParams) -> s.FaultReset:
+        """What `fault` says is no more."""
+        self._fail_if_told()
+        was, self.fault = self.fault, None
+        return s.FaultReset(was=None if was is None else was.detail)
 
     async def focus(self) -> s.Focus:
         """Where it stands."""

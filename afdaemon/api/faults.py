@@ -23,6 +23,7 @@ _CODES: Mapping[type[BaseException], tuple[int, str]] = {
     e.AfdaemonError: (-32000, "error"),
     e.LimitError: (-32001, "limit"),
     e.BusyError: (-32002, "busy"),
+    e.FaultError: (-32011, "fault"),
     e.JobNotFound: (-32003, "job_not_found"),
     e.JournalError: (-32004, "journal"),
     e.VersionMismatch: (-32007, "protocol"),

@@ -59,6 +59,11 @@ METHODS: dict[str, Method] = {
         summary="Bring the instrument back to where an interrupted or failed job began; status says if one owes it.",
         moves=True,
     ),
+    "fault.reset": Method(
+        params=s.NoParams,
+        result=s.FaultReset,
+        summary="Somebody has looked after an instrument that did not do what it was told: jobs may begin again.",
+    ),
     "focus.get": Method(
         params=s.NoParams, result=s.Focus, summary="The instrument's WD and magnification."
     ),

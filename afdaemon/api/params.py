@@ -109,6 +109,19 @@ class WdRange(Strict):
         return self
 
 
+Distance = Annotated[float, Field(ge=1.0, le=1e9)]
+"""Of a lens, um."""
+
+
+class MotionParams(Strict):
+    """How much a job may move the lens; it can only tighten what the daemon allows."""
+
+    max_step_um: Distance | None = None
+    """Longest step; a longer way is made in several."""
+    max_travel_um: Distance | None = None
+    """Longest way of all its moves together; the way home is always allowed."""
+
+
 class AutofocusParams(Strict):
     """The params of a job."""
 
@@ -120,6 +133,8 @@ class AutofocusParams(Strict):
     """End the job after this time and restore the start WD; absent: the daemon's setting."""
     limits: Annotated[WdRange, _AS_OBJECT] | None = None
     """This job's own range, within the daemon's limits."""
+    motion: Annotated[MotionParams, _AS_OBJECT] | None = None
+    """How much this job may move the lens; absent: what the daemon allows."""
     region: Annotated[Region, _AS_OBJECT] | None = None
     """Judge only this part of each frame; absent: the whole frame."""
     dose_limit_e_nm2: Dose | None = None

@@ -130,13 +130,21 @@ class Owed(Reply):
     """What to do next."""
 
 
+class Fault(Reply):
+    """In what the instrument did not do what it was told."""
+
+    detail: str
+    remedy: str = ""
+    """What to do next."""
+
+
 class Status(Reply):
     """The daemon at a glance. Also the data of `state` events."""
 
     instance: str
     version: str
     state: str
-    """ready, busy, no_microscope or stopping."""
+    """ready, busy, fault, no_microscope or stopping."""
     uptime_s: float
     microscope: MicroscopeStatus
     job: Progress | None = None
@@ -145,6 +153,8 @@ class Status(Reply):
     """The one that ended last."""
     owed: Owed | None = None
     """A restore that could not be carried out; `job.recover` does it, or declines it."""
+    fault: Fault | None = None
+    """The instrument did not do what it was told; no job begins until `fault.reset`."""
     models: dict[str, str] = {}
     """Hashes of the networks' weights by name."""
 
@@ -256,6 +266,12 @@ class Recovered(Reply):
     detail: str = ""
     wd_um: float | None = None
     magnification: float | None = None
+
+
+class FaultReset(Reply):
+    """Jobs may begin again. `was` says in what the instrument had not done what it was told; null if nothing."""
+
+    was: str | None = None
 
 
 class Focus(Reply):

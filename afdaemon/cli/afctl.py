@@ -167,6 +167,19 @@ def recover(
 
 
 @app.command()
+def reset(
+    context: typer.Context, endpoint: EndpointOption = None, as_json: JsonOption = False
+) -> None:
+    """Let jobs begin again after the instrument did not do what it was told, and you have looked after it."""
+    with _asking(context, endpoint, as_json) as (client, manner):
+        done = client.reset()
+        told = (
+            "nothing was wrong" if done.was is None else f"jobs may begin again; it was: {done.was}"
+        )
+        _tell(manner, done, told)
+
+
+@app.command()
 def watch(
     context: typer.Context,
     forever: Annotated[bool, typer.Option(help="go on after the job has ended")] = False,
@@ -321,6 +334,8 @@ def _status_lines(now: Status) -> str:
     ]
     if now.job is not None:
         lines.append(f"job {now.job.job}: {line_of(now.job)}")
+    if now.fault is not None:
+        lines += [f"fault: {now.fault.detail}", now.fault.remedy]
     if now.owed is not None:
         lines += [now.owed.detail, now.owed.remedy]
     return "\n".join(lines)

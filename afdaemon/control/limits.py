@@ -1,4 +1,4 @@
-"""Where the instrument may go: hard, site and session limits, and the guard every move passes.
+"""Where the instrument may go, and how much it may move: the limits, and the guard every move passes.
 
 The planner asks `Limits.within` and `Limits.nearest` and so proposes only what is allowed. The
 guard trusts nobody: it checks the absolute target when the move is about to be sent, and rejects.
@@ -6,9 +6,12 @@ It never clips, because a clipped wrong number is a wrong move.
 """
 
 import math
+from collections import deque
 from dataclasses import dataclass
 
 from afdaemon.errors import LimitError
+
+_MINUTE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +79,68 @@ class Limits:
         return max(limit.lo_um for limit in limits), min(limit.hi_um for limit in limits)
 
 
-class MotionGuard:
-    """The one gate in front of the instrument. `limits` may be replaced while a job runs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Motion:
+    """How much a job may move the lens (um): in one step, in all, and in any minute. None: as much as it likes."""
 
-    def __init__(self, limits: Limits) -> None:
+    step_um: float | None = None
+    travel_um: float | None = None
+    travel_per_min_um: float | None = None
+
+    def tightened(self, other: "Motion") -> "Motion":
+        """What both allow."""
+        return Motion(
+            step_um=_least(self.step_um, other.step_um),
+            travel_um=_least(self.travel_um, other.travel_um),
+            travel_per_min_um=_least(self.travel_per_min_um, other.travel_per_min_um),
+        )
+
+
+class MotionGuard:
+    """The one gate in front of the instrument, for one job or one errand: it remembers how far the lens has travelled.
+
+    The way home is never refused for its length: it is what a refusal leads to.
+    """
+
+    def __init__(self, limits: Limits, motion: Motion = Motion()) -> None:
         self.limits = limits
+        self.motion = motion
+        self.travelled_um = 0.0
+        self._lately: deque[tuple[float, float]] = deque()
+
+    def stops(self, from_um: float, to_um: float) -> tuple[float, ...]:
+        """The WDs (um) to stop at on the way, the end included: no step is longer than allowed."""
+        longest_um = self.motion.step_um
+        if longest_um is None:
+            return (to_um,)
+        steps = max(1, math.ceil(abs(to_um - from_um) / longest_um))
+        between = (from_um + (to_um - from_um) * number / steps for number in range(1, steps))
+        return (*between, to_um)
+
+    def admit(
+        self, target_wd_um: float, *, from_um: float, now_s: float, is_homeward: bool = False
+    ) -> None:
+        """Return if the lens may be sent from `from_um` to the absolute `target_wd_um` now; the move then counts.
+
+        Raises LimitError as `check` does, and for a move that is too long, or one too many.
+        """
+        self.check(target_wd_um)
+        way_um = abs(target_wd_um - from_um)
+        while self._lately and self._lately[0][0] <= now_s - _MINUTE_S:
+            self._lately.popleft()
+        if not is_homeward:
+            lately_um = sum(um for _, um in self._lately)
+            motion = self.motion
+            _require("the move", way_um, motion.step_um, "max_step_um")
+            _require("the job's way", self.travelled_um + way_um, motion.travel_um, "max_travel_um")
+            _require(
+                "the way of one minute",
+                lately_um + way_um,
+                motion.travel_per_min_um,
+                "max_travel_per_min_um",
+            )
+        self.travelled_um += way_um
+        self._lately.append((now_s, way_um))
 
     def check(self, target_wd_um: float) -> None:
         """Return if the instrument may be sent to the absolute `target_wd_um`.
@@ -111,3 +171,16 @@ class MotionGuard:
                 f" {lowest:g} to {highest:g}",
                 remedy="set fast.lowest_magnification",
             )
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _require(what: str, um: float, most_um: float | None, key: str) -> None:
+    """Raise LimitError if it is longer than allowed; the steps of an evenly divided way may differ by rounding."""
+    if most_um is not None and um > most_um * (1.0 + 1e-9):
+        raise LimitError(
+            f"{what} would be {um:g} um, allowed are {most_um:g} um",
+            remedy=f"check what asks for so much; limits.{key} allows more",
+        )

@@ -22,6 +22,8 @@ _RETRY_S = 0.2
 """Before a command home is repeated."""
 _LOOKS = 5
 """So many looks in a row must find the lens elsewhere: one read-back may be wrong."""
+_STEP_S = 3.0
+"""For one step of a way that is made in several."""
 _SAME_MAGNIFICATION = 0.01
 """Relative; the vendor's software rounds to whole numbers."""
 
@@ -112,14 +114,21 @@ class Lens:
                     seen=now,
                 )
 
-    async def go(self, wd_um: float, magnification: float | None = None) -> None:
+    async def go(
+        self, wd_um: float, magnification: float | None = None, *, is_homeward: bool = False
+    ) -> None:
         """Command an absolute WD (um), and a magnification; returns when it is acknowledged.
 
-        Raises `LimitError` before anything is sent, `CommandRefused` if nothing has moved, another `DriverError`.
+        A way longer than the guard's longest step is made in several, each read back. Raises `LimitError` before that
+        step is sent, `CommandRefused` if nothing has moved, `Misplaced`, another `DriverError`.
         """
-        has_moved = False
-        for stop_um in self._way_to(wd_um):
-            self._guard.check(stop_um)
+        self._guard.check(wd_um)
+        from_um, has_moved = await self._whence_um(), False
+        for stop_um in self._way_to(wd_um, from_um):
+            if has_moved and self._guard.motion.step_um is not None:
+                await self.arrive(from_um, None, _STEP_S)
+            now_s = self._clock.now_s()
+            self._guard.admit(stop_um, from_um=from_um, now_s=now_s, is_homeward=is_homeward)
             self._standing.wd_um = None
             if magnification is not None:
                 self._standing.magnification = None
@@ -129,8 +138,11 @@ class Lens:
                 if has_moved:
                     raise DriverError(str(error)) from error
                 raise
+            except DriverError:
+                self._standing.commanded_um = None  # it may have been carried out, or not
+                raise
             has_moved = True
-            self._standing.commanded_um = stop_um
+            self._standing.commanded_um = from_um = stop_um
 
     def seen(self, wd_um: float, magnification: float) -> None:
         """The instrument shows that the last command was carried out: it stands at `wd_um` (um) and `magnification`.
@@ -183,7 +195,7 @@ class Lens:
             try:
                 await self._microscope.wait_connected(left_s)
                 await self.require_ours()
-                await self.go(wd_um, magnification)
+                await self.go(wd_um, magnification, is_homeward=True)
                 return await self.arrive(wd_um, magnification, left_s)
             except TakenOver:
                 raise
@@ -233,15 +245,19 @@ class Lens:
                 return None
         return now
 
-    def _way_to(self, wd_um: float) -> tuple[float, ...]:
+    def _way_to(self, wd_um: float, from_um: float) -> tuple[float, ...]:
         """The WDs to command on the way there, in order: the last stretch goes upwards."""
-        self._guard.check(wd_um)
-        before_um = self._standing.commanded_um or self._standing.wd_um
+        stops = self._guard.stops
         below_um = self._guard.limits.nearest(wd_um - self._approach_um)
-        is_upwards = before_um is not None and before_um <= wd_um
-        if self._approach_um > 0.0 and below_um < wd_um and not is_upwards:
-            return below_um, wd_um
-        return (wd_um,)
+        if self._approach_um > 0.0 and below_um < wd_um < from_um:
+            return *stops(from_um, below_um), *stops(below_um, wd_um)
+        return stops(from_um, wd_um)
+
+    async def _whence_um(self) -> float:
+        """Where a move begins, as far as that is known."""
+        standing = self._standing
+        known_um = standing.wd_um if standing.commanded_um is None else standing.commanded_um
+        return known_um if known_um is not None else (await self._microscope.read_state()).wd_um
 
     def _is_at(
         self, now: MicroscopeState, wd_um: float, magnification: float | None = None

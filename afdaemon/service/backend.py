@@ -11,7 +11,7 @@ from afdaemon import __version__
 from afdaemon.api import schemas as s
 from afdaemon.api.events import Publisher
 from afdaemon.drivers.errors import DriverError, NotConnected
-from afdaemon.errors import JobNotFound
+from afdaemon.errors import FaultError, JobNotFound
 from afdaemon.job.bench import Bench
 from afdaemon.service import translate
 from afdaemon.service.instrument import Instrument, Seen
@@ -97,8 +97,18 @@ class FocusBackend:
                 done = await self._recovery.settle("declined; the instrument is left where it is")
             else:
                 done = await self._recovery.carry_out()
+        self._instrument.trust()  # a person has looked after it
         self._tell_state()
         return done
+
+    async def reset(self, params: s.NoParams) -> s.FaultReset:
+        """Somebody has looked after the instrument: jobs may begin again."""
+        was = self._instrument.fault
+        if was is not None and not params.meta.dry_run:
+            self._instrument.trust()
+            log.warning("fault_reset", was=was)
+            self._tell_state()
+        return s.FaultReset(was=was)
 
     async def focus(self) -> s.Focus:
         """Where the instrument stands; during a job, where the job last saw it."""
@@ -112,6 +122,7 @@ class FocusBackend:
         """Command an absolute WD through the motion guard; not during a job."""
         self._instrument.check(params.wd_um)
         self._jobs.require_free()
+        self._instrument.require_trusted()
         self._instrument.require_connected()
         if params.meta.dry_run:
             return s.Focus(wd_um=params.wd_um, dry_run=True)
@@ -189,14 +200,21 @@ class FocusBackend:
             job=self._jobs.now,
             last_job=self._jobs.last_job,
             owed=self._recovery.owed,
+            fault=self._fault(),
             models=dict(self._scoring.networks.hashes),
         )
+
+    def _fault(self) -> s.Fault | None:
+        why = self._instrument.fault
+        return None if why is None else s.Fault(detail=why, remedy=FaultError.remedy)
 
     def _state(self) -> str:
         if self._jobs.is_closed:
             return "stopping"
         if self._jobs.now is not None:
             return "busy"
+        if self._instrument.fault is not None:
+            return "fault"
         return "ready" if self._instrument.connected else "no_microscope"
 
     def _tell_state(self) -> None:

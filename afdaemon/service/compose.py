@@ -19,7 +19,7 @@ from afdaemon.api.server import Doors, open_doors
 from afdaemon.calibration import Calibration
 from afdaemon.clock import Clock, SystemClock
 from afdaemon.control.dose import Beam
-from afdaemon.control.limits import Limits, MotionGuard, Range
+from afdaemon.control.limits import Limits, Motion, MotionGuard, Range
 from afdaemon.drivers.base import Microscope
 from afdaemon.drivers.registry import open_microscope
 from afdaemon.errors import KNOWN_ERRORS
@@ -43,6 +43,11 @@ def rules_of(settings: Settings) -> Rules:
     hard = Range(lo_um=settings.limits.hard_min_um, hi_um=settings.limits.hard_max_um)
     return Rules(
         limits=Limits(hard=hard, site=Range(lo_um=low_um, hi_um=high_um)),
+        motion=Motion(
+            step_um=settings.limits.max_step_um,
+            travel_um=settings.limits.max_travel_um,
+            travel_per_min_um=settings.limits.max_travel_per_min_um,
+        ),
         profiles={one.name: one for one in (settings.published, settings.fast)},
         profile=settings.control.profile,
         timeout_s=settings.control.timeout_s,
@@ -137,7 +142,7 @@ async def serve(
                 microscope=microscope,
                 score=scoring.read,
                 laws=networks.laws,
-                guard=MotionGuard(rules.limits),
+                guard=MotionGuard(rules.limits, rules.motion),
                 journal=journal,
                 clock=clock,
                 beam=rules.beam,

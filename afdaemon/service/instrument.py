@@ -5,10 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from afdaemon.drivers.base import Microscope
 from afdaemon.drivers.errors import DriverError, NotConnected
+from afdaemon.errors import FaultError
 from afdaemon.job.bench import DEADLINES, Bench
-from afdaemon.job.lens import Misplaced
+from afdaemon.job.lens import Misplaced, TakenOver
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,7 @@ class Instrument:
         self._lens = bench.lens
         self._lock = asyncio.Lock()
         self._seen: Seen | None = None
+        self._fault: str | None = None
 
     @property
     def name(self) -> str:
@@ -53,6 +59,25 @@ class Instrument:
     def lose_sight(self) -> None:
         """Note that nobody knows where it stands."""
         self._seen = None
+
+    @property
+    def fault(self) -> str | None:
+        """In what it did not do what it was told; None if it did, or somebody has reset that."""
+        return self._fault
+
+    def distrust(self, why: str) -> None:
+        """It did not do what it was told: nothing moves it until somebody resets that."""
+        self._fault = why
+        log.error("fault", detail=why)
+
+    def trust(self) -> None:
+        """Somebody has looked after it."""
+        self._fault = None
+
+    def require_trusted(self) -> None:
+        """Raise `FaultError` while it is in fault."""
+        if self._fault is not None:
+            raise FaultError(f"the instrument did not do what it was told: {self._fault}")
 
     def require_connected(self) -> None:
         """Raise `NotConnected` while the link is down."""
@@ -96,6 +121,8 @@ class Instrument:
             await self._lens.bring(wd_um, magnification, DEADLINES.restore_s)
         except Misplaced as error:
             self.note(error.seen.wd_um, error.seen.magnification)
+            if not isinstance(error, TakenOver):
+                self.distrust(str(error))
             raise
         except DriverError:
             self.lose_sight()

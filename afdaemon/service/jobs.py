@@ -11,8 +11,9 @@ import structlog
 from afdaemon.api import schemas as s
 from afdaemon.api.events import Publisher
 from afdaemon.control.dose import Beam
-from afdaemon.control.limits import Limits, MotionGuard, Range
+from afdaemon.control.limits import Limits, Motion, MotionGuard, Range
 from afdaemon.control.profile import Profile
+from afdaemon.control.values import Reason
 from afdaemon.drivers.base import Microscope
 from afdaemon.errors import KNOWN_ERRORS, BusyError, LimitError
 from afdaemon.job.bench import Bench, Deadlines
@@ -42,6 +43,7 @@ class Rules:
     profiles: Mapping[str, Profile]
     profile: str
     timeout_s: float
+    motion: Motion = field(default_factory=Motion)
     beam: Beam | None = None
     dose_limit_e_nm2: float | None = None
 
@@ -135,6 +137,7 @@ class Jobs:
 
         Raises:
             BusyError: a job runs, or no more jobs are accepted.
+            FaultError: the instrument did not do what it was told, and nobody has reset that.
             UsageError: it asks for a ladder that its procedure does not have.
             LimitError: the job's own range and the limits have nothing in common, it would begin
                 outside them, or its dose limit cannot be kept.
@@ -147,6 +150,7 @@ class Jobs:
         profile = self._rules.profile_of(params.profile, params.ladder)
         limits = self._limits_of(params)
         self.require_free()
+        self._instrument.require_trusted()
         self._instrument.require_connected()
         self._check_dose(self._rules.dose_limit(params.dose_limit_e_nm2))
         if params.meta.dry_run:
@@ -203,6 +207,15 @@ class Jobs:
             MotionGuard(limits).check(params.start_wd_um)
         return limits
 
+    def _motion_of(self, params: s.AutofocusParams) -> Motion:
+        """How much the job may move the lens: its own wish can only tighten the site's."""
+        wish = params.motion
+        if wish is None:
+            return self._rules.motion
+        return self._rules.motion.tightened(
+            Motion(step_um=wish.max_step_um, travel_um=wish.max_travel_um)
+        )
+
     def _check_dose(self, limit_e_nm2: float | None) -> None:
         """Raise `LimitError` for a limit that cannot be kept."""
         beam, seen = self._rules.beam, self._instrument.seen
@@ -230,7 +243,7 @@ class Jobs:
         profile: Profile,
         limits: Limits,
     ) -> Running:
-        bench = replace(self._bench, guard=MotionGuard(limits))
+        bench = replace(self._bench, guard=MotionGuard(limits, self._motion_of(params)))
         if params.region is not None:
             region = Region(**params.region.model_dump())
             bench = replace(bench, score=lambda frame: self._scoring.read(frame, region))
@@ -301,6 +314,8 @@ class Jobs:
         self._running = None
         if result.converged:
             self._last_focus_um = result.best_wd_um
+        if _is_misplaced(result):
+            self._instrument.distrust(result.detail)
         if result.wd_um is not None:
             self._instrument.note(result.wd_um, result.magnification)
         elif result.moves is None or result.moves > 0:
@@ -320,3 +335,9 @@ class Jobs:
 
     def _tell(self, job_id: str, kind: str, data: s.Reply) -> None:
         self._events.publish(f"job.{job_id}", kind, data, request_id=job_id)
+
+
+def _is_misplaced(result: s.Job) -> bool:
+    """Whether the instrument, which nobody else has turned, stands where it was not sent."""
+    is_away = not result.converged and not result.restored and result.wd_um is not None
+    return is_away and bool(result.moves) and result.reason != Reason.TAKEN_OVER.value

@@ -1,12 +1,13 @@
 """The guard lets nothing out of the limits, and changes no number."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.control.limits import Limits, MotionGuard, Range
+from afdaemon.control.limits import Limits, Motion, MotionGuard, Range
 from afdaemon.errors import LimitError
 
 HARD = Range(lo_um=3_000.0, hi_um=50_000.0)
@@ -107,3 +108,69 @@ def test_a_magnification_outside_the_jobs_is_refused(target: float) -> None:
     guard.check_magnification(20_000.0, lowest=500.0, highest=20_000.0)
     with pytest.raises(LimitError, match=rf"{target:g}.* 500 to 20000"):
         guard.check_magnification(target, lowest=500.0, highest=20_000.0)
+
+
+# How much the lens may move
+
+MOTION = Motion(step_um=1_000.0, travel_um=5_000.0, travel_per_min_um=3_000.0)
+
+
+@given(from_um=st.floats(3_000.0, 50_000.0), to_um=st.floats(3_000.0, 50_000.0))
+def test_a_long_way_is_made_in_steps_that_the_guard_admits(from_um: float, to_um: float) -> None:
+    guard = MotionGuard(Limits(hard=HARD), Motion(step_um=1_000.0))
+    stops = guard.stops(from_um, to_um)
+    assert stops[-1] == to_um
+    for stop_um in stops:
+        guard.admit(stop_um, from_um=from_um, now_s=0.0)
+        from_um = stop_um
+    assert guard.travelled_um == pytest.approx(sum(abs(b - a) for a, b in pairwise(stops)), abs=1e3)
+
+
+def test_without_a_longest_step_the_way_is_one() -> None:
+    assert MotionGuard(Limits(hard=HARD)).stops(3_000.0, 50_000.0) == (50_000.0,)
+
+
+def test_a_step_that_is_too_long_is_refused() -> None:
+    guard = MotionGuard(Limits(hard=HARD), MOTION)
+    guard.admit(21_000.0, from_um=20_000.0, now_s=0.0)
+    with pytest.raises(LimitError, match=r"1001 um, allowed are 1000 um") as refused:
+        guard.admit(22_001.0, from_um=21_000.0, now_s=0.0)
+    assert "limits.max_step_um" in refused.value.remedy
+    assert guard.travelled_um == 1_000.0
+
+
+def _walk(guard: MotionGuard, steps: int, every_s: float) -> None:
+    for number in range(steps):
+        from_um = 20_000.0 + 1_000.0 * (number % 2)
+        guard.admit(41_000.0 - from_um, from_um=from_um, now_s=number * every_s)
+
+
+def test_a_job_that_travels_too_far_is_refused_all_but_the_way_home() -> None:
+    guard = MotionGuard(Limits(hard=HARD), MOTION)
+    _walk(guard, 5, 30.0)
+    with pytest.raises(LimitError, match="the job's way would be 5500 um") as refused:
+        guard.admit(20_500.0, from_um=21_000.0, now_s=1e4)
+    assert "limits.max_travel_um" in refused.value.remedy
+    guard.admit(20_000.0, from_um=21_000.0, now_s=1e4, is_homeward=True)
+    with pytest.raises(LimitError, match="outside the hard"):
+        guard.admit(60_000.0, from_um=21_000.0, now_s=1e4, is_homeward=True)
+
+
+def test_a_minute_has_its_own_limit_and_passes() -> None:
+    guard = MotionGuard(Limits(hard=HARD), MOTION)
+    _walk(guard, 3, 1.0)
+    with pytest.raises(LimitError, match="the way of one minute would be 4000 um") as refused:
+        guard.admit(20_000.0, from_um=21_000.0, now_s=59.0)
+    assert "limits.max_travel_per_min_um" in refused.value.remedy
+    guard.admit(20_000.0, from_um=21_000.0, now_s=60.0)
+
+
+@given(
+    one=st.builds(Motion, step_um=st.none() | st.floats(1.0, 1e6)),
+    other=st.builds(Motion, step_um=st.none() | st.floats(1.0, 1e6)),
+)
+def test_a_wish_can_only_tighten(one: Motion, other: Motion) -> None:
+    both = one.tightened(other)
+    for motion in (one, other):
+        assert motion.step_um is None or (both.step_um or 0.0) <= motion.step_um
+    assert (both.step_um is None) is (one.step_um is None and other.step_um is None)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from afdaemon.clock import ManualClock
-from afdaemon.control.limits import Limits, MotionGuard, Range
+from afdaemon.control.limits import Limits, Motion, MotionGuard, Range
 from afdaemon.control.values import Place
 from afdaemon.drivers.base import Frame, LinkStats, Microscope, MicroscopeState
 from afdaemon.drivers.errors import CommandRefused, DriverError, LinkLost, LinkTimeout
@@ -98,11 +98,14 @@ def instrument() -> Instrument:
 
 
 def lens_of(
-    instrument: Instrument, standing: Standing | None = None, approach_um: float = 0.0
+    instrument: Instrument,
+    standing: Standing | None = None,
+    approach_um: float = 0.0,
+    motion: Motion | None = None,
 ) -> Lens:
     return Lens(
         instrument,
-        MotionGuard(LIMITS),
+        MotionGuard(LIMITS, motion or Motion()),
         instrument.clock,
         standing=standing or Standing(),
         approach_um=approach_um,
@@ -192,6 +195,32 @@ async def test_another_magnification_than_commanded_is_told(instrument: Instrume
     instrument.magnification = 700.0
     with pytest.raises(Misplaced, match="shows 700x, commanded was 500x"):
         await lens.arrive(HOME_UM, 500.0, 3.0)
+
+
+async def test_a_long_way_is_made_in_steps_each_read_back(instrument: Instrument) -> None:
+    instrument.tau_s = 0.05
+    lens = lens_of(instrument, motion=Motion(step_um=400.0))
+    await lens.go(HOME_UM + 1_000.0)
+    steps = np.diff([HOME_UM, *instrument.commands])
+    assert len(steps) == 3
+    assert np.all(steps <= 400.0)
+    await lens.arrive(HOME_UM + 1_000.0, None, 3.0)
+    instrument.obeys = lambda _n, wd_um: wd_um + 50.0
+    with pytest.raises(Misplaced, match=r"commanded was 20\d\d\d.* off by \+50.0 um"):
+        await lens.go(HOME_UM)
+    assert len(instrument.commands) == 4
+
+
+async def test_a_job_that_would_travel_too_far_is_stopped_and_gets_home(
+    instrument: Instrument,
+) -> None:
+    lens = lens_of(instrument, motion=Motion(travel_um=1_500.0))
+    await lens.go(HOME_UM + 1_000.0)
+    with pytest.raises(LimitError, match="the job's way"):
+        await lens.go(HOME_UM)
+    assert instrument.commands == [HOME_UM + 1_000.0]
+    await lens.bring(HOME_UM, None, 3.0)
+    assert instrument.wd_um == HOME_UM
 
 
 async def test_a_command_home_is_repeated_until_it_is_obeyed(instrument: Instrument) -> None:
@@ -333,3 +362,56 @@ async def test_a_frame_from_elsewhere_than_the_start_is_not_believed(
     await lens.at_rest(3.0)
     with pytest.raises(DriverError, match=r"20000.0 um, and 20100.0 um in its frame.*wd_tolerance"):
         lens.seen(HOME_UM + 100.0, MAGNIFICATION)
+
+
+# What else is known
+
+
+async def test_a_place_is_known_as_a_whole_or_not_at_all(instrument: Instrument) -> None:
+    standing = Standing()
+    lens = lens_of(instrument, standing)
+    standing.wd_um = HOME_UM
+    assert lens.place is None
+    standing.wd_um, standing.magnification = None, MAGNIFICATION
+    assert lens.place is None
+
+
+async def test_without_an_approach_a_move_is_one_command(instrument: Instrument) -> None:
+    lens = Lens(instrument, MotionGuard(LIMITS), instrument.clock, standing=Standing())
+    await lens.go(HOME_UM - 1_000.0)
+    await lens.go(HOME_UM + 1_000.0)
+    assert instrument.commands == [HOME_UM - 1_000.0, HOME_UM + 1_000.0]
+
+
+async def test_the_way_home_waits_for_the_link_as_long_as_it_has(instrument: Instrument) -> None:
+    waited: list[float] = []
+
+    async def wait_connected(timeout_s: float) -> None:
+        waited.append(timeout_s)
+        await instrument.clock.sleep(min(timeout_s, 1.0))
+        raise LinkTimeout("no link")
+
+    instrument.wait_connected = wait_connected  # type: ignore[method-assign]
+    with pytest.raises(LinkTimeout):
+        await lens_of(instrument).bring(HOME_UM, None, 3.0)
+    assert waited == pytest.approx([3.0, 1.8, 0.6])
+
+
+async def test_after_a_command_that_failed_the_lens_is_asked_where_it_is(
+    instrument: Instrument,
+) -> None:
+    lens = lens_of(instrument, motion=Motion(step_um=1_500.0))
+
+    def fails(name: str) -> None:
+        if name == "move_wd" and len(instrument.commands) == 1:
+            instrument.commands.append(math.nan)
+            instrument.turn(HOME_UM + 2_000.0)  # as commanded, but nobody hears of it
+            raise LinkLost("in mid-move")
+
+    await lens.go(HOME_UM + 1_000.0)
+    await lens.arrive(HOME_UM + 1_000.0, None, 3.0)
+    instrument.fails = fails
+    with pytest.raises(LinkLost):
+        await lens.go(HOME_UM + 2_000.0)
+    await lens.go(HOME_UM)
+    assert instrument.commands[2:] == [HOME_UM + 1_000.0, HOME_UM]

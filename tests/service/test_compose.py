@@ -24,6 +24,7 @@ from afdaemon.calibration import Calibration, CalibrationError, Measured
 from afdaemon.clock import SystemClock
 from afdaemon.config import load
 from afdaemon.control.fast.profile import FastProfile
+from afdaemon.control.limits import Motion
 from afdaemon.control.procedures import Laws
 from afdaemon.control.published.profile import PublishedProfile
 from afdaemon.control.values import Moved, MoveWd, Proposal, Reading, Started
@@ -541,6 +542,79 @@ async def test_a_restore_that_fails_stays_owed_and_no_job_begins(settings: Setti
         assert owed.job == "crashed"
 
 
+class Disobedient(FakeMicroscope):
+    """Says yes to a command home, and stays where it is."""
+
+    async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
+        before_um = self.wd_um
+        await super().move_wd(wd_um, magnification)
+        if wd_um == START_UM:
+            self.wd_um = before_um
+
+    async def grab(self) -> Frame:
+        raise LinkTimeout("no frame comes")
+
+
+async def in_fault(client: AsyncClient) -> s.Job:
+    job = await client.autofocus(start_wd_um=AWAY_UM)
+    assert (job.restored, job.wd_um) == (False, AWAY_UM)
+    return job
+
+
+async def test_what_does_not_do_as_told_is_in_fault_until_somebody_resets_it(
+    settings: Settings,
+) -> None:
+    microscope = Disobedient()
+    async with service(settings, microscope) as client:
+        job = await in_fault(client)
+        status = await client.status()
+        assert status.state == "fault"
+        assert status.fault is not None
+        assert status.fault.detail == job.detail
+        assert "afctl reset" in status.fault.remedy
+        moves = len(microscope.moves)
+        for refused in (client.start(), client.set_wd(13_000.0)):
+            with pytest.raises(RequestRefused, match="did not do what it was told") as caught:
+                await refused
+            assert caught.value.kind == "fault"
+        assert len(microscope.moves) == moves
+        assert (await client.reset()).was == job.detail
+        assert (await client.reset()).was is None
+        status = await client.status()
+        assert (status.state, status.fault) == ("ready", None)
+        assert status.owed is not None
+
+
+async def test_whoever_has_brought_it_back_has_reset_it(settings: Settings) -> None:
+    microscope = Disobedient()
+    async with service(settings, microscope) as client:
+        await in_fault(client)
+        with pytest.raises(RequestRefused, match=r"the lens stands at 14000\.0 um"):
+            await client.recover()
+        assert (await client.status()).state == "fault"
+        await client.recover(decline=True)
+        assert (await client.status()).state == "ready"
+
+
+async def test_a_wd_that_is_not_reached_is_a_fault(settings: Settings) -> None:
+    microscope = Disobedient(wd_um=AWAY_UM)
+    async with service(settings, microscope) as client:
+        with pytest.raises(RequestRefused, match=r"the lens stands at 14000\.0 um"):
+            await client.set_wd(START_UM)
+        assert (await client.status()).state == "fault"
+
+
+async def test_a_job_may_tighten_how_much_the_lens_moves(settings: Settings) -> None:
+    limits = replace(settings.limits, max_step_um=2_000.0)
+    microscope = FakeMicroscope()
+    async with service(replace(settings, limits=limits), microscope) as client:
+        job = await client.autofocus(start_wd_um=18_000.0, max_step_um=500.0, max_travel_um=7_000.0)
+    assert (job.reason, job.restored) == ("out_of_range", True)
+    assert "the job's way" in job.detail
+    stops = [START_UM, *microscope.moves]
+    assert max(abs(later - earlier) for earlier, later in pairwise(stops)) <= 500.0
+
+
 async def test_a_restore_is_not_done_during_a_job(settings: Settings) -> None:
     microscope = FakeMicroscope(quick=0)
     async with service(settings, microscope) as client:
@@ -630,6 +704,7 @@ def test_the_settings_become_rules() -> None:
     assert (rules.limits.allowed.lo_um, rules.limits.allowed.hi_um) == (8_000.0, 50_000.0)
     assert rules.profiles == {"paper": PublishedProfile(patience=7), "fast": settings.fast}
     assert rules.timeout_s == 60.0
+    assert rules.motion == Motion(travel_um=settings.limits.max_travel_um)
     assert not rules.limits.within(Started(wd_um=7_999.0, magnification=1.0).wd_um)
 
 
