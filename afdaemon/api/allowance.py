@@ -66,10 +66,10 @@ class Pace:
         self._burst_s = rate.burst * self._interval_s
         self._due_s: dict[str, float] = {}
 
-    def delay_s(self, key: str, now_s: float) -> float:
-        """Count one more of `key`, and say how long it has to wait to keep to the rate."""
+    def delay_s(self, key: str, now_s: float, amount: float = 1.0) -> float:
+        """How long the next of `key` has to wait to keep to the rate; it is counted as `amount`."""
         if len(self._due_s) >= _MOST_KEYS and key not in self._due_s:
             self._due_s = {k: due_s for k, due_s in self._due_s.items() if due_s > now_s}
         due_s = max(self._due_s.get(key, 0.0), now_s)
-        self._due_s[key] = due_s + self._interval_s
-        return max(0.0, due_s - now_s - self._burst_s + self._interval_s)
+        self._due_s[key] = due_s + amount * self._interval_s
+        return max(0.0, due_s - now_s - self._burst_s)

@@ -47,8 +47,13 @@ RECEIVED = Rate(per_s=2_000.0, burst=50)
 in its sender's buffers. libzmq takes turns between connections, so that nobody waits behind more than one of each."""
 ANSWERED = Rate(per_s=500.0, burst=100)
 """Requests of one client. Beyond it the answers wait, so that a client which waits for each is slowed, not refused."""
+COUNTED_BYTES = 64 * 1024
+"""A request counts once, and once more for each so many bytes: a flood of images takes no more time than one of pings."""
 EVICTED_S = 5.0
 """A client that was cut off for its subscriptions stays out so long: its libzmq reconnects by itself in 0.1 s."""
 RESERVED_DESCRIPTORS = 256
-"""Descriptors that no client can take. The daemon itself uses about 60; the rest is room for connections that libzmq
-has accepted and we have not yet closed, and for the microscope's link and the journal to be opened anew."""
+"""Descriptors that no client can take. The daemon itself uses about 60; the rest is for what it opens anew in mid-job,
+the microscope's link and the journal, and for connections accepted and not yet closed."""
+ACCEPTED_AHEAD = 1_001
+"""Connections that libzmq accepts on one socket before it waits for the porter to have seen them (the high-water mark
+of its monitor). Ordinary floods get nowhere near that; one that only connects, as fast as C can, does."""

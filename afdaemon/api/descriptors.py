@@ -2,10 +2,15 @@
 
 import resource
 
-from afdaemon.api.caps import RESERVED_DESCRIPTORS, Caps
+import structlog
+
+from afdaemon.api.caps import ACCEPTED_AHEAD, RESERVED_DESCRIPTORS, Caps
 from afdaemon.errors import ConfigError
 
 _SOCKETS = 3
+_RAISE = "raise the limit (LimitNOFILE= of the unit, or ulimit -n)"
+
+log = structlog.get_logger(__name__)
 
 
 def secure(caps: Caps) -> int:
@@ -17,12 +22,15 @@ def secure(caps: Caps) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     needed = _SOCKETS * caps.connections.all + RESERVED_DESCRIPTORS
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    safe = needed + _SOCKETS * ACCEPTED_AHEAD
+    if hard == resource.RLIM_INFINITY or hard >= safe:
+        return hard
+    if hard < needed:
         most = (hard - RESERVED_DESCRIPTORS) // _SOCKETS
         raise ConfigError(
             f"this process may open {hard} files, and {caps.connections.all} connections to each"
             f" of {_SOCKETS} sockets need {needed}",
-            remedy="raise the limit (LimitNOFILE= of the unit, or ulimit -n)"
-            + (f", or set api.most_connections to {most} or less" if most > 0 else ""),
+            remedy=_RAISE + (f", or set api.most_connections to {most}" if most > 0 else ""),
         )
+    log.warning("few_descriptors", limit=hard, safe=safe, remedy=_RAISE)
     return hard

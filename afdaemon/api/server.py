@@ -6,7 +6,7 @@ with open_doors(["ipc:///run/afdaemon"], instance=..., clock=...) as doors:
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 
@@ -17,7 +17,7 @@ import zmq.asyncio
 from afdaemon.api import descriptors, wire
 from afdaemon.api.abort import AbortDoor
 from afdaemon.api.allowance import Allowance, Pace
-from afdaemon.api.caps import ANSWERED, BYTES, RECEIVED, REQUESTS, Caps, Share
+from afdaemon.api.caps import ANSWERED, BYTES, COUNTED_BYTES, RECEIVED, REQUESTS, Caps, Share
 from afdaemon.api.dispatch import AbortDispatcher, Backend, Dispatcher, refusal
 from afdaemon.api.endpoints import Endpoints, check_bind, parse_endpoint
 from afdaemon.api.events import Calendar, Publisher
@@ -79,8 +79,10 @@ class ControlDoor:
             except RpcFault as fault:
                 await self._reply(address, refusal([frame.bytes for frame in payload[:1]], fault))
             else:
-                work = self._answer(dispatcher, client, address, payload, holding.pop_all())
-                group.create_task(work, name="answer")
+                now_s = asyncio.get_running_loop().time()
+                delay_s = self._answered.delay_s(client, now_s, 1.0 + size / COUNTED_BYTES)
+                work = self._answer(dispatcher, client, address, payload, delay_s)
+                group.create_task(_while_held(holding.pop_all(), work), name="answer")
         if size >= _LARGE_BYTES:
             self._porter.tidy_later()
 
@@ -90,14 +92,12 @@ class ControlDoor:
         client: str,
         address: Sequence[zmq.Frame],
         payload: Sequence[zmq.Frame],
-        holding: ExitStack,
+        delay_s: float,
     ) -> None:
-        with holding:
-            delay_s = self._answered.delay_s(client, asyncio.get_running_loop().time())
-            if delay_s > 0.0:
-                await asyncio.sleep(delay_s)
-            message = [frame.bytes for frame in payload]
-            await self._reply(address, await dispatcher.answer(message, client))
+        if delay_s > 0.0:
+            await asyncio.sleep(delay_s)
+        message = [frame.bytes for frame in payload]
+        await self._reply(address, await dispatcher.answer(message, client))
 
     async def _reply(self, address: Sequence[zmq.Frame], reply: bytes) -> None:
         """Without waiting: a client that doesn't read must not hold up the others."""
@@ -174,6 +174,11 @@ def open_doors(
 async def _ended(thread: Future[None]) -> None:
     """Fail with the error of a thread that should have gone on."""
     await asyncio.wrap_future(thread)
+
+
+async def _while_held(held: ExitStack, work: Awaitable[None]) -> None:
+    with held:
+        await work
 
 
 def _client_of(frame: zmq.Frame) -> str:

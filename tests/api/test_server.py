@@ -212,31 +212,6 @@ async def test_garbage_on_the_socket_itself_breaks_nothing(
             await client.ping()
 
 
-async def test_too_many_requests_at_once_are_refused_not_queued(
-    backend: FakeBackend, folder: Path, monkeypatch: pytest.MonkeyPatch, until: Until
-) -> None:
-    monkeypatch.setattr(server, "MAX_REQUESTS", 2)
-    backend.release.clear()
-    waited_for: list[str] = []
-    whole = backend.wait
-
-    async def wait(job_id: str, timeout_s: float) -> Job:
-        waited_for.append(job_id)
-        return await whole(job_id, timeout_s)
-
-    monkeypatch.setattr(backend, "wait", wait)
-    async with AsyncClient(str(folder)) as client:
-        await client.start(request_id="one")
-        waits = [asyncio.create_task(client.wait("one", 10.0)) for _ in range(2)]
-        await until(lambda: len(waited_for) == 2)
-        with pytest.raises(RequestRefused, match="2 requests are under way") as refused:
-            await client.ping()
-        assert refused.value.kind == "overloaded"
-        backend.release.set()
-        await asyncio.gather(*waits)
-        await client.ping()
-
-
 async def test_tcp_needs_insecure_and_loopback(folder: Path) -> None:
     with ExitStack() as stack:
         with pytest.raises(ConfigError, match="let anybody who reaches it move the microscope"):
