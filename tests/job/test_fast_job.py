@@ -11,10 +11,11 @@ import pytest
 from afdaemon.clock import ManualClock
 from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
-from afdaemon.control.values import ReadingKind, Reason
-from afdaemon.job.bench import Bench
+from afdaemon.control.values import Phase, ReadingKind, Reason
+from afdaemon.drivers.base import MicroscopeState
+from afdaemon.job.bench import DEADLINES, Bench
 from afdaemon.job.journal import Journal
-from afdaemon.job.loop import Job, JobResult
+from afdaemon.job.loop import Job, JobProgress, JobResult
 from afdaemon.service.scoring import Networks, ScoringThread, load_networks
 from afdaemon.settings import ModelSettings
 from afdaemon.sim.instrument.inprocess import InProcessMicroscope
@@ -38,14 +39,50 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield journal
 
 
+class Stuck(InProcessMicroscope):
+    """Does not answer where it stands while the job waits for its last step, `job` being aborted just then."""
+
+    job: Job | None = None
+    is_last_step = False
+
+    def watch(self, progress: JobProgress) -> None:
+        self.is_last_step = progress.phase is Phase.ADJUST
+
+    async def read_state(self) -> MicroscopeState:
+        if self.is_last_step and self.job is not None:
+            self.is_last_step = False
+            self.job.abort("enough")
+            await asyncio.Event().wait()
+        return await super().read_state()
+
+
+async def test_an_abort_does_not_wait_for_the_lens_at_its_last_step(
+    networks: Networks, journal: Journal
+) -> None:
+    clock = ManualClock()
+    settings = InstrumentSettings(
+        specimen="tin_balls",
+        magnification=2_000,
+        seed=3,
+        focus_wd_um=FOCUS_UM,
+        start_wd_um=FOCUS_UM + 1_100.0,
+    )
+    world = World(settings, clock=clock)
+    async with asyncio.timeout(0.5 * DEADLINES.move_s):
+        result = await focused(world, clock, networks, journal, is_aborted=True)
+    assert (result.outcome.reason, result.outcome.restored) == (Reason.ABORTED, True)
+    assert result.outcome.detail == "enough"
+
+
 async def focused(
     world: World,
     clock: ManualClock,
     networks: Networks,
     journal: Journal,
     rules: FastProfile = RULES,
+    is_aborted: bool = False,
 ) -> JobResult:
-    microscope = InProcessMicroscope(Instrument(world, clock=clock), clock=clock)
+    microscope = Stuck(Instrument(world, clock=clock), clock=clock)
     with closing(ScoringThread(lambda: networks)) as scoring:
         await scoring.open()
         running = asyncio.create_task(microscope.run())
@@ -58,7 +95,9 @@ async def focused(
             journal=journal,
             clock=clock,
         )
-        result = await Job("job-1", bench, rules=rules).run()
+        job = Job("job-1", bench, rules=rules, report=microscope.watch)
+        microscope.job = job if is_aborted else None
+        result = await job.run()
         await microscope.close()
         running.cancel()
         with suppress(asyncio.CancelledError):
