@@ -178,7 +178,10 @@ class ApiSettings(Section):
         128, 8, 65_536, "Connections to each of the sockets at once, of all clients together."
     )
     most_connections_per_client: int = whole(
-        16, 1, 65_536, "Connections to each of the sockets of one client: a process, or on tcp an address."
+        16,
+        1,
+        65_536,
+        "Connections to each of the sockets of one client: a process, or on tcp an address.",
     )
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
+from pathlib import Path
 from random import Random
 
 import zmq
@@ -18,6 +19,7 @@ _WAITING = 256
 _TOPICS = 200_000
 _IMAGES, _IMAGE_BYTES = 60, 60 * 1024 * 1024
 IDLE = 1_100
+BUSY = "busy processors"
 _GREETING = b"\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL".ljust(64, b"\0")
 _READY = b"\4\x1a\5READY\x0bSocket-Type\0\0\0\3SUB"
 _PAUSE_S = 0.01
@@ -29,7 +31,7 @@ class Target:
 
     folder: str
     port: int
-    job: str
+    job: Path
 
     def place(self, name: str) -> str:
         """The address of one of its sockets."""
@@ -60,7 +62,7 @@ def scan(target: Target, stop: Event) -> None:
 
 def garbage(target: Target, stop: Event) -> None:
     """HTTP, random bytes, half a greeting, a greeting and then anything; some stay until they are cut off."""
-    rng = Random(0)
+    rng = Random(0)  # noqa: S311 - noise
     kept: list[socket.socket] = []
     number = 0
     while not stop.wait(0.0):
@@ -130,8 +132,7 @@ def waiting(target: Target, stop: Event) -> None:
     with _dealers(target, ("control",), _WAITING) as lines:
         waited = ""
         while not stop.wait(_PAUSE_S):
-            with open(target.job, encoding="utf-8") as file:
-                job = file.read()
+            job = target.job.read_text()
             if job == waited:
                 continue
             waited = job
@@ -158,7 +159,7 @@ FLOODS: Mapping[str, tuple[Flood, ...]] = {
     "60 images of 16 MiB": (large_images,),
     "1 100 idle connections": (idle,),
     "256 waiting clients": (waiting,),
-    "busy processors": (hogs,) * (2 * (os.cpu_count() or 1)),
+    BUSY: (hogs,) * (2 * (os.cpu_count() or 1)),
 }
 
 

@@ -48,7 +48,7 @@ in its sender's buffers. libzmq takes turns between connections, so that nobody 
 ANSWERED = Rate(per_s=500.0, burst=100)
 """Requests of one client. Beyond it the answers wait, so that a client which waits for each is slowed, not refused."""
 COUNTED_BYTES = 64 * 1024
-"""A request counts once, and once more for each so many bytes: a flood of images takes no more time than one of pings."""
+"""A request counts once, and once more for so many bytes: a flood of images takes no more time than one of pings."""
 EVICTED_S = 5.0
 """A client that was cut off for its subscriptions stays out so long: its libzmq reconnects by itself in 0.1 s."""
 RESERVED_DESCRIPTORS = 256

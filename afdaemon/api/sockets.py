@@ -25,7 +25,7 @@ _LINGER_MS = 200
 """The last answers leave within this time; closing never hangs on a peer that doesn't read."""
 _BACKLOG = 64
 _DOMAIN = b"afdaemon"
-"""With any domain libzmq refuses the protocol of before 2013 (ZMTP 1 and 2), whose messages don't say whose they are."""
+"""With any domain libzmq refuses the protocols of before 2013 (ZMTP 1, 2), whose messages don't say whose they are."""
 
 
 def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:

@@ -85,9 +85,7 @@ def with_angle(settings: Settings, known: Calibration | None) -> Settings:
 def _caps_of(settings: Settings) -> Caps:
     """What clients may take."""
     api = settings.api
-    return Caps(
-        connections=Share(each=api.most_connections_per_client, all=api.most_connections)
-    )
+    return Caps(connections=Share(each=api.most_connections_per_client, all=api.most_connections))
 
 
 def _microscope_of(settings: Settings, clock: Clock) -> Microscope:

@@ -27,16 +27,15 @@ def test_nobody_holds_more_than_a_share_and_all_is_given_back(
         stack = ExitStack()
         fits = held.get(client, 0) + amount <= share.each
         fits = fits and sum(held.values()) + amount <= share.all
-        try:
+        if fits:
             stack.enter_context(allowance.held(client, amount))
-        except RpcFault as fault:
-            assert not fits
-            assert (fault.error.data.kind, fault.error.data.retryable) == ("overloaded", True)
-            assert fault.error.data.remedy
-        else:
-            assert fits
             held[client] = held.get(client, 0) + amount
             stacks.append((client, amount, stack))
+        else:
+            with pytest.raises(RpcFault) as refused:
+                stack.enter_context(allowance.held(client, amount))
+            error = refused.value.error.data
+            assert (error.kind, error.retryable, bool(error.remedy)) == ("overloaded", True, True)
         assert allowance.total == sum(held.values())
     for _who, _was, stack in stacks:
         stack.close()
@@ -50,9 +49,12 @@ def test_a_refusal_says_whose_fault_it_is() -> None:
     with allowance.held("a"):
         with pytest.raises(RpcFault, match="this client has 1 requests"), allowance.held("a"):
             pass
-        with allowance.held("b"):
-            with pytest.raises(RpcFault, match="all clients together"), allowance.held("c"):
-                pass
+        with (
+            allowance.held("b"),
+            pytest.raises(RpcFault, match="all clients together"),
+            allowance.held("c"),
+        ):
+            pass
 
 
 @given(st.lists(st.floats(0.0, 0.1), min_size=1, max_size=200))

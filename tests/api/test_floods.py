@@ -23,7 +23,7 @@ from afdaemon.api.client import AsyncClient
 from afdaemon.api.dispatch import Dispatcher
 from afdaemon.api.fake import FakeBackend, fake_daemon
 from afdaemon.api.porter import Porter, client_of, give_memory_back
-from afdaemon.api.server import ControlDoor, Doors, open_doors
+from afdaemon.api.server import Doors, open_doors
 from afdaemon.clock import ManualClock
 from afdaemon.errors import ConfigError, RequestRefused, Unreachable
 
@@ -124,7 +124,9 @@ async def test_a_topic_that_is_too_long_ends_its_connection(
 ) -> None:
     line = dial("events.sock")
     line.sendall(b"\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL".ljust(64, b"\0"))
-    line.sendall(b"\4\x1a\5READY\x0bSocket-Type\0\0\0\3SUB" + b"\2\0\0\0\0\0\0\1\x91\1" + 400 * b"x")
+    line.sendall(
+        b"\4\x1a\5READY\x0bSocket-Type\0\0\0\3SUB" + b"\2\0\0\0\0\0\0\1\x91\1" + 400 * b"x"
+    )
     assert await asyncio.to_thread(is_closed, line)
 
 
@@ -161,7 +163,10 @@ async def test_requests_too_many_are_refused_not_queued(
 ) -> None:
     monkeypatch.setattr(server, "REQUESTS", share)
     with open_doors([str(folder)], instance="i-1", clock=ManualClock()) as doors:
-        async with fake_daemon(doors, instance="i-1") as backend, AsyncClient(str(folder)) as client:
+        async with (
+            fake_daemon(doors, instance="i-1") as backend,
+            AsyncClient(str(folder)) as client,
+        ):
             backend.release.clear()
             await client.start(request_id="one")
             waiting = asyncio.create_task(client.wait("one", 10.0))
@@ -176,7 +181,10 @@ async def test_requests_too_many_are_refused_not_queued(
 async def test_bytes_too_many_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "BYTES", Share(each=4_000, all=9_000))
     with open_doors([str(folder)], instance="i-1", clock=ManualClock()) as doors:
-        async with fake_daemon(doors, instance="i-1") as backend, AsyncClient(str(folder)) as client:
+        async with (
+            fake_daemon(doors, instance="i-1") as backend,
+            AsyncClient(str(folder)) as client,
+        ):
             with pytest.raises(RequestRefused, match="bytes of requests under way; at most 4000"):
                 await client.score_image(bytes(4_000), 1_000.0)
             assert backend.images == []

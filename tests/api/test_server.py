@@ -15,14 +15,14 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
-from afdaemon.api import server, wire
+from afdaemon.api import wire
 from afdaemon.api.client import AsyncClient, Client
 from afdaemon.api.fake import FakeBackend, fake_daemon
 from afdaemon.api.rundir import held
-from afdaemon.api.schemas import Aborted, AutofocusParams, Job
+from afdaemon.api.schemas import Aborted, AutofocusParams
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.clock import ManualClock, SystemClock
-from afdaemon.errors import BusyError, ConfigError, RequestRefused
+from afdaemon.errors import BusyError, ConfigError
 
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 

@@ -44,6 +44,8 @@ class Stuck(InProcessMicroscope):
 
     job: Job | None = None
     is_last_step = False
+    waited_s = 0.0
+    """In real time, from the abort to when the job gave up waiting."""
 
     def watch(self, progress: JobProgress) -> None:
         self.is_last_step = progress.phase is Phase.ADJUST
@@ -52,7 +54,11 @@ class Stuck(InProcessMicroscope):
         if self.is_last_step and self.job is not None:
             self.is_last_step = False
             self.job.abort("enough")
-            await asyncio.Event().wait()
+            began_s = asyncio.get_running_loop().time()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.waited_s = asyncio.get_running_loop().time() - began_s
         return await super().read_state()
 
 
@@ -67,11 +73,11 @@ async def test_an_abort_does_not_wait_for_the_lens_at_its_last_step(
         focus_wd_um=FOCUS_UM,
         start_wd_um=FOCUS_UM + 1_100.0,
     )
-    world = World(settings, clock=clock)
-    async with asyncio.timeout(0.5 * DEADLINES.move_s):
-        result = await focused(world, clock, networks, journal, is_aborted=True)
+    microscope = Stuck(Instrument(World(settings, clock=clock), clock=clock), clock=clock)
+    result = await job_of(microscope, clock, networks, journal, is_aborted=True)
     assert (result.outcome.reason, result.outcome.restored) == (Reason.ABORTED, True)
     assert result.outcome.detail == "enough"
+    assert 0.0 < microscope.waited_s < 0.5 * DEADLINES.move_s
 
 
 async def focused(
@@ -80,9 +86,20 @@ async def focused(
     networks: Networks,
     journal: Journal,
     rules: FastProfile = RULES,
-    is_aborted: bool = False,
 ) -> JobResult:
     microscope = Stuck(Instrument(world, clock=clock), clock=clock)
+    return await job_of(microscope, clock, networks, journal, rules)
+
+
+async def job_of(
+    microscope: Stuck,
+    clock: ManualClock,
+    networks: Networks,
+    journal: Journal,
+    rules: FastProfile = RULES,
+    *,
+    is_aborted: bool = False,
+) -> JobResult:
     with closing(ScoringThread(lambda: networks)) as scoring:
         await scoring.open()
         running = asyncio.create_task(microscope.run())
