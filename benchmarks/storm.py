@@ -33,7 +33,7 @@ MOST_GROWTH = 0.10
 IN_TIME = 0.999
 _OPEN_FILES = 1_024
 _AWAY_UM = 600.0
-_QUICK_S, _MINUTES = 2.0, 10.0
+_QUICK_S, _MINUTES = 1.5, 10.0
 _POLITE_EVERY_S = 0.005
 _CALM_S = 1.6
 """The daemon gives memory back a second after the flood."""

@@ -20,11 +20,6 @@ class Allowance:
         self._held: Counter[str] = Counter()
         self._total = 0
 
-    @property
-    def total(self) -> int:
-        """What all clients hold."""
-        return self._total
-
     @contextmanager
     def held(self, client: str, amount: int = 1) -> Iterator[None]:
         """Hold `amount` for `client` until the block ends.

@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -56,11 +56,6 @@ class Porter:
         self._thread = threading.Thread(target=self._work, name=f"porter-{name}", daemon=True)
         self._thread.start()
 
-    def __len__(self) -> int:
-        """The connections that are open."""
-        with self._lock:
-            return len(self._connections)
-
     def close(self) -> None:
         """Stop watching. From a thread in which the watched socket may be used."""
         self._watched.disable_monitor()
@@ -99,7 +94,7 @@ class Porter:
         if event == zmq.EVENT_DISCONNECTED:
             self._connections.closed(descriptor)
             return
-        client = _with(descriptor, client_of)
+        client = _with(descriptor, self._client_of_ours)
         if client is None:  # it has gone already
             return
         refused = self._connections.opened(descriptor, client, self._clock.now_s())
@@ -116,8 +111,11 @@ class Porter:
             log.warning("connection_refused", door=self._name, client=client, reason=why)
 
     def _shut_if_ours(self, line: socket.socket, client: str) -> None:
-        if _local_of(line) in self._addresses and client_of(line) == client:
+        if self._client_of_ours(line) == client:
             line.shutdown(socket.SHUT_RDWR)
+
+    def _client_of_ours(self, line: socket.socket) -> str | None:
+        return client_of(line) if _local_of(line) in self._addresses else None
 
     def _tidy(self) -> None:
         if self._is_untidy:
@@ -153,8 +151,10 @@ def _local_of(line: socket.socket) -> str:
 
 def _with(descriptor: int, use: Callable[[socket.socket], T]) -> T | None:
     """Use a duplicate of a descriptor that libzmq may close at any time; None if it is no connection any more."""
-    try:
-        with socket.socket(fileno=os.dup(descriptor)) as line:
-            return use(line)
-    except OSError:
-        return None
+    with suppress(OSError), ExitStack() as stack:
+        copy = os.dup(descriptor)
+        stack.callback(os.close, copy)
+        line = socket.socket(fileno=copy)
+        stack.callback(line.detach)  # closed once, also where it is no socket
+        return use(line)
+    return None
