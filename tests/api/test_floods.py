@@ -259,18 +259,21 @@ async def test_a_client_that_asks_too_fast_is_slowed(
 def test_only_connections_of_our_own_are_shut_down(folder: Path) -> None:
     """libzmq may have closed a descriptor, and somebody opened it anew, before it is shut down."""
     here = Path("/proc/self/fd")
-    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
-        with closing(Porter(router, "x", [f"ipc://{folder}/x.sock"], FEW.connections)) as porter:
-            one, other = socket.socketpair()
-            with one, other, (folder / "file").open("w") as file:
-                before = len(list(here.iterdir()))
-                porter._shut(one.fileno(), client_of(one), "of no matter")
-                porter._shut(file.fileno(), "nobody", "of no matter")
-                assert len(list(here.iterdir())) == before
-                other.sendall(b"still there")
-                assert one.recv(100) == b"still there"
-                closed = one.fileno()
-            porter._shut(closed, "nobody", "of no matter")
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.ROUTER) as router,
+        closing(Porter(router, "x", [f"ipc://{folder}/x.sock"], FEW.connections)) as porter,
+    ):
+        one, other = socket.socketpair()
+        with one, other, (folder / "file").open("w") as file:
+            before = len(list(here.iterdir()))
+            porter._shut(one.fileno(), client_of(one), "of no matter")
+            porter._shut(file.fileno(), "nobody", "of no matter")
+            assert len(list(here.iterdir())) == before
+            other.sendall(b"still there")
+            assert one.recv(100) == b"still there"
+            closed = one.fileno()
+        porter._shut(closed, "nobody", "of no matter")
 
 
 def test_giving_memory_back_is_harmless() -> None:
