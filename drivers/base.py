@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.drivers.errors import CommandRefused
+from afdaemon.drivers.errors import CommandRefused, ProtocolError
 
 __all__ = [
     "MAX_FRAME_SIDE_PX",
@@ -74,12 +74,20 @@ class Frame:
 class MicroscopeState:
     """What the instrument reports about itself: working distance (um) and magnification.
 
-    Where it did not answer, `is_reported` is False and the rest is what was commanded or seen last.
+    Where it did not answer, `is_reported` is False and the rest is what was commanded or seen last. Raises
+    `ProtocolError` for what no instrument can report.
     """
 
     wd_um: float
     magnification: float
     is_reported: bool = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.wd_um) and 0.0 < self.magnification < math.inf):
+            raise ProtocolError(
+                f"the instrument reports a WD of {self.wd_um} um and a magnification of"
+                f" {self.magnification}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

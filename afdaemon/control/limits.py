@@ -109,10 +109,14 @@ class MotionGuard:
         self._lately: deque[tuple[float, float]] = deque()
 
     def stops(self, from_um: float, to_um: float) -> tuple[float, ...]:
-        """The WDs (um) to stop at on the way, the end included: no step is longer than allowed."""
+        """The WDs (um) to stop at on the way, the end included: no step is longer than allowed.
+
+        All are within the limits, also where the way begins outside them.
+        """
         longest_um = self.motion.step_um
         if longest_um is None:
             return (to_um,)
+        from_um = self.limits.nearest(from_um)
         steps = max(1, math.ceil(abs(to_um - from_um) / longest_um))
         between = (from_um + (to_um - from_um) * number / steps for number in range(1, steps))
         return (*between, to_um)

@@ -18,11 +18,15 @@ Score = Callable[[Frame], Awaitable[Reading]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
-    """How long (s) one action may take. The drivers' own time-outs are shorter and say more."""
+    """How long (s) one action may take. The drivers' own time-outs are shorter and say more.
+
+    A link that breaks may be down for `outage_s` without ending the job: a cable pulled and plugged in again.
+    """
 
     move_s: float = 3.0
     read_s: float = 10.0
     restore_s: float = 4.0
+    outage_s: float = 3.0
     job_s: float = 300.0
 
 

@@ -1,6 +1,7 @@
 """The job's hands: carry out a command on the microscope, and answer with what happened, whatever that is."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +18,7 @@ from afdaemon.control.values import (
     Started,
 )
 from afdaemon.drivers.base import Frame
-from afdaemon.drivers.errors import CommandRefused, DriverError
+from afdaemon.drivers.errors import CommandRefused, DriverError, LinkLost, LinkTimeout, NotConnected
 from afdaemon.errors import LimitError
 from afdaemon.job.bench import Bench, Deadlines
 from afdaemon.job.lens import Misplaced, TakenOver
@@ -47,18 +48,18 @@ class Hands:
             now = await self._lens.at_rest(_OWN_SHARE * limit_s)
             return replace(request, wd_um=now.wd_um, magnification=now.magnification)
 
-        return await _within("asking for the working distance", limit_s, look)
+        return await self._within("asking for the working distance", limit_s, look)
 
     async def move(self, move: MoveWd) -> Event:
         """Move to where a frame will be taken: it shows whether the lens got there."""
         what = f"the move to {move.wd_um:g} um"
-        return await _within(what, self._deadlines.move_s, lambda: self._move(move))
+        return await self._within(what, self._deadlines.move_s, lambda: self._move(move))
 
     async def adjust(self, move: MoveWd) -> Event:
         """Command the last step, after which no frame is taken."""
         what = f"the last step to {move.wd_um:g} um"
         return await self._looked_after(
-            await _within(what, self._deadlines.move_s, lambda: self._move(move))
+            await self._within(what, self._deadlines.move_s, lambda: self._move(move))
         )
 
     async def arrive(self, moved: Moved) -> Event:
@@ -70,7 +71,7 @@ class Hands:
             return moved
 
         return await self._looked_after(
-            await _within(f"the last step to {moved.wd_um:g} um", limit_s, arrive)
+            await self._within(f"the last step to {moved.wd_um:g} um", limit_s, arrive)
         )
 
     async def restore(self, move: MoveWd) -> Event:
@@ -83,12 +84,12 @@ class Hands:
             return Moved(wd_um=move.wd_um, magnification=move.magnification)
 
         return await self._looked_after(
-            await _within(f"the move back to {move.wd_um:g} um", limit_s, bring)
+            await self._within(f"the move back to {move.wd_um:g} um", limit_s, bring)
         )
 
     async def read(self, elapsed_s: Callable[[], float]) -> Event:
         """A scored frame; `elapsed_s` tells how long the job has run."""
-        return await _within(
+        return await self._within(
             "a scored frame", self._deadlines.read_s, lambda: self._read(elapsed_s)
         )
 
@@ -142,19 +143,39 @@ class Hands:
                 found = Place(wd_um=now.wd_um, magnification=now.magnification)
         return replace(event, found=found)
 
+    async def _within(self, what: str, limit_s: float, do: Do) -> Event:
+        """Do it within `limit_s`, again after an outage; whatever goes wrong with the instrument is an event too."""
+        try:
+            return await self._over_outages(limit_s, do)
+        except TimeoutError:
+            return Failed(reason=Reason.DEVICE, detail=f"{what} took longer than {limit_s:g} s")
+        except LimitError as error:
+            return Failed(reason=Reason.OUT_OF_RANGE, detail=str(error))
+        except Misplaced as error:
+            reason = Reason.TAKEN_OVER if isinstance(error, TakenOver) else Reason.DEVICE
+            place = Place(wd_um=error.seen.wd_um, magnification=error.seen.magnification)
+            return Failed(reason=reason, detail=str(error), found=place)
+        except (DriverError, ModelError) as error:
+            return Failed(reason=Reason.DEVICE, detail=str(error))
 
-async def _within(what: str, limit_s: float, do: Do) -> Event:
-    """Do it within `limit_s`; whatever goes wrong with the instrument is an event too."""
-    try:
-        async with asyncio.timeout(limit_s):
-            return await do()
-    except TimeoutError:
-        return Failed(reason=Reason.DEVICE, detail=f"{what} took longer than {limit_s:g} s")
-    except LimitError as error:
-        return Failed(reason=Reason.OUT_OF_RANGE, detail=str(error))
-    except Misplaced as error:
-        reason = Reason.TAKEN_OVER if isinstance(error, TakenOver) else Reason.DEVICE
-        place = Place(wd_um=error.seen.wd_um, magnification=error.seen.magnification)
-        return Failed(reason=reason, detail=str(error), found=place)
-    except (DriverError, ModelError) as error:
-        return Failed(reason=Reason.DEVICE, detail=str(error))
+    async def _over_outages(self, limit_s: float, do: Do) -> Event:
+        clock, until_s = self._bench.clock, math.inf
+        while True:
+            try:
+                async with asyncio.timeout(limit_s):
+                    return await do()
+            except (LinkLost, NotConnected) as error:
+                until_s = min(until_s, clock.now_s() + self._deadlines.outage_s)
+                await self._wait_for_link(error, until_s - clock.now_s())
+
+    async def _wait_for_link(self, error: DriverError, left_s: float) -> None:
+        """Return when a broken link is up again and the lens stands where it was sent; else raise `error`."""
+        microscope = self._bench.microscope
+        if microscope.connected or left_s <= 0.0:
+            raise error
+        try:
+            await microscope.wait_connected(left_s)
+        except LinkTimeout:
+            raise error from None
+        await self._lens.require_ours()
+        await self._lens.repeat()

@@ -144,6 +144,11 @@ class Lens:
             has_moved = True
             self._standing.commanded_um = from_um = stop_um
 
+    async def repeat(self) -> None:
+        """Command once more what was commanded last, if anything: a new link knows nothing of it."""
+        if self._standing.commanded_um is not None:
+            await self.go(self._standing.commanded_um)
+
     def seen(self, wd_um: float, magnification: float) -> None:
         """The instrument shows that the last command was carried out: it stands at `wd_um` (um) and `magnification`.
 

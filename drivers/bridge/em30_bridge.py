@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import hmac
 import ipaddress
 import itertools
 import logging
@@ -33,6 +34,7 @@ import logging.handlers
 import math
 import os
 import re
+import secrets
 import signal
 import struct
 import sys
@@ -109,10 +111,21 @@ class Kind(IntEnum):
     PING = 11
     PONG = 12
     BYE = 13
+    CHALLENGE = 14
+    PROOF = 15
 
 
 REQUESTS = frozenset(
-    (Kind.HELLO, Kind.GET_STATE, Kind.MOVE, Kind.STAGE, Kind.GRAB, Kind.PING, Kind.BYE)
+    (
+        Kind.HELLO,
+        Kind.PROOF,
+        Kind.GET_STATE,
+        Kind.MOVE,
+        Kind.STAGE,
+        Kind.GRAB,
+        Kind.PING,
+        Kind.BYE,
+    )
 )
 """What a client may send."""
 
@@ -143,6 +156,8 @@ LAYOUTS = {
     Kind.PING: Layout(struct.Struct("<"), ""),
     Kind.PONG: Layout(struct.Struct("<I"), "."),  # answers
     Kind.BYE: Layout(struct.Struct("<"), ""),
+    Kind.CHALLENGE: Layout(struct.Struct("<I"), ".", "text"),  # answers; nonce
+    Kind.PROOF: Layout(struct.Struct("<"), "", "text"),  # proof
 }
 RAW, JPEG = 0, 1
 MAX_PAYLOAD_BYTES = LAYOUTS[Kind.FRAME].numbers.size + 2 * MAX_FRAME_SIDE_PX**2
@@ -735,6 +750,11 @@ class Session:
 
     async def move(self, wd_um: float, magnification: float) -> int:
         """Go there (magnification 0: keep it); returns the clock at the acknowledgement. Raises `Trouble`, `Broken`."""
+        low, high = self._options.min_wd_um, self._options.max_wd_um
+        if not low <= wd_um <= high:
+            raise Trouble(
+                f"WD {wd_um:g} um is outside {low:g} to {high:g} um, which this bridge was started with"
+            )
         if not magnification:
             magnification = (self._known or await self.present()).magnification
         self._evidence_us = await self._command(Place(wd_um, round(magnification)))
@@ -961,6 +981,8 @@ CONNECT_ERRORS = (OSError, Broken, asyncio.TimeoutError)
 
 SILENT_S = 5.0
 """A client that has been silent for this long, while nothing was owed to it, gives way to another."""
+LEAST_TOKEN = 16
+"""Characters of a token: fewer can be guessed by trying."""
 HELLO_WITHIN_S = 5.0
 """A client that has not said HELLO by then is disconnected."""
 CUT_OFF_S = 1.0
@@ -983,6 +1005,8 @@ class Visit:
         self.peer = peer_of(writer)
         self.gone = False
         self.welcome = False
+        self.name = ""
+        self._nonce = ""
         self._server = server
         self._reader = reader
         self._writer = writer
@@ -1050,6 +1074,8 @@ class Visit:
     async def _hear_one(self, message: Message) -> None:
         if message.kind is Kind.HELLO:
             await self._greet(message)
+        elif message.kind is Kind.PROOF:
+            await self._check_proof(message)
         elif not self.welcome:
             await self._refuse(message, "HELLO comes first")
         elif message.kind is Kind.PING:
@@ -1063,18 +1089,43 @@ class Visit:
 
     async def _greet(self, hello: Message) -> None:
         lowest, highest = hello.numbers
-        problem = f"this bridge speaks version {VERSION}, not {lowest} to {highest}"
-        if lowest <= VERSION <= highest:
-            problem = self._server.seat(self)
-        if problem:
-            await self._refuse(hello, problem)
-            self.leave()
+        if not lowest <= VERSION <= highest:
+            problem = f"this bridge speaks version {VERSION}, not {lowest} to {highest}"
+            await self._turn_away(hello, problem)
             return
         if not self.welcome:
-            log.info("%s is connected: %s", self.peer, on_one_line(hello.data.decode("utf-8")))
+            self.name = hello.data.decode("utf-8")
+        if self._server.token and not self.welcome:
+            self._nonce = secrets.token_hex(16)
+            await self._send(
+                Message(Kind.CHALLENGE, (hello.sequence,), self._nonce.encode("ascii"))
+            )
+        else:
+            await self._welcome(hello)
+
+    async def _check_proof(self, proof: Message) -> None:
+        nonce, self._nonce = self._nonce, ""
+        wanted = hmac.new(self._server.token.encode("utf-8"), nonce.encode("ascii"), "sha256")
+        if nonce and hmac.compare_digest(proof.data, wanted.hexdigest().encode("ascii")):
+            await self._welcome(proof)
+        else:
+            log.warning("%s does not know the token", self.peer)
+            await self._turn_away(proof, "its token is not that of --token-file")
+
+    async def _welcome(self, request: Message) -> None:
+        problem = self._server.seat(self)
+        if problem:
+            await self._turn_away(request, problem)
+            return
+        if not self.welcome:
+            log.info("%s is connected: %s", self.peer, on_one_line(self.name))
         self.welcome = True
         name = text_bytes(f"em30-bridge {__version__}")
-        await self._send(Message(Kind.WELCOME, (hello.sequence, VERSION), name))
+        await self._send(Message(Kind.WELCOME, (request.sequence, VERSION), name))
+
+    async def _turn_away(self, request: Message, problem: str) -> None:
+        await self._refuse(request, problem)
+        self.leave()
 
     def _grabbing(self) -> bool:
         """Whether the frame under way is all that it wants."""
@@ -1124,6 +1175,7 @@ class DaemonServer:
 
     def __init__(self, vendor: Vendor, options: Options) -> None:
         self.vendor = vendor
+        self.token = options.token
         self._options = options
         self._seated: Visit | None = None
         self._visits: set[Visit] = set()
@@ -1157,7 +1209,9 @@ class DaemonServer:
         """Why `visit` cannot be served now; "" if it can."""
         problem, other = self.vendor.problem(), self._seated
         if not problem and other is not None and other is not visit and not other.gone:
-            if other.silent_s <= SILENT_S:
+            if other.name == visit.name and visit.name:
+                other.hang_up(f"{visit.peer} is the same client, and has come back")
+            elif other.silent_s <= SILENT_S:
                 problem = f"another client is connected: {other.peer}"
             else:
                 other.hang_up(f"silent for {other.silent_s:.0f} s; {visit.peer} takes its place")
@@ -1270,6 +1324,9 @@ class Options(NamedTuple):
     frame_timeout_s: float = 3.0
     log: Path | None = None
     check: bool = False
+    token: str = ""
+    min_wd_um: float = -math.inf
+    max_wd_um: float = math.inf
 
 
 class Parser(argparse.ArgumentParser):
@@ -1305,6 +1362,15 @@ def make_parser() -> Parser:
         metavar="S",
         help="longest wait for a frame in seconds (%(default)s)",
     )
+    limits = "WD that the daemon may command (um); absent: any"
+    add("--min-wd-um", type=float, default=-math.inf, metavar="UM", help=f"shortest {limits}")
+    add("--max-wd-um", type=float, default=math.inf, metavar="UM", help=f"longest {limits}")
+    add(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="a daemon must know the token in this file (its setting microscope.token_file)",
+    )
     add("--log", type=Path, metavar="FILE", help="also log to this file, which is rotated")
     add("--check", action="store_true", help="check folder, port and vendor's software, then exit")
     version = f"em30_bridge {__version__}, stream version {VERSION}"
@@ -1316,15 +1382,37 @@ def parse_options(words: Sequence[str]) -> Options:
     """The options. Raises `BadInput`; `--help` and `--version` exit."""
     given = make_parser().parse_args(words)
     listen = parse_address(given.listen, "--listen", lowest_port=0)
+    if not given.min_wd_um < given.max_wd_um:
+        raise BadInput(
+            f"--min-wd-um ({given.min_wd_um:g}) must be below --max-wd-um ({given.max_wd_um:g})"
+        )
     return Options(
         folder=given.folder,
         listen=listen,
+        token=read_token(given.token_file),
+        min_wd_um=given.min_wd_um,
+        max_wd_um=given.max_wd_um,
         vendor=parse_address(given.vendor, "--vendor", lowest_port=1),
         allow=parse_networks(given.allow, listen),
         frame_timeout_s=in_range(given.frame_timeout, "--frame-timeout", 0.1, 600.0, "s"),
         log=given.log,
         check=given.check,
     )
+
+
+def read_token(path: Path | None) -> str:
+    """The token in a file, or "" without one. Raises `BadInput`."""
+    if path is None:
+        return ""
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"--token-file {path} cannot be read: {error}") from error
+    if len(token) < LEAST_TOKEN:
+        raise BadInput(
+            f"--token-file {path} holds {len(token)} characters; at least {LEAST_TOKEN} are needed"
+        )
+    return token
 
 
 def parse_address(text: str, option: str, *, lowest_port: int) -> Address:

@@ -78,6 +78,10 @@ class StreamSettings(FramedSettings):
 
     host: str = text("127.0.0.1", _HOST)
     port: int = whole(stream.DEFAULT_PORT, 1, 65535, _PORT)
+    token_file: Path | None = made(
+        None, Path, "a path", "File with the token that the bridge asks for; absent: none.",
+        optional=True, example="/etc/afdaemon/bridge.token",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,10 @@ evidence, or came damaged, is dropped, counted by cause and requested again.
 """
 
 import asyncio
+import hmac
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from secrets import token_hex
 
 from afdaemon.drivers.base import Clock, Frame, MicroscopeState
 from afdaemon.drivers.counters import Tally
@@ -29,25 +31,44 @@ from afdaemon.drivers.wire.messages import (
     Ack,
     Answer,
     Bye,
+    Challenge,
     FrameData,
     GetState,
     Grab,
     Hello,
     Move,
     MoveStage,
+    Proof,
     Refused,
     State,
     Welcome,
 )
 
-_CLIENT_NAME = "afdaemon"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Who says HELLO: a bridge gives the seat back to the client that had it, by its `name`.
+
+    `token` answers a CHALLENGE; empty if there is none.
+    """
+
+    name: str = field(default_factory=lambda: f"afdaemon {token_hex(4)}")
+    token: str = field(default="", repr=False)
 
 
 async def open_stream_session(
-    link: ByteLink, settings: FramedSettings, *, clock: Clock, tally: Tally, identity: Identity
+    link: ByteLink,
+    settings: FramedSettings,
+    *,
+    clock: Clock,
+    tally: Tally,
+    identity: Identity,
+    client: Client,
 ) -> "StreamSession":
     """A session that has been greeted. Raises `DriverError`, and has released `link` then."""
-    session = StreamSession(link, settings, clock=clock, tally=tally, identity=identity)
+    session = StreamSession(
+        link, settings, clock=clock, tally=tally, identity=identity, client=client
+    )
     greeted = False
     try:
         await session.greet()
@@ -72,8 +93,10 @@ class StreamSession:
         clock: Clock,
         tally: Tally,
         identity: Identity,
+        client: Client,
     ) -> None:
         self.link = link
+        self._client = client
         self._identity = identity
         self._settings = settings
         self._clock = clock
@@ -86,9 +109,14 @@ class StreamSession:
         self._last_digest = b""
 
     async def greet(self) -> None:
-        """Agree on a version. Raises `ProtocolError` when there is none that both know, `AnotherInstrument`."""
+        """Agree on a version, and prove who asks if the instrument wants that.
+
+        Raises `ProtocolError` when there is no version that both know, `CommandRefused`, `AnotherInstrument`.
+        """
         try:
-            answer = await self._talk.ask(Hello(name=_CLIENT_NAME))
+            answer = await self._talk.ask(Hello(name=self._client.name))
+            if isinstance(answer, Challenge):
+                answer = await self._talk.ask(self._proof(answer))
         except LinkTimeout as error:
             if self._talk.damage:
                 raise ProtocolError(
@@ -108,6 +136,15 @@ class StreamSession:
                 raise CommandRefused(f"the instrument refused the session: {reason}")
             case _:
                 raise self._senseless(answer, "HELLO")
+
+    def _proof(self, challenge: Challenge) -> Proof:
+        if not self._client.token:
+            raise CommandRefused(
+                "the instrument asks for a token, and none is set",
+                remedy="put the bridge's token into a file, and set microscope.token_file",
+            )
+        token, nonce = self._client.token.encode(), challenge.nonce.encode()
+        return Proof(proof=hmac.new(token, nonce, "sha256").hexdigest())
 
     async def finish(self) -> None:
         """Say BYE, if the link is up, and release it."""

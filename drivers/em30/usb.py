@@ -20,7 +20,7 @@ from afdaemon.drivers.em30.identity import Identity
 from afdaemon.drivers.em30.link import Fate
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import UsbSettings
-from afdaemon.drivers.em30.stream_session import StreamSession, open_stream_session
+from afdaemon.drivers.em30.stream_session import Client, StreamSession, open_stream_session
 from afdaemon.drivers.em30.usb_device import SLICE_S, UsbDevice, open_device
 from afdaemon.drivers.errors import (
     AnotherInstrument,
@@ -53,7 +53,7 @@ def _usb_microscope(
     settings: UsbSettings, *, clock: Clock, backend: IBackend | None = None
 ) -> Em30Microscope:
     """The driver."""
-    tally, identity = Tally(), Identity()
+    tally, identity, client = Tally(), Identity(), Client()
 
     async def open_session() -> StreamSession:
         link = await UsbLink.open(settings, backend=backend)
@@ -63,7 +63,7 @@ def _usb_microscope(
             await link.close()
             raise
         return await open_stream_session(
-            link, settings, clock=clock, tally=tally, identity=identity
+            link, settings, clock=clock, tally=tally, identity=identity, client=client
         )
 
     which = f"{settings.vendor_id:04x}:{settings.product_id:04x} {settings.serial}".rstrip()

@@ -1,7 +1,8 @@
 """The messages of the `stream` link, and their payloads in bytes. Pure.
 
     client -> instrument                     instrument -> client
-    HELLO  versions, name                    WELCOME version, name
+    HELLO  versions, name                    WELCOME version, name             or CHALLENGE nonce
+    PROOF  HMAC of the nonce with the token  WELCOME                           or REFUSED
     GET_STATE                                STATE   WD um, magnification
     MOVE   WD um, magnification (0: as is)   ACK     clock us, settling us     or REFUSED reason
     STAGE  x um, y um                        ACK                               or REFUSED
@@ -50,6 +51,21 @@ class Welcome:
     answers: int
     version: int = VERSION
     name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """First prove that you know the token, without telling it: HMAC-SHA-256 of this `nonce`."""
+
+    answers: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """The answer to a CHALLENGE, in hexadecimal digits."""
+
+    proof: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +162,9 @@ class Bye:
 
 Message = (
     Hello | Welcome | GetState | State | Move | MoveStage | Ack | Refused | Grab | FrameData
-    | Ping | Pong | Bye
+    | Ping | Pong | Bye | Challenge | Proof
 )  # fmt: skip
-Answer = Welcome | State | Ack | Refused | FrameData | Pong
+Answer = Welcome | Challenge | State | Ack | Refused | FrameData | Pong
 
 _HELLO = struct.Struct("<BB")
 _WELCOME = struct.Struct("<IB")
@@ -195,6 +211,8 @@ def _pack(message: Message) -> bytes:
     match message:
         case Hello():
             return _HELLO.pack(message.lowest, message.highest) + _text(message.name)
+        case Proof():
+            return _text(message.proof)
         case Move():
             return _PLACE.pack(message.wd_um, message.magnification or 0.0)
         case MoveStage():
@@ -215,6 +233,8 @@ def _pack_answer(message: Answer) -> bytes:
             return _ACK.pack(message.answers, message.clock_us, message.settle_us)
         case Refused():
             return _ANSWER.pack(message.answers) + _text(message.reason)
+        case Challenge():
+            return _ANSWER.pack(message.answers) + _text(message.nonce)
         case FrameData():
             return _frame_head(message) + message.data
         case Pong():
@@ -243,16 +263,14 @@ def _text(text: str) -> bytes:
     return text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore").encode()
 
 
-def _finite(value: float, name: str) -> float:
-    if not math.isfinite(value):
+def _finite(value: float, name: str, above: float = -math.inf) -> float:
+    if not above < value < math.inf:
         raise BadPayload(f"{name} is {value}")
     return value
 
 
 def _above_0(value: float, name: str) -> float:
-    if not 0.0 < value < math.inf:
-        raise BadPayload(f"{name} is {value}")
-    return value
+    return _finite(value, name, above=0.0)
 
 
 def _exactly(form: struct.Struct, payload: bytes) -> tuple[int | float, ...]:
@@ -312,6 +330,11 @@ def _refused(payload: bytes) -> Message:
     return Refused(answers=answers, reason=payload[_ANSWER.size :].decode())
 
 
+def _challenge(payload: bytes) -> Message:
+    (answers,) = _ANSWER.unpack_from(payload)
+    return Challenge(answers=answers, nonce=payload[_ANSWER.size :].decode())
+
+
 def _pong(payload: bytes) -> Message:
     (answers,) = _exactly(_ANSWER, payload)
     return Pong(answers=int(answers))
@@ -355,7 +378,7 @@ KINDS: dict[type[Message], int] = {
     kind: number
     for number, kind in enumerate(
         (Hello, Welcome, GetState, State, Move, MoveStage, Ack, Refused, Grab, FrameData,
-         Ping, Pong, Bye),
+         Ping, Pong, Bye, Challenge, Proof),
         start=1,
     )
 }  # fmt: skip
@@ -373,4 +396,6 @@ _PARSERS: dict[int, Callable[[bytes], Message]] = {
     KINDS[Ping]: _nothing(Ping),
     KINDS[Pong]: _pong,
     KINDS[Bye]: _nothing(Bye),
+    KINDS[Challenge]: _challenge,
+    KINDS[Proof]: lambda payload: Proof(proof=payload.decode()),
 }

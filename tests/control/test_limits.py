@@ -115,6 +115,12 @@ def test_a_magnification_outside_the_jobs_is_refused(target: float) -> None:
 MOTION = Motion(step_um=1_000.0, travel_um=5_000.0, travel_per_min_um=3_000.0)
 
 
+def test_a_way_from_outside_the_limits_has_all_its_stops_within() -> None:
+    guard = MotionGuard(Limits(hard=HARD), Motion(step_um=20_000.0))
+    assert guard.stops(1e6, 20_000.0) == (35_000.0, 20_000.0)
+    assert guard.stops(-1e6, 20_000.0) == (20_000.0,)
+
+
 @given(from_um=st.floats(3_000.0, 50_000.0), to_um=st.floats(3_000.0, 50_000.0))
 def test_a_long_way_is_made_in_steps_that_the_guard_admits(from_um: float, to_um: float) -> None:
     guard = MotionGuard(Limits(hard=HARD), Motion(step_um=1_000.0))

@@ -16,7 +16,7 @@ from afdaemon.control.published.profile import PUBLISHED, PublishedProfile
 from afdaemon.control.published.servo import StepLaw
 from afdaemon.control.values import MoveWd, Phase, Reading, ReadingKind, Reason
 from afdaemon.drivers.base import Frame, LinkStats, Microscope, MicroscopeState
-from afdaemon.drivers.errors import FrameStale, LinkLost, NotConnected
+from afdaemon.drivers.errors import FrameStale, LinkLost, LinkTimeout, NotConnected
 from afdaemon.errors import JournalError
 from afdaemon.job.bench import DEADLINES, Bench, Deadlines
 from afdaemon.job.journal import Journal
@@ -570,3 +570,65 @@ async def test_a_watcher_that_fails_does_not_keep_the_instrument_away(lab: Lab) 
     with pytest.raises(RuntimeError, match="asleep"):
         await lab.job().run()
     assert lab.microscope.wd_um == START_UM
+
+
+# A link that is down for a moment
+
+
+@dataclass
+class Outage(ScriptedMicroscope):
+    """Its link breaks once, at operation `breaks_at`, for `lasts_s`; then `meanwhile` has happened."""
+
+    breaks_at: int = 0
+    lasts_s: float = 1.0
+    meanwhile: Callable[[], object] = lambda: None
+    waited_s: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.on = self._break_once
+
+    def _break_once(self, _name: str, number: int) -> None:
+        if number == self.breaks_at:
+            self.connected = False
+        if not self.connected:
+            raise LinkLost("the cable is out")
+
+    async def wait_connected(self, timeout_s: float) -> None:
+        if self.connected:
+            return
+        self.waited_s.append(timeout_s)
+        self.clock.advance(min(timeout_s, self.lasts_s))
+        if self.lasts_s > timeout_s:
+            self.lasts_s -= timeout_s
+            raise LinkTimeout("no link yet")
+        self.meanwhile()
+        self.connected = True
+
+
+@pytest.mark.parametrize("number", range(OPERATIONS))
+async def test_a_short_outage_is_survived_wherever_it_comes(lab: Lab, number: int) -> None:
+    lab.microscope = microscope = Outage(lab.clock, breaks_at=number)
+    result = await lab.job().run()
+    assert result.outcome.converged
+    assert microscope.wd_um == BEST_UM
+    assert microscope.waited_s == pytest.approx([DEADLINES.outage_s], abs=0.2)
+
+
+@pytest.mark.parametrize("number", range(4, OPERATIONS))
+async def test_somebody_who_turned_the_lens_in_an_outage_keeps_it(lab: Lab, number: int) -> None:
+    lab.microscope = microscope = Outage(lab.clock, breaks_at=number)
+    microscope.meanwhile = lambda: setattr(microscope, "wd_um", 27_000.0)
+    outcome = (await lab.job().run()).outcome
+    if "move_wd" not in microscope.log[number - 1 : number + 1]:
+        assert (outcome.reason, outcome.wd_um) == (Reason.TAKEN_OVER, 27_000.0)
+        assert microscope.wd_um == 27_000.0
+    else:  # until a command has been seen to be carried out, the lens may have gone there by itself
+        assert microscope.wd_um in (BEST_UM, START_UM)
+
+
+async def test_a_long_outage_ends_the_job_and_the_lens_comes_home(lab: Lab) -> None:
+    lab.microscope = microscope = Outage(lab.clock, breaks_at=8, lasts_s=DEADLINES.outage_s + 2.0)
+    result = await lab.job().run()
+    assert_home(lab, result)
+    assert (result.outcome.reason, result.outcome.detail) == (Reason.DEVICE, "the cable is out")
+    assert len(microscope.waited_s) == 2

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from afdaemon.drivers.wire.aisem import Parameters, encode_parameters
 from afdaemon.drivers.wire.messages import Answer, Hello, Message, Welcome
 from afdaemon.drivers.wire.stream import Decoder, encode
 
+NUMBERS = count()
 PROGRAM = Path(em30_bridge.__file__)
 ALONE = ("-I", "-S")
 """No site-packages, no environment, no current folder: nothing but the standard library can be imported."""
@@ -192,9 +194,10 @@ async def visiting(port: int) -> AsyncIterator[Daemon]:
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[Daemon]:
-    """Connected to the bridge, and welcome."""
+    """Connected to the bridge, and welcome; no other has its name."""
     async with visiting(port) as daemon:
-        assert isinstance(await daemon.ask(Hello(name="a test")), Welcome)
+        name = f"test {next(NUMBERS)}"
+        assert isinstance(await daemon.ask(Hello(name=name)), Welcome)
         yield daemon
 
 

@@ -1,15 +1,22 @@
 """The bridge and those who connect to it: one daemon at a time, and whoever else comes."""
 
 import asyncio
+import hmac
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from afdaemon.clock import SystemClock
+from afdaemon.drivers.em30.settings import StreamSettings
+from afdaemon.drivers.em30.stream import stream_microscope
+from afdaemon.drivers.errors import LinkTimeout
 from afdaemon.drivers.wire.messages import (
     Ack,
     Bye,
+    Challenge,
     FrameData,
     GetState,
     Grab,
@@ -17,6 +24,7 @@ from afdaemon.drivers.wire.messages import (
     Move,
     Ping,
     Pong,
+    Proof,
     Refused,
     State,
     Welcome,
@@ -30,6 +38,7 @@ Kit = Any
 Vendor = Any
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 
+SHARED = "a token of many characters"
 WD_UM = 12_345.6
 FIRST = Move(wd_um=WD_UM)
 
@@ -95,6 +104,84 @@ async def test_a_silent_client_gives_way(bridge: Bridge, daemon: Daemon, kit: Ki
         assert isinstance(await second.ask(GetState()), State)
         with pytest.raises(kit.hung_up):
             await daemon.hear()
+
+
+async def test_a_client_that_comes_back_gets_its_own_seat(bridge: Bridge, kit: Kit) -> None:
+    async with kit.visit(bridge.port) as first, kit.visit(bridge.port) as again:
+        assert isinstance(await first.ask(Hello(name="daemon 1")), Welcome)
+        assert isinstance(await again.ask(Hello(name="daemon 1")), Welcome)
+        with pytest.raises(kit.hung_up):
+            await first.hear()
+        assert isinstance(await again.ask(GetState()), State)
+
+
+# A token
+
+
+async def test_a_client_proves_that_it_knows_the_token(vendor: Vendor, kit: Kit) -> None:
+    file = vendor.folder / "token"
+    file.write_text(SHARED + "\n")
+    async with kit.run(vendor.folder, vendor.port, options=("--token-file", str(file))) as bridge:
+        await bridge.says("connected to the vendor")
+        async with kit.visit(bridge.port) as daemon:
+            challenge = await daemon.ask(Hello(name="a test"))
+            assert isinstance(challenge, Challenge)
+            assert isinstance(await daemon.ask(FIRST), Refused)
+            proof = hmac.new(SHARED.encode(), challenge.nonce.encode(), "sha256").hexdigest()
+            assert isinstance(await daemon.ask(Proof(proof=proof)), Welcome)
+            assert isinstance(await daemon.ask(FIRST), Ack)
+        async with kit.visit(bridge.port) as another:
+            assert isinstance(await another.ask(Hello(name="another")), Challenge)
+            answer = await another.ask(Proof(proof=proof))  # that of another nonce
+            assert isinstance(answer, Refused)
+            assert "token" in answer.reason
+            with pytest.raises(kit.hung_up):
+                await another.hear()
+        async with kit.visit(bridge.port) as hasty:
+            assert isinstance(await hasty.ask(Proof(proof=proof)), Refused)
+    assert len(vendor.orders) == 1
+
+
+async def test_the_driver_knows_the_token_or_says_what_is_missing(
+    vendor: Vendor, kit: Kit, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(SHARED)
+    wrong = tmp_path / "wrong"
+    wrong.write_text("not that one, but as long")
+    async with kit.run(vendor.folder, vendor.port, options=("--token-file", str(file))) as bridge:
+        await bridge.says("connected to the vendor")
+        for token_file, told in ((None, "token_file"), (wrong, "--token-file")):
+            with pytest.raises(LinkTimeout) as refused:
+                await wait_connected(bridge.port, token_file, 0.5)
+            assert told in f"{refused.value} {refused.value.remedy}"
+        await wait_connected(bridge.port, file, 5.0)
+
+
+async def wait_connected(port: int, token_file: Path | None, timeout_s: float) -> None:
+    """Connect to the bridge with the driver, and hang up."""
+    settings = StreamSettings(port=port, token_file=token_file)
+    microscope = stream_microscope(settings, clock=SystemClock())
+    running = asyncio.create_task(microscope.run())
+    try:
+        await microscope.wait_connected(timeout_s)
+    finally:
+        await microscope.close()
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_the_bridge_has_limits_of_its_own(vendor: Vendor, kit: Kit) -> None:
+    options = ("--min-wd-um", "8000", "--max-wd-um", "20000")
+    async with kit.run(vendor.folder, vendor.port, options=options) as bridge:
+        await bridge.says("connected to the vendor")
+        async with kit.connect(bridge.port) as daemon:
+            for wd_um in (7_999.0, 20_001.0):
+                answer = await daemon.ask(Move(wd_um=wd_um))
+                assert isinstance(answer, Refused)
+                assert "outside 8000 to 20000 um" in answer.reason
+            assert isinstance(await daemon.ask(FIRST), Ack)
+    assert len(vendor.orders) == 1
 
 
 async def test_hello_comes_first_and_speaks_a_version_that_is_known(

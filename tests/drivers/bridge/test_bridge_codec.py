@@ -14,6 +14,7 @@ from afdaemon.drivers.wire import aisem, jpeg, messages, stream
 from afdaemon.drivers.wire.messages import (
     Ack,
     Bye,
+    Challenge,
     Encoding,
     FrameData,
     GetState,
@@ -24,6 +25,7 @@ from afdaemon.drivers.wire.messages import (
     MoveStage,
     Ping,
     Pong,
+    Proof,
     Refused,
     State,
     Welcome,
@@ -69,6 +71,7 @@ REQUESTS = st.one_of(
     st.just(Grab()),
     st.just(Ping()),
     st.just(Bye()),
+    st.builds(Proof, proof=TEXT),
 )
 ANSWERS = st.one_of(
     st.builds(Welcome, answers=U32, version=U8, name=TEXT),
@@ -77,6 +80,7 @@ ANSWERS = st.one_of(
     st.builds(Refused, answers=U32, reason=TEXT),
     frames(),
     st.builds(Pong, answers=U32),
+    st.builds(Challenge, answers=U32, nonce=TEXT),
 )
 EVERY_KIND = frozenset(bridge.Kind)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from afdaemon.drivers.em30.identity import Identity
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import StreamSettings
 from afdaemon.drivers.em30.stream import stream_microscope
-from afdaemon.drivers.em30.stream_session import StreamSession, open_stream_session
+from afdaemon.drivers.em30.stream_session import Client, StreamSession, open_stream_session
 from afdaemon.drivers.em30.tcp import TcpLink
 from afdaemon.drivers.errors import (
     CommandRefused,
@@ -265,8 +266,10 @@ async def test_a_session_as_it_goes_over_the_wire(
     frame = await microscope.grab()
     await microscope.close()
     await until(lambda: bool(peer.count(Bye)))
-    assert peer.heard == [
-        Hello(name="afdaemon"),
+    hello, *rest = peer.heard
+    assert isinstance(hello, Hello)
+    assert re.fullmatch("afdaemon [0-9a-f]{8}", hello.name)
+    assert rest == [
         GetState(),
         Move(wd_um=WD_UM, magnification=2000.0),
         Grab(),
@@ -632,7 +635,7 @@ async def test_the_stage_moves_and_holds_frames_back(peer: Peer) -> None:
     wait = settings(peer)
     link = await TcpLink.open(wait.host, wait.port, timeout_s=5.0)
     session: StreamSession = await open_stream_session(
-        link, wait, clock=SystemClock(), tally=tally, identity=Identity()
+        link, wait, clock=SystemClock(), tally=tally, identity=Identity(), client=Client()
     )
     await session.move_stage(19_000.0, 20_000.0)
     peer.scripts[Grab] = [framed(start_us=0)]

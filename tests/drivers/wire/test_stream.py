@@ -17,6 +17,7 @@ from afdaemon.drivers.wire.messages import (
     MAX_TEXT_BYTES,
     Ack,
     Bye,
+    Challenge,
     Encoding,
     FrameData,
     GetState,
@@ -27,6 +28,7 @@ from afdaemon.drivers.wire.messages import (
     MoveStage,
     Ping,
     Pong,
+    Proof,
     Refused,
     State,
     Welcome,
@@ -127,6 +129,16 @@ GOLDEN: dict[str, tuple[Message, int, str]] = {
         11,
         "41463330 01 0d 0000 00000000 0b000000 988952d3 988952d3",
     ),
+    "challenge": (
+        Challenge(answers=1, nonce="a1b2c3"),
+        1,
+        "41463330 01 0e 0000 0a000000 01000000 3513cdb4 01000000613162326333 18176f3a",
+    ),
+    "proof": (
+        Proof(proof="00ff"),
+        12,
+        "41463330 01 0f 0000 04000000 0c000000 1a06a392 30306666 6a1c70c2",
+    ),
 }
 """Byte by byte: magic, version, type, flags, length, sequence, header CRC | payload | CRC."""
 
@@ -172,6 +184,8 @@ messages = st.one_of(
     st.builds(Ack, answers=U32, clock_us=U64, settle_us=U32),
     st.builds(Refused, answers=U32, reason=TEXT),
     st.builds(Pong, answers=U32),
+    st.builds(Challenge, answers=U32, nonce=TEXT),
+    st.builds(Proof, proof=TEXT),
     st.sampled_from((GetState(), Grab(), Ping(), Bye())),
     frames(),
 )
@@ -360,7 +374,7 @@ def test_the_largest_frame_passes() -> None:
     assert received.message == frame
 
 
-@pytest.mark.parametrize(("version", "kind"), [(2, KINDS[Ping]), (1, 0), (1, 14), (0, KINDS[Bye])])
+@pytest.mark.parametrize(("version", "kind"), [(2, KINDS[Ping]), (1, 0), (1, 16), (0, KINDS[Bye])])
 def test_another_version_or_type_is_left_and_named(version: int, kind: int) -> None:
     decoder = Decoder()
     assert heard(decoder, [with_header(kind, b"", version=version)]) == []
