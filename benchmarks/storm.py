@@ -35,8 +35,8 @@ _OPEN_FILES = 1_024
 _AWAY_UM = 600.0
 _QUICK_S, _MINUTES = 1.5, 10.0
 _POLITE_EVERY_S = 0.005
-_CALM_S = 1.6
-"""The daemon gives memory back a second after the flood."""
+_CALM_S = 2.2
+"""The daemon gives memory back within 1.5 s after a flood."""
 _SPEED = 5.0
 
 
@@ -107,7 +107,8 @@ def _phase(
             _abort_once(daemon, target.job, phase, rng)
         over.set()
         polite.join()
-    time.sleep(_CALM_S)
+    if floods:
+        time.sleep(_CALM_S)
     phase.ran_on = daemon.is_running()
     phase.after_mb = daemon.resident_mb()
     return phase

@@ -6,6 +6,7 @@ descriptor in between: a duplicate is made first, and only a connection to our o
 """
 
 import ctypes
+import math
 import os
 import socket
 import struct
@@ -23,8 +24,8 @@ from afdaemon.api.connections import Connections
 from afdaemon.clock import SystemClock
 
 _WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
-_QUIET_MS = 1_000
-"""Memory is given back once so long nothing has happened: not amid a flood, which would only take it again."""
+_QUIET_S, _LOOK_MS = 1.0, 500
+"""Memory is given back when so long nothing took much: not amid a flood, which would wait for it and take it again."""
 _TELL_S = 10.0
 """A client that is cut off again and again is logged so often."""
 _CREDENTIALS = struct.Struct("3i")
@@ -47,11 +48,11 @@ class Porter:
         self._lock = threading.Lock()
         self._clock = SystemClock()
         self._told_s: dict[str, float] = {}
-        self._is_untidy = False
+        self._tidy_at_s = math.inf
         place = f"inproc://monitor-{name}"
         watched.monitor(place, _WATCHED)
         self._events: zmq.Socket[bytes] = zmq.Context(watched.context).socket(zmq.PAIR)
-        self._events.setsockopt(zmq.RCVTIMEO, _QUIET_MS)
+        self._events.setsockopt(zmq.RCVTIMEO, _LOOK_MS)
         self._events.connect(place)
         self._thread = threading.Thread(target=self._work, name=f"porter-{name}", daemon=True)
         self._thread.start()
@@ -74,8 +75,8 @@ class Porter:
             self._connections.unsubscribed(descriptor, topic)
 
     def tidy_later(self) -> None:
-        """Much memory was freed: give it back to the system when it is quiet."""
-        self._is_untidy = True
+        """Much memory will be free: give it back to the system when it is quiet."""
+        self._tidy_at_s = self._clock.now_s() + _QUIET_S
 
     def _work(self) -> None:
         with self._events:
@@ -102,7 +103,7 @@ class Porter:
             self._shut(descriptor, client, refused)
 
     def _shut(self, descriptor: int, client: str, why: str) -> None:
-        self._is_untidy = True
+        self.tidy_later()
         _with(descriptor, lambda line: self._shut_if_ours(line, client))
         now_s = self._clock.now_s()
         if now_s - self._told_s.get(client, -_TELL_S) >= _TELL_S:
@@ -118,8 +119,8 @@ class Porter:
         return client_of(line) if _local_of(line) in self._addresses else None
 
     def _tidy(self) -> None:
-        if self._is_untidy:
-            self._is_untidy = False
+        if self._clock.now_s() >= self._tidy_at_s:
+            self._tidy_at_s = math.inf
             give_memory_back()
 
 
