@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import zmq
@@ -10,16 +10,22 @@ import zmq
 from afdaemon.api.rundir import Folder
 from afdaemon.errors import AfdaemonError, BusyError, ConfigError
 
+F = TypeVar("F", bytes, zmq.Frame)
+
 _HANDSHAKE_MS = 2_000
 """A peer that connects and says nothing is dropped: silent connections must not pile up."""
 _HEARTBEAT_MS = 5_000
 _HEARTBEAT_TIMEOUT_MS = 15_000
 """A peer that vanished without closing is dropped, with what is queued for it."""
-_QUEUE_MESSAGES = 256
-"""Messages queued for one peer, each way; one that doesn't read gets no more, and takes no memory."""
+_UNSENT = 256
+"""Messages queued for one peer; one that doesn't read gets no more, and takes no memory."""
+_UNREAD = 1
+"""Messages received ahead from one connection; the others wait in their sender's buffers, which it pays for."""
 _LINGER_MS = 200
 """The last answers leave within this time; closing never hangs on a peer that doesn't read."""
 _BACKLOG = 64
+_DOMAIN = b"afdaemon"
+"""With any domain libzmq refuses the protocols of before 2013 (ZMTP 1, 2), whose messages don't say whose they are."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,11 +36,12 @@ def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
     socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
-    socket.setsockopt(zmq.SNDHWM, _QUEUE_MESSAGES)
-    socket.setsockopt(zmq.RCVHWM, _QUEUE_MESSAGES)
+    socket.setsockopt(zmq.SNDHWM, _UNSENT)
+    socket.setsockopt(zmq.RCVHWM, _UNREAD)
     socket.setsockopt(zmq.LINGER, _LINGER_MS)
     socket.setsockopt(zmq.BACKLOG, _BACKLOG)
     socket.setsockopt(zmq.IPV6, 1)
+    socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
     if socket.type == zmq.ROUTER:
         # An answer to a client that has gone raises an error instead of being dropped silently.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -81,10 +88,10 @@ class Binding:
             raise ConfigError(f"cannot listen on {self._address}: {error.strerror}") from None
 
 
-def unwrap(message: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
+def unwrap(message: Sequence[F]) -> tuple[Sequence[F], Sequence[F]]:
     """The return address of a ROUTER's message, and its payload.
 
     A DEALER's message carries its identity alone, a REQ's an empty frame after it.
     """
-    cut = 2 if len(message) > 1 and not message[1] else 1
+    cut = 2 if len(message) > 1 and len(message[1]) == 0 else 1
     return message[:cut], message[cut:]

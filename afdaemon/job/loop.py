@@ -5,8 +5,8 @@ passes the motion guard when it is about to be sent; every action has a deadline
 events, so that the machine, and nothing else, decides what follows. A move that no frame follows counts as
 carried out when the lens has been read back there (`afdaemon.job.lens`).
 
-An abort, and the end of the job's time, interrupt a reading at once. A move under way may still be
-acknowledged, so that nobody has to guess where the instrument stands; its deadline is short. A
+An abort, and the end of the job's time, interrupt a reading at once, and the wait for a lens that moves. A command may
+still be acknowledged, so that nobody has to guess where the instrument stands; its deadline is short. A
 cancelled `run` aborts the job, waits until the start WD is restored and then passes the
 cancellation on.
 """
@@ -30,6 +30,7 @@ from afdaemon.control.values import (
     Conclude,
     Event,
     Failed,
+    Moved,
     MoveWd,
     Outcome,
     Phase,
@@ -253,7 +254,10 @@ class Job:
             case Phase.RESTORE:
                 return await self._hands.restore(command)
             case Phase.ADJUST:
-                return await self._hands.adjust(command)
+                event = await self._hands.adjust(command)
+                if isinstance(event, Moved):
+                    return await self._interruptibly(self._hands.arrive(event))
+                return event
             case _:
                 return await self._hands.move(command)
 

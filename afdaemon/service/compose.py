@@ -14,6 +14,7 @@ from uuid import uuid4
 import structlog
 
 from afdaemon import calibration
+from afdaemon.api.caps import Caps, Share
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.calibration import Calibration
 from afdaemon.clock import Clock, SystemClock
@@ -88,6 +89,12 @@ def with_angle(settings: Settings, known: Calibration | None) -> Settings:
     )
 
 
+def _caps_of(settings: Settings) -> Caps:
+    """What clients may take."""
+    api = settings.api
+    return Caps(connections=Share(each=api.most_connections_per_client, all=api.most_connections))
+
+
 def _microscope_of(settings: Settings, clock: Clock) -> Microscope:
     """The driver that the settings name, not connected yet."""
     microscope = settings.microscope
@@ -124,7 +131,13 @@ async def serve(
     places = addresses or [f"ipc://{settings.api.runtime_dir}"]
     async with _watched(stop, clock) as watchdog:
         with (
-            open_doors(places, instance=uuid4().hex, clock=clock, insecure=insecure) as doors,
+            open_doors(
+                places,
+                instance=uuid4().hex,
+                clock=clock,
+                insecure=insecure,
+                caps=_caps_of(settings),
+            ) as doors,
             closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
             closing(ScoringThread(lambda: load(settings))) as scoring,
         ):
