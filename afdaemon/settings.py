@@ -112,6 +112,10 @@ class ControlSettings(Section):
     timeout_s: float = number(
         180.0, 0.001, 3600.0, "s", "A job that takes longer is ended and the start WD restored."
     )
+    confirm: bool = flag(
+        True,
+        "The first success after the link came up is looked at twice: a frame may show the WD before its own.",
+    )
     approach_um: float = number(
         0.0, 0.0, 1000.0, "um",
         "A move to a shorter WD first overshoots by this much, so that all end upwards: for a lens with hysteresis.",
@@ -179,6 +183,23 @@ class ApiSettings(Section):
     runtime_dir: Path = _path(
         runtime_dir, "Folder of the sockets control.sock, abort.sock and events.sock."
     )
+    most_connections: int = whole(
+        128, 8, 65_536, "Connections to each of the sockets at once, of all clients together."
+    )
+    most_connections_per_client: int = whole(
+        16,
+        1,
+        65_536,
+        "Connections to each of the sockets of one client: a process, or on tcp an address.",
+    )
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.most_connections_per_client > self.most_connections:
+            raise ConfigError(
+                f"most_connections_per_client ({self.most_connections_per_client}) must not be above"
+                f" most_connections ({self.most_connections})"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,8 @@ QUICK = ("afdaemon/control/published/stop.py", "tests/control/test_rules.py")
 """What --quick mutates, and the tests it runs."""
 PATIENCE, LEAST_LIMIT_S = 4.0, 30.0
 """Tests that take so many times as long as without a change do not end: the mutant is noticed."""
+WAITING = 8.0
+"""A mutant that only waits is given this much more time than one that computes: others may use the machine too."""
 OPERATORS = (
     "NumberReplacer",
     "AddNot",
@@ -298,8 +300,13 @@ def _tested(mutant: Mutant, covering: Covering) -> int:
     if not tests:
         return 0
     sys.meta_path.insert(0, _Mutated(mutant))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(int(LEAST_LIMIT_S + PATIENCE * seconds))
+    limit_s = LEAST_LIMIT_S + PATIENCE * seconds
+    for timer, number, factor in (
+        (signal.ITIMER_PROF, signal.SIGPROF, 1.0),
+        (signal.ITIMER_REAL, signal.SIGALRM, WAITING),
+    ):
+        signal.signal(number, signal.SIG_DFL)
+        signal.setitimer(timer, factor * limit_s)
     files = sorted({test.partition("::")[0] for test in tests})
     return int(pytest.main([*_PYTEST, "-o", "timeout=0", *files], plugins=[_Selected(tests)]))
 

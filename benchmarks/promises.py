@@ -56,7 +56,7 @@ PROMISES = (
     Promise(
         says="Floods, garbage and greed of one peer do not hold up the others, end nothing, and cost no memory"
         " afterwards.",
-        tests=("tests/api/test_server.py",),
+        tests=("tests/api/test_floods.py", "tests/api/test_connections.py"),
         results=("storm",),
     ),
     Promise(

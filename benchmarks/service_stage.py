@@ -1,6 +1,7 @@
 """The real daemon in a process of its own, a simulated EM-30 in another, and a witness on the wire between them."""
 
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -65,6 +66,15 @@ class Witness:
                 line.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
+
+    def moves_s(self) -> list[float]:
+        """When each command for a move came from the daemon, s."""
+        decoder, found = Decoder(), []
+        for stamp_s, is_instrument, data in list(self.chunks):
+            if not is_instrument:
+                decoder.feed(data)
+                found += [stamp_s for message in _messages(decoder) if isinstance(message, Move)]
+        return found
 
     def _accept(self) -> None:
         while True:
@@ -138,6 +148,10 @@ class Service:
     ready_s: float
     witness: Witness
 
+    def is_running(self) -> bool:
+        """Whether its process is there, and has not ended."""
+        return "State:\tZ" not in Path(f"/proc/{self.pid}/status").read_text()
+
     def resident_mb(self) -> float:
         """Resident memory of the daemon, 10^6 bytes."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
@@ -153,8 +167,10 @@ def focus_from_elsewhere(client: Client, rng: np.random.Generator) -> None:
 
 
 @contextmanager
-def service(*, speed: float, seed: int, profile: str) -> Iterator[Service]:
-    """A daemon and a simulated instrument until the block ends."""
+def service(
+    *, speed: float, seed: int, profile: str, most_files: int | None = None, tcp_port: int = 0
+) -> Iterator[Service]:
+    """A daemon and a simulated instrument until the block ends. The daemon may open `most_files`."""
     with tempfile.TemporaryDirectory(prefix="afb-") as name, ExitStack() as stack:
         folder = Path(name)
         options = {
@@ -170,9 +186,10 @@ def service(*, speed: float, seed: int, profile: str) -> Iterator[Service]:
         config.write_text(_config(folder, witness.port, profile), encoding="utf-8")
         endpoint = f"ipc://{folder / 'run'}"
         began_s = time.perf_counter()
-        daemon = stack.enter_context(
-            _running(["serve", "--config", str(config)], folder / "daemon.log")
-        )
+        words = ["serve", "--config", str(config), "--endpoint", endpoint]
+        if tcp_port:
+            words += ["--insecure", "--endpoint", f"tcp://127.0.0.1:{tcp_port}"]
+        daemon = stack.enter_context(_running(words, folder / "daemon.log", most_files))
         ready_s = _answering(endpoint, daemon) - began_s
         yield Service(endpoint, daemon.pid, ready_s, witness)
 
@@ -190,10 +207,14 @@ def _config(folder: Path, port: int, profile: str) -> str:
 
 
 @contextmanager
-def _running(arguments: list[str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+def _running(
+    arguments: list[str], log: Path, most_files: int | None = None
+) -> "Iterator[subprocess.Popen[bytes]]":
     pipe = subprocess.PIPE
     with log.open("wb") as said:
         process = subprocess.Popen([*AFDAEMON, *arguments], stdin=pipe, stdout=pipe, stderr=said)
+        if most_files is not None:  # long before the daemon itself looks at its limit
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (most_files, most_files))
         try:
             yield process
         finally:

@@ -84,6 +84,10 @@ REFUSED = {
         "[limits]\nsite_min_um = 1000",
         r"\[limits\].*within.*hard limits 5000 to 50000",
     ),
+    "more connections each than all": (
+        "[api]\nmost_connections = 10",
+        r"\[api\].*most_connections_per_client \(16\).*above most_connections \(10\)",
+    ),
     "not toml": ("port =", r"is not a TOML file"),
 }
 

@@ -4,11 +4,13 @@ The networks are replaced by ones that never find focus, so that a job is under 
 """
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from afdaemon.api.client import Client
 from afdaemon.api.schemas import JobState
 from afdaemon.clock import SystemClock
 from afdaemon.errors import Unreachable
+from afdaemon.service.watchdog import EXIT_STUCK
 
 START_UM = 12_000.0
 NEAR_START_UM = pytest.approx(START_UM, abs=2.0)
@@ -25,19 +28,32 @@ NEAR_START_UM = pytest.approx(START_UM, abs=2.0)
 ENDS_S = 20.0
 
 DAEMON = """
-import asyncio, sys
+import asyncio, sys, time
 from pathlib import Path
 from afdaemon import logs
 from afdaemon.config import load
 from afdaemon.control.procedures import Laws
 from afdaemon.models.frames.measures import Measures
-from afdaemon.service import compose as service
+from afdaemon.service import compose as service, scoring, watchdog
 from afdaemon.service.scoring import Networks
 
+if sys.argv[2]:
+    scoring.SCORING_DEADLINE_S = watchdog.LOOP_DEADLINE_S = 1.5
+    watchdog._HOME_S = 2.0
+readings = 0
+
 def score(pixels, magnification):
+    global readings
+    readings += 1
+    if readings > 3 and sys.argv[2] == "scoring":
+        time.sleep(600)
+    if readings > 3 and sys.argv[2] == "loop":
+        loop.call_soon_threadsafe(time.sleep, 600)
     return Measures(score=1.0, contrast=0.3, entropy=5.0, expected_error=0.5)
 
 async def main():
+    global loop
+    loop = asyncio.get_running_loop()
     settings = load(Path(sys.argv[1]), environ={}).settings
     logs.configure("info", "json")
     laws = Laws(step=lambda readings: 0.0)
@@ -51,10 +67,16 @@ asyncio.run(main())
 
 
 @contextmanager
-def process(*command: str | Path) -> Iterator[subprocess.Popen[str]]:
+def process(
+    *command: str | Path, environ: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """A Python process that is gone when the context ends."""
     with subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(environ or {})},
     ) as child:
         try:
             yield child
@@ -93,7 +115,9 @@ class Bench:
         address = until(child, "listening on ").split()[2]
         return child, int(address.rpartition(":")[2])
 
-    def start_daemon(self, port: int) -> subprocess.Popen[str]:
+    def start_daemon(
+        self, port: int, stuck: str = "", environ: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         config = self.folder / "afdaemon.toml"
         config.write_text(
             f"[microscope]\nport = {port}\nfolder = '{self.folder / 'drop'}'\n"
@@ -102,7 +126,8 @@ class Bench:
             f"[api]\nruntime_dir = '{self.folder / 'run'}'\n"
             f"[journal]\npath = '{self.folder / 'journal'}'\n"
         )
-        child = self._stack.enter_context(process("-c", DAEMON, config))
+        command: list[str | Path] = ["-c", DAEMON, config, stuck]
+        child = self._stack.enter_context(process(*command, environ=environ))
         until(child, '"connected"')
         return child
 
@@ -135,11 +160,69 @@ def test_a_signal_in_mid_job_restores_the_start(bench: Bench, number: signal.Sig
         bench.start_job(client)
         assert bench.commanded_um()[-1] != NEAR_START_UM
         daemon.send_signal(number)
+        until(daemon, '"stopping"')
+        daemon.send_signal(number)
+        until(daemon, '"still_stopping"')
+        daemon.send_signal(signal.SIGTERM)
         until(daemon, '"stopped"')
         assert daemon.wait(ENDS_S) == 0
     assert bench.commanded_um()[-1] == NEAR_START_UM
     with Client(str(bench.folder / "run")) as client, pytest.raises(Unreachable):
         client.ping()
+
+
+def test_a_stuck_scorer_ends_the_daemon_with_the_lens_at_home(bench: Bench) -> None:
+    _, port = bench.start_simulator()
+    daemon = bench.start_daemon(port, stuck="scoring")
+    with Client(str(bench.folder / "run")) as client:
+        bench.start_job(client)
+        line = json.loads(until(daemon, '"part_stuck"'))
+        assert line["part"] == "scoring thread"
+        assert "in score" in line["stack"]
+        assert daemon.wait(ENDS_S) == EXIT_STUCK
+    assert bench.commanded_um()[-1] == NEAR_START_UM
+
+
+def test_a_blocked_loop_ends_the_daemon_and_the_next_one_knows_the_way_back(bench: Bench) -> None:
+    _, port = bench.start_simulator()
+    daemon = bench.start_daemon(port, stuck="loop")
+    with Client(str(bench.folder / "run")) as client:
+        job_id = bench.start_job(client)
+        assert json.loads(until(daemon, '"part_stuck"'))["part"] == "event loop"
+        assert daemon.wait(ENDS_S) == EXIT_STUCK
+    bench.start_daemon(port)
+    with Client(str(bench.folder / "run")) as client:
+        owed = client.status().owed
+        assert owed is not None
+        assert owed.job == job_id
+        assert owed.start_wd_um == NEAR_START_UM
+
+
+def test_systemd_hears_that_it_is_ready_when_it_answers_and_how_it_stands(bench: Bench) -> None:
+    address = str(bench.folder / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(ENDS_S)
+
+        def heard(text: str) -> str:
+            while text not in (message := manager.recv(4096).decode()):
+                assert "EXTEND" not in message
+            return message
+
+        _, port = bench.start_simulator()
+        told = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000"}
+        daemon = bench.start_daemon(port, environ=told)
+        heard("READY=1")
+        with Client(str(bench.folder / "run")) as client:
+            client.ping()
+            client.abort()
+            heard("WATCHDOG=1")
+            assert "connected" in heard("STATUS=ready; em30 (aisem")
+            job_id = bench.start_job(client)
+            heard(f"job {job_id}")
+        daemon.send_signal(signal.SIGTERM)
+        heard("STOPPING=1")
+        assert daemon.wait(ENDS_S) == 0
 
 
 def test_a_simulator_killed_in_mid_job_is_a_device_error_and_the_daemon_reconnects(

@@ -8,26 +8,39 @@ from typing import Any
 
 import zmq
 
-from afdaemon.api.endpoints import Endpoints
-from afdaemon.api.sockets import bind, harden, unwrap
+from afdaemon.api.allowance import Pace
+from afdaemon.api.caps import RECEIVED, Share
+from afdaemon.api.places import Place
+from afdaemon.api.porter import Porter
+from afdaemon.api.sockets import Binding, harden, unwrap
 from afdaemon.api.wire import MAX_REQUEST_BYTES
+from afdaemon.clock import SystemClock
+from afdaemon.pulse import Part, Work
 
+DEADLINE_S = 5.0
+"""An abort has to be acknowledged within 50 ms: a thread that takes a hundred times as long is stuck."""
+_TURN_MS = 1_000
+"""An idle thread goes round this often, to show that it is alive."""
 _STOP = "inproc://stop"
 
 
 class AbortDoor:
     """Bound when made, answering from `start` on, released by `close`."""
 
-    def __init__(self, endpoints: Sequence[Endpoints]) -> None:
+    def __init__(self, places: Sequence[Place], connections: Share) -> None:
+        self.part = Part("abort socket's thread", DEADLINE_S)
         self._context = zmq.Context()
         self._router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
         self._stop: zmq.Socket[Any] = self._context.socket(zmq.PAIR)
         self._stop.setsockopt(zmq.LINGER, 0)
         self._thread: threading.Thread | None = None
+        addresses = [place.at.abort for place in places]
+        self._porter = Porter(self._router, "abort", addresses, connections)
         try:
             harden(self._router, max_bytes=MAX_REQUEST_BYTES)
-            for place in endpoints:
-                bind(self._router, place.abort, place)
+            self._bindings = [
+                Binding(self._router, place.at.abort, place.folder) for place in places
+            ]
             self._stop.bind(_STOP)
         except BaseException:
             self.close()
@@ -57,6 +70,7 @@ class AbortDoor:
             with suppress(zmq.Again):  # the thread has ended by itself
                 self._stop.send(b"", zmq.DONTWAIT)
             self._thread.join()
+        self._porter.close()
         self._router.close()
         self._stop.close()
         self._context.term()
@@ -68,22 +82,30 @@ class AbortDoor:
         finished: Future[None],
     ) -> None:
         try:
-            self._serve(answer, stopped)
+            with self.part.busy() as work:
+                self._serve(answer, stopped, work)
         except BaseException as error:  # noqa: BLE001 - handed to the watcher of the thread
             finished.set_exception(error)
         else:
             finished.set_result(None)
 
-    def _serve(self, answer: Callable[[Sequence[bytes]], bytes], stopped: zmq.Socket[Any]) -> None:
-        try:
+    def _serve(
+        self, answer: Callable[[Sequence[bytes]], bytes], stopped: zmq.Socket[Any], work: Work
+    ) -> None:
+        clock, pace = SystemClock(), Pace(RECEIVED)
+        with stopped:
             poller = zmq.Poller()
             poller.register(stopped, zmq.POLLIN)
             poller.register(self._router, zmq.POLLIN)
-            while stopped not in (ready := dict(poller.poll())):
+            while stopped not in (ready := dict(poller.poll(_TURN_MS))):
+                work.beat()
+                for binding in self._bindings:
+                    binding.mend()
                 if self._router in ready:
                     address, payload = unwrap(self._router.recv_multipart())
                     with suppress(zmq.ZMQError):  # the client has gone, or doesn't read
                         self._router.send_multipart([*address, answer(payload)], zmq.DONTWAIT)
-        finally:
-            stopped.close(linger=0)
-            self._router.close()
+                # A flood here must not keep the interpreter from the event loop, which ends the job.
+                delay_s = pace.delay_s("", clock.now_s())
+                if delay_s > 0.0 and stopped.poll(max(1, int(1e3 * delay_s))):
+                    return

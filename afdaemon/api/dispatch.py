@@ -6,6 +6,7 @@ socket from a thread of its own and never waits. Both answer whatever comes in, 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +16,8 @@ from pydantic import ValidationError
 from afdaemon import __version__
 from afdaemon.api import faults, wire
 from afdaemon.api import schemas as s
+from afdaemon.api.allowance import Allowance
+from afdaemon.api.caps import WAITS
 from afdaemon.api.explain import explain, quoted
 from afdaemon.api.faults import RpcFault, fault_of, invalid_params
 from afdaemon.api.methods import ABORT_METHODS, METHODS
@@ -102,6 +105,7 @@ class Dispatcher:
         self._backend = backend
         self._instance = instance
         self._start_lock = asyncio.Lock()
+        self._waits = Allowance(WAITS, "calls that wait for a job")
         self._handlers: dict[str, Handler] = {
             "server.hello": self._hello,
             "server.ping": self._ping,
@@ -120,16 +124,19 @@ class Dispatcher:
             "rpc.discover": self._discover,
         }
 
-    async def answer(self, frames: Sequence[bytes]) -> bytes:
-        """The answer to a message: the request, then at most one image."""
+    async def answer(self, frames: Sequence[bytes], client: str = "") -> bytes:
+        """The answer to a message of that client: the request, then at most one image."""
         raw = frames[0] if frames else b""
         try:
             request = wire.decode_request(raw)
             params, call = _checked(request, frames)
-            result = await self._carried_out(request.method, params, call)
+            with ExitStack() as holding:
+                if METHODS[request.method].waits:
+                    holding.enter_context(self._waits.held(client))
+                result = await self._carried_out(request.method, params, call)
             return wire.encode_result(request.id, result)
         except Exception as error:  # noqa: BLE001 - a client must get an answer, whatever happens
-            return _refusal(raw, error)
+            return refusal(frames, error)
 
     async def _carried_out(self, method: str, params: s.Strict, call: Call) -> s.Reply:
         answer = self._handlers[method](params, call)
@@ -196,7 +203,7 @@ class AbortDispatcher:
                 result = self._abort(params.job, params.by)
             return wire.encode_result(request.id, result)
         except Exception as error:  # noqa: BLE001 - the thread that can abort must outlive any bug
-            return _refusal(raw, error)
+            return refusal(frames, error)
 
 
 def _checked(
@@ -254,8 +261,9 @@ async def _in_time(answer: Awaitable[T], params: s.Strict) -> T:
         raise RpcFault(faults.DEADLINE, message, kind="deadline", retryable=True) from None
 
 
-def _refusal(raw: bytes, error: Exception) -> bytes:
-    """What goes over the wire for an error; an unexpected one is logged with its traceback."""
+def refusal(frames: Sequence[bytes], error: Exception) -> bytes:
+    """What answers a message with an error; an unexpected one is logged with its traceback."""
+    raw = frames[0] if frames else b""
     fault = fault_of(error)
     if fault.error.code == faults.INTERNAL_ERROR:
         log.error("request_failed", request_id=wire.request_id_of(raw), exc_info=error)

@@ -6,6 +6,7 @@ number of the latest event. Subscriptions of one client take effect in their ord
 subscribes to `welcome.<its own name>` last knows from the answer that it misses nothing from then on.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -14,13 +15,15 @@ import zmq
 import zmq.asyncio
 from pydantic import JsonValue
 
-from afdaemon.api.endpoints import Endpoints
+from afdaemon.api.caps import Share
+from afdaemon.api.places import Place
+from afdaemon.api.porter import Porter
 from afdaemon.api.schemas import Event, Reply
-from afdaemon.api.sockets import bind, harden
+from afdaemon.api.sockets import Binding, harden
 
 WELCOME = "welcome"
-_MAX_SUBSCRIPTION_BYTES = 4096
-"""The only thing a subscriber sends; the ZeroMQ handshake has to fit too."""
+_MAX_SUBSCRIPTION_BYTES = 320
+"""The only thing a subscriber sends. Our longest topic has 80; the ZeroMQ handshake has to fit too, up to 300."""
 SUBSCRIBE = 1
 
 
@@ -38,21 +41,25 @@ class Publisher:
     def __init__(
         self,
         context: zmq.asyncio.Context,
-        endpoints: Sequence[Endpoints],
+        places: Sequence[Place],
         *,
         instance: str,
         clock: Calendar,
+        connections: Share,
     ) -> None:
         self._instance = instance
         self._clock = clock
         self._seq = 0
         self._socket = context.socket(zmq.XPUB)
+        addresses = [place.at.events for place in places]
+        self._porter = Porter(self._socket, "events", addresses, connections)
         try:
             harden(self._socket, max_bytes=_MAX_SUBSCRIPTION_BYTES)
-            # Also report a second client's subscription to a known topic.
-            self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
-            for place in endpoints:
-                bind(self._socket, place.events, place)
+            # Report every subscription and its end, whoever else has the same.
+            self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+            self.bindings = [
+                Binding(self._socket, place.at.events, place.folder) for place in places
+            ]
         except BaseException:
             self.close()
             raise
@@ -77,18 +84,32 @@ class Publisher:
         self._send(topic, kind, data, request_id)
 
     async def run(self) -> None:
-        """Welcome subscribers until cancelled."""
+        """Welcome subscribers, and count what they subscribe to, until cancelled."""
         while True:
-            message = await self._socket.recv_multipart()
-            first = message[0]
-            topic = first[1:].decode("utf-8", "replace")
-            if first[:1] == bytes([SUBSCRIBE]) and (not topic or topic.startswith(WELCOME)):
-                # Not counted: the others must not see a gap.
-                self._send(topic or WELCOME, WELCOME, {}, None)
+            frame = await self._socket.recv(copy=False)
+            self._note(frame)
+            await asyncio.sleep(0)  # a receive that need not wait lets nobody else run
 
     def close(self) -> None:
         """Release the socket; what is queued still leaves within the linger time."""
+        self._porter.close()
         self._socket.close()
+
+    def _note(self, frame: zmq.Frame) -> None:
+        message = frame.bytes
+        try:
+            descriptor = frame.get(zmq.SRCFD)
+        except zmq.ZMQError:  # the subscriptions of one who has gone
+            return
+        topic = message[1:]
+        if message[:1] != bytes([SUBSCRIBE]):
+            self._porter.unsubscribed(descriptor, topic)
+            return
+        self._porter.subscribed(descriptor, topic)
+        name = topic.decode("utf-8", "replace")
+        if not name or name.startswith(WELCOME):
+            # Not counted: the others must not see a gap.
+            self._send(name or WELCOME, WELCOME, {}, None)
 
     def _send(
         self,

@@ -81,6 +81,11 @@ def fault_of(error: Exception) -> RpcFault:
     )
 
 
+def overloaded(message: str, *, remedy: str) -> RpcFault:
+    """A call that exceeds what its client, or all together, may take."""
+    return RpcFault(OVERLOADED, message, kind="overloaded", retryable=True, remedy=remedy)
+
+
 def invalid_params(message: str) -> RpcFault:
     """A call whose params are not what its method takes."""
     return RpcFault(

@@ -59,8 +59,11 @@ def event(message: Sequence[bytes]) -> Event:
 
 
 def nobody(address: str) -> Unreachable:
-    """Nothing accepted the connection."""
-    return Unreachable(f"no daemon answers at {address}")
+    """Nothing accepted the connection, or it was one too many."""
+    return Unreachable(
+        f"no daemon answers at {address}",
+        remedy=f"{Unreachable.remedy}; if it runs, close connections that this program doesn't need",
+    )
 
 
 def silent(address: str, ask: Ask[R]) -> Unreachable:

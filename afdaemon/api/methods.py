@@ -7,12 +7,13 @@ from afdaemon.api import schemas as s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What a call takes and returns. `moves`: it may move the instrument."""
+    """What a call takes and returns. `moves`: it may move the instrument; `waits`: it waits for a job's end."""
 
     params: type[s.Strict]
     result: type[s.Reply]
     summary: str
     moves: bool = False
+    waits: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -38,10 +39,14 @@ METHODS: dict[str, Method] = {
         result=s.Job,
         summary="Start a job and answer when it has ended.",
         moves=True,
+        waits=True,
     ),
     "job.get": Method(params=s.JobParams, result=s.Job, summary="A job as it stands."),
     "job.wait": Method(
-        params=s.WaitParams, result=s.Job, summary="A job when it has ended, or after timeout_s."
+        params=s.WaitParams,
+        result=s.Job,
+        summary="A job when it has ended, or after timeout_s.",
+        waits=True,
     ),
     "job.abort": Method(
         params=s.AbortParams,

@@ -99,7 +99,7 @@ class Progress(Reply):
     job: str
     profile: str = "paper"
     phase: str
-    """What comes next: prepare, search, servo, finish, adjust, restore or done."""
+    """What comes next: prepare, search, servo, finish, confirm, adjust, restore or done."""
     kind: str | None = None
     """What the newest reading was for: search, servo or verify; absent where none was taken since the last progress."""
     reading: int = 0

@@ -6,7 +6,7 @@ with open_doors(["ipc:///run/afdaemon"], instance=..., clock=...) as doors:
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 
@@ -14,18 +14,102 @@ import structlog
 import zmq
 import zmq.asyncio
 
-from afdaemon.api import faults, wire
+from afdaemon.api import descriptors, wire
 from afdaemon.api.abort import AbortDoor
-from afdaemon.api.dispatch import AbortDispatcher, Backend, Dispatcher
+from afdaemon.api.allowance import Allowance, Pace
+from afdaemon.api.caps import ANSWERED, BYTES, COUNTED_BYTES, RECEIVED, REQUESTS, Caps, Share
+from afdaemon.api.dispatch import AbortDispatcher, Backend, Dispatcher, refusal
 from afdaemon.api.endpoints import Endpoints, check_bind, parse_endpoint
 from afdaemon.api.events import Calendar, Publisher
+from afdaemon.api.faults import RpcFault
+from afdaemon.api.places import Place
+from afdaemon.api.porter import Porter
 from afdaemon.api.rundir import held
-from afdaemon.api.sockets import bind, harden, unwrap
+from afdaemon.api.sockets import Binding, harden, unwrap
+from afdaemon.pulse import Part
 
-MAX_REQUESTS = 256
-"""Requests under way at once, waiting ones included; more are refused, so that memory is bounded."""
+_MEND_S = 1.0
+"""How often it is checked that our sockets are still where clients look for them."""
+_LARGE_BYTES = 1024 * 1024
+"""A request that needs as much leaves memory behind that is worth giving back."""
 
 log = structlog.get_logger(__name__)
+
+
+class ControlDoor:
+    """The control socket. Bound when made, answering in `serve`, released by `close`."""
+
+    def __init__(
+        self, context: zmq.asyncio.Context, places: Sequence[Place], connections: Share
+    ) -> None:
+        self._socket = context.socket(zmq.ROUTER)
+        addresses = [place.at.control for place in places]
+        self._porter = Porter(self._socket, "control", addresses, connections)
+        self._requests = Allowance(REQUESTS, "requests")
+        self._bytes = Allowance(BYTES, "bytes of requests")
+        self._received = Pace(RECEIVED)
+        self._answered = Pace(ANSWERED)
+        try:
+            harden(self._socket, max_bytes=wire.MAX_IMAGE_BYTES)
+            self.bindings = [
+                Binding(self._socket, place.at.control, place.folder) for place in places
+            ]
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Release the socket; the last answers still leave within the linger time."""
+        self._porter.close()
+        self._socket.close()
+
+    async def serve(self, dispatcher: Dispatcher) -> None:
+        """Answer until cancelled. This one task receives: cancelling a receive may lose a message."""
+        now_s = asyncio.get_running_loop().time
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._take(dispatcher, group)
+                # Also without a delay the others get their turn: a receive that need not wait gives none.
+                await asyncio.sleep(self._received.delay_s("", now_s()))
+
+    async def _take(self, dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
+        frames = await self._socket.recv_multipart(copy=False)
+        address, payload = unwrap(frames)
+        client = _client_of(frames[-1])
+        size = sum(map(len, payload))
+        with ExitStack() as holding:
+            try:
+                holding.enter_context(self._requests.held(client))
+                holding.enter_context(self._bytes.held(client, size))
+            except RpcFault as fault:
+                await self._reply(address, refusal([frame.bytes for frame in payload[:1]], fault))
+            else:
+                now_s = asyncio.get_running_loop().time()
+                delay_s = self._answered.delay_s(client, now_s, 1.0 + size / COUNTED_BYTES)
+                work = self._answer(dispatcher, client, address, payload, delay_s)
+                group.create_task(_while_held(holding.pop_all(), work), name="answer")
+        if size >= _LARGE_BYTES:
+            self._porter.tidy_later()
+
+    async def _answer(
+        self,
+        dispatcher: Dispatcher,
+        client: str,
+        address: Sequence[zmq.Frame],
+        payload: Sequence[zmq.Frame],
+        delay_s: float,
+    ) -> None:
+        if delay_s > 0.0:
+            await asyncio.sleep(delay_s)
+        message = [frame.bytes for frame in payload]
+        await self._reply(address, await dispatcher.answer(message, client))
+
+    async def _reply(self, address: Sequence[zmq.Frame], reply: bytes) -> None:
+        """Without waiting: a client that doesn't read must not hold up the others."""
+        try:
+            await self._socket.send_multipart([*address, reply], flags=zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            log.debug("reply_undeliverable", reason=error.strerror)
 
 
 class Doors:
@@ -33,83 +117,91 @@ class Doors:
 
     def __init__(
         self,
-        control: "zmq.asyncio.Socket",
+        control: ControlDoor,
         abort: AbortDoor,
         events: Publisher,
-        endpoints: Sequence[Endpoints],
+        places: Sequence[Place],
         instance: str,
     ) -> None:
         self.events = events
-        self.endpoints = tuple(endpoints)
+        self.endpoints = tuple(place.at for place in places)
+        self.answering = asyncio.Event()
+        """Set as soon as requests and aborts are answered."""
         self._control = control
+        self._folders = [place.folder for place in places if place.folder is not None]
+        self._bindings = [*control.bindings, *events.bindings]
         self._abort = abort
-        self._instance = instance
-        self._under_way = 0
+        self.instance = instance
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What is to be watched of them."""
+        return (self._abort.part,)
+
+    @property
+    def troubles(self) -> list[str]:
+        """What keeps clients from finding the sockets, for people; empty where all is well."""
+        return [folder.trouble for folder in self._folders if folder.trouble]
 
     async def serve(self, backend: Backend) -> None:
         """Answer until cancelled. If the abort thread ends by itself, this fails with its error."""
-        aborts = AbortDispatcher(backend.abort, instance=self._instance)
+        aborts = AbortDispatcher(backend.abort, instance=self.instance)
         finished = self._abort.start(aborts.answer)
-        dispatcher = Dispatcher(backend, instance=self._instance)
+        dispatcher = Dispatcher(backend, instance=self.instance)
         async with asyncio.TaskGroup() as group:
             group.create_task(_ended(finished), name="abort")
             group.create_task(self.events.run(), name="events")
-            group.create_task(self._receive(dispatcher, group), name="control")
+            group.create_task(self._control.serve(dispatcher), name="control")
+            group.create_task(self._keep(), name="runtime folder")
+            self.answering.set()
 
-    async def _receive(self, dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
-        """The one task that receives: cancelling a receive may lose a message."""
+    async def _keep(self) -> None:
+        """Make again what somebody has removed: the folder, or sockets in it."""
         while True:
-            message = await self._control.recv_multipart()
-            address, payload = unwrap(message)
-            if self._under_way >= MAX_REQUESTS:
-                await self._reply(address, _overloaded(payload))
-                continue
-            self._under_way += 1
-            group.create_task(self._answer(dispatcher, address, payload))
-
-    async def _answer(
-        self, dispatcher: Dispatcher, address: Sequence[bytes], payload: Sequence[bytes]
-    ) -> None:
-        try:
-            await self._reply(address, await dispatcher.answer(payload))
-        finally:
-            self._under_way -= 1
-
-    async def _reply(self, address: Sequence[bytes], reply: bytes) -> None:
-        """Without waiting: a client that doesn't read must not hold up the others."""
-        try:
-            await self._control.send_multipart([*address, reply], flags=zmq.DONTWAIT)
-        except zmq.ZMQError as error:
-            log.debug("reply_undeliverable", reason=error.strerror)
+            for folder in self._folders:
+                folder.mend()
+            for binding in self._bindings:
+                binding.mend()
+            await asyncio.sleep(_MEND_S)
 
 
 @contextmanager
 def open_doors(
-    addresses: Sequence[str], *, instance: str, clock: Calendar, insecure: bool = False
+    addresses: Sequence[str],
+    *,
+    instance: str,
+    clock: Calendar,
+    insecure: bool = False,
+    caps: Caps | None = None,
 ) -> Iterator[Doors]:
     """Bind all sockets at `addresses` (see `endpoints`); needs a running event loop.
 
     Raises:
         BusyError: another daemon holds them; nothing of its own was touched.
-        ConfigError: an address is wrong or not safe.
+        ConfigError: an address is wrong or not safe, or too few files may be open for what `caps` allow.
     """
+    caps = caps or Caps()
     endpoints = [parse_endpoint(address) for address in addresses]
     for place in endpoints:
         check_bind(place, insecure=insecure)
+    descriptors.secure(caps)
     with ExitStack() as stack:
-        for place in endpoints:
-            if place.folder is not None:
-                stack.enter_context(held(place.folder))
+        places = [_place(at, stack) for at in endpoints]
         context = zmq.asyncio.Context()
         stack.callback(context.term)
-        control = stack.enter_context(closing(context.socket(zmq.ROUTER)))
-        harden(control, max_bytes=wire.MAX_IMAGE_BYTES)
-        for place in endpoints:
-            bind(control, place.control, place)
-        publisher = Publisher(context, endpoints, instance=instance, clock=clock)
+        control = ControlDoor(context, places, caps.connections)
+        stack.enter_context(closing(control))
+        publisher = Publisher(
+            context, places, instance=instance, clock=clock, connections=caps.connections
+        )
         stack.enter_context(closing(publisher))
-        abort = stack.enter_context(closing(AbortDoor(endpoints)))
-        yield Doors(control, abort, publisher, endpoints, instance)
+        abort = stack.enter_context(closing(AbortDoor(places, caps.connections)))
+        yield Doors(control, abort, publisher, places, instance)
+
+
+def _place(at: Endpoints, stack: ExitStack) -> Place:
+    """A place whose folder, if it has one, is held as long as `stack` is open."""
+    return Place(at, None if at.folder is None else stack.enter_context(held(at.folder)))
 
 
 async def _ended(thread: Future[None]) -> None:
@@ -117,12 +209,14 @@ async def _ended(thread: Future[None]) -> None:
     await asyncio.wrap_future(thread)
 
 
-def _overloaded(payload: Sequence[bytes]) -> bytes:
-    fault = faults.RpcFault(
-        faults.OVERLOADED,
-        f"{MAX_REQUESTS} requests are under way already",
-        kind="overloaded",
-        retryable=True,
-        remedy="wait for answers before sending more",
-    )
-    return wire.encode_error(wire.request_id_of(payload[0] if payload else b""), fault.error)
+async def _while_held(held: ExitStack, work: Awaitable[None]) -> None:
+    with held:
+        await work
+
+
+def _client_of(frame: zmq.Frame) -> str:
+    """Who sent it: user and process on ipc, the address on tcp."""
+    try:
+        return str(frame.get("Peer-Address"))
+    except zmq.ZMQError:  # no message should be without; should one be, it must not end the service
+        return "unknown"

@@ -2,24 +2,32 @@
 
 import errno
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import structlog
 import zmq
 
-from afdaemon.api.endpoints import Endpoints
-from afdaemon.api.rundir import share
-from afdaemon.errors import BusyError, ConfigError
+from afdaemon.api.rundir import Folder
+from afdaemon.errors import AfdaemonError, BusyError, ConfigError
+
+F = TypeVar("F", bytes, zmq.Frame)
 
 _HANDSHAKE_MS = 2_000
 """A peer that connects and says nothing is dropped: silent connections must not pile up."""
 _HEARTBEAT_MS = 5_000
 _HEARTBEAT_TIMEOUT_MS = 15_000
 """A peer that vanished without closing is dropped, with what is queued for it."""
-_QUEUE_MESSAGES = 256
-"""Messages queued for one peer, each way; one that doesn't read gets no more, and takes no memory."""
+_UNSENT = 256
+"""Messages queued for one peer; one that doesn't read gets no more, and takes no memory."""
+_UNREAD = 1
+"""Messages received ahead from one connection; the others wait in their sender's buffers, which it pays for."""
 _LINGER_MS = 200
 """The last answers leave within this time; closing never hangs on a peer that doesn't read."""
 _BACKLOG = 64
+_DOMAIN = b"afdaemon"
+"""With any domain libzmq refuses the protocols of before 2013 (ZMTP 1, 2), whose messages don't say whose they are."""
+
+log = structlog.get_logger(__name__)
 
 
 def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
@@ -28,42 +36,62 @@ def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
     socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
-    socket.setsockopt(zmq.SNDHWM, _QUEUE_MESSAGES)
-    socket.setsockopt(zmq.RCVHWM, _QUEUE_MESSAGES)
+    socket.setsockopt(zmq.SNDHWM, _UNSENT)
+    socket.setsockopt(zmq.RCVHWM, _UNREAD)
     socket.setsockopt(zmq.LINGER, _LINGER_MS)
     socket.setsockopt(zmq.BACKLOG, _BACKLOG)
     socket.setsockopt(zmq.IPV6, 1)
+    socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
     if socket.type == zmq.ROUTER:
         # An answer to a client that has gone raises an error instead of being dropped silently.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
 
 
-def bind(socket: zmq.Socket[Any], address: str, endpoints: Endpoints) -> None:
-    """Listen on one of the addresses of `endpoints`.
+class Binding:
+    """`socket` listens on an address: of tcp, or of a socket in a `folder` that we hold. For the socket's thread.
 
     Raises:
         BusyError: something else listens there.
         ConfigError: it can't be listened on.
     """
-    try:
-        socket.bind(address)
-        if endpoints.folder is not None:
-            share(endpoints.folder / address.rpartition("/")[2])
-    except zmq.ZMQError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise BusyError(
-                f"another program already listens on {address}",
-                remedy="if it is afdaemon, use that one; otherwise give this one another address",
-            ) from None
-        raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
+
+    def __init__(self, socket: zmq.Socket[Any], address: str, folder: Folder | None) -> None:
+        self._socket = socket
+        self._address = address
+        self._folder = folder
+        self._name = address.rpartition("/")[2]
+        self._bind()
+
+    def mend(self) -> None:
+        """Listen again if the socket in the folder has gone; those who are connected stay so."""
+        folder = self._folder
+        if folder is None or not folder.is_held or folder.is_listening(self._name):
+            return
+        try:
+            self._bind()
+        except AfdaemonError as error:
+            folder.tell(str(error), error.remedy)
+        else:
+            log.warning("socket_made_again", address=self._address)
+
+    def _bind(self) -> None:
+        listening = -1 if self._folder is None else self._folder.listen(self._name, _BACKLOG)
+        self._socket.setsockopt(zmq.USE_FD, listening)  # libzmq takes it over, and unlinks nothing
+        try:
+            self._socket.bind(self._address)
+        except zmq.ZMQError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise BusyError(
+                    f"another program already listens on {self._address}",
+                    remedy="if it is afdaemon, use that one; otherwise give this one another address",
+                ) from None
+            raise ConfigError(f"cannot listen on {self._address}: {error.strerror}") from None
 
 
-def unwrap(message: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
+def unwrap(message: Sequence[F]) -> tuple[Sequence[F], Sequence[F]]:
     """The return address of a ROUTER's message, and its payload.
 
     A DEALER's message carries its identity alone, a REQ's an empty frame after it.
     """
-    cut = 2 if len(message) > 1 and not message[1] else 1
+    cut = 2 if len(message) > 1 and len(message[1]) == 0 else 1
     return message[:cut], message[cut:]

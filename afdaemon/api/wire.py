@@ -14,8 +14,8 @@ from afdaemon.errors import RequestRefused, UsageError, VersionMismatch
 MAX_REQUEST_BYTES = 64 * 1024
 """No request of ours comes near this; parsing must not take more than a millisecond."""
 
-MAX_IMAGE_BYTES = 64 * 1024 * 1024
-"""An uncompressed 16 bit frame of 5792 x 5792 pixels."""
+MAX_IMAGE_BYTES = 16 * 1024 * 1024
+"""An uncompressed 8 bit frame of 4096 x 4096 pixels. libzmq may hold so much for every connection."""
 
 P = TypeVar("P", bound=Strict)
 R = TypeVar("R", bound=BaseModel)

@@ -7,6 +7,8 @@ import typer
 
 from afdaemon import __version__
 from afdaemon.cli import api, bridge, config, dataset, demo, evaluate, replay, serve
+from afdaemon.cli.doctor import command as doctor
+from afdaemon.cli.install import command as install
 from afdaemon.cli.runner import run_app
 from afdaemon.cli.score import command as score
 from afdaemon.cli.sim import command as sim
@@ -30,6 +32,8 @@ app.add_typer(sim.app, name="sim")
 app.command("score")(score.score)
 app.command("replay")(replay.replay)
 app.command("bridge")(bridge.bridge)
+app.command("doctor")(doctor.doctor)
+app.command("install")(install.install)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,7 +1,8 @@
 """What both programs do with an error: one sentence on stderr and an exit code, no traceback.
 
 Exit codes: 0 done, 1 done but without success (not converged), 2 usage or settings, 3 the daemon
-does not answer, 4 refused, 5 the instrument failed, 130 interrupted.
+does not answer, 4 refused, 5 the instrument failed, 130 interrupted. A daemon of which a part was stuck ends with 6
+(`afdaemon.service.watchdog`).
 """
 
 import sys

@@ -1,6 +1,7 @@
 """`afdaemon serve`: the service, optionally with a simulated EM-30 beside it."""
 
 import asyncio
+import faulthandler
 import re
 import sys
 import tempfile
@@ -74,6 +75,7 @@ async def _serve(loaded: "Loaded", endpoints: Sequence[str], insecure: bool) -> 
     from afdaemon.service import compose as service
 
     settings = loaded.settings
+    faulthandler.enable()  # systemd ends what no longer feeds its watchdog with SIGABRT: where it hung is then told
     logs.configure(settings.log.level, settings.log.format)
     stop = asyncio.Event()
     with service.stopped_by_signals(stop):

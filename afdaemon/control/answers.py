@@ -21,6 +21,14 @@ _SAME_MAGNIFICATION = 0.01
 """Relative tolerance of a magnification that is read back; the next rung of a ladder is much further away."""
 
 
+_SAME_SCORE = 1.0
+"""Two frames of one place differ by less: 160 pairs from the simulator by .05 in the median, .44 in 99 of 100, .84 at
+most."""
+_SAME_CONTRAST = 0.3
+"""The same for the natural logarithm of the contrast, where no score tells anything."""
+_NO_CONTRAST = 1e-6
+
+
 def go(
     state: State[Own], phase: Phase, wd_um: float, magnification: float | None = None
 ) -> Answer[Own]:
@@ -119,11 +127,43 @@ def give_up(state: State[Own], failed: Failed, *, restored: bool) -> Answer[Own]
 
 def adjust(state: State[Own], wd_um: float, why: str) -> Answer[Own]:
     """The last reading verified the focus: step on to `wd_um`, close by, and read no more."""
-    return replace(state, phase=Phase.ADJUST, verdict=why), MoveWd(wd_um=wd_um)
+    move = MoveWd(wd_um=wd_um)
+    if _must_confirm(state):
+        return _confirm(replace(state, verdict=why, last_step=move))
+    return replace(state, phase=Phase.ADJUST, verdict=why), move
+
+
+def _must_confirm(state: State[Own]) -> bool:
+    """A success that no dose is left to confirm counts without."""
+    is_asked = state.start is not None and state.start.confirm
+    is_verified = state.phase in (Phase.SEARCH, Phase.SERVO, Phase.FINISH)
+    return is_asked and is_verified and _over_dose(state) is None
+
+
+def _confirm(state: State[Own]) -> Answer[Own]:
+    return read(replace(state, phase=Phase.CONFIRM))
+
+
+def confirmed(state: State[Own]) -> Answer[Own]:
+    """The success, if the second frame at its place shows the same as the first."""
+    first, second = state.trace[-2:]
+    changed = abs(second.score - first.score)
+    brighter = second.frame.contrast / first.frame.contrast if first.frame.contrast else math.inf
+    if changed > _SAME_SCORE or abs(math.log(max(brighter, _NO_CONTRAST))) > _SAME_CONTRAST:
+        detail = (
+            f"the picture changed although nothing moved (score {first.score:.1f}, then {second.score:.1f}): frames may"
+            " come one behind their WD; check the link to the instrument"
+        )
+        return fail(state, Failed(reason=Reason.DEVICE, detail=detail))
+    if state.last_step is not None:
+        return adjust(state, state.last_step.wd_um, state.verdict)
+    return succeed(state, second, state.verdict)
 
 
 def succeed(state: State[Own], here: TracePoint, why: str) -> Answer[Own]:
     """The job ends in focus, where it stands."""
+    if _must_confirm(state):
+        return _confirm(replace(state, verdict=why))
     moved = drift(state.trace, state.profile)
     outcome = Outcome(
         converged=True,

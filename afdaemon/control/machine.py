@@ -35,6 +35,11 @@ The fast procedure (afdaemon.control.fast.procedure):
     ADJUST    The last step, by part of a depth of focus, to where the focus most likely lies. No
               reading follows.
 
+Where the job must confirm, a success of either first leads to
+
+    CONFIRM   A second frame at the same place. If it shows something else, frames come one behind their texts, and
+              the job has failed.
+
 With the magnification ladder (afdaemon.control.fast.ladder) a SEARCH first goes down to magnifications
 with a longer capture range, and from there up again. Only a reading at the
 start magnification verifies. RESTORE brings the start magnification back with the WD.
@@ -52,7 +57,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from afdaemon.control.answers import fail, give_up, read, succeed
+from afdaemon.control.answers import confirmed, fail, give_up, read, succeed
 from afdaemon.control.state import KIND_OF_PHASE, Answer, Own, State
 from afdaemon.control.values import (
     Command,
@@ -72,7 +77,15 @@ from afdaemon.control.values import (
 )
 
 _AFTER_A_READING = frozenset(
-    {Phase.SEARCH, Phase.SERVO, Phase.FINISH, Phase.ADJUST, Phase.RESTORE, Phase.DONE}
+    {
+        Phase.SEARCH,
+        Phase.SERVO,
+        Phase.FINISH,
+        Phase.CONFIRM,
+        Phase.ADJUST,
+        Phase.RESTORE,
+        Phase.DONE,
+    }
 )
 LEADS_TO: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = MappingProxyType(
     {
@@ -89,6 +102,8 @@ LEADS_TO: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = MappingProxyTyp
         (Phase.FINISH, Moved): frozenset({Phase.FINISH}),
         (Phase.FINISH, Observed): _AFTER_A_READING,
         (Phase.FINISH, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
+        (Phase.CONFIRM, Observed): frozenset({Phase.ADJUST, Phase.RESTORE, Phase.DONE}),
+        (Phase.CONFIRM, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.ADJUST, Moved): frozenset({Phase.DONE}),
         (Phase.ADJUST, Failed): frozenset({Phase.RESTORE, Phase.DONE}),
         (Phase.RESTORE, Moved): frozenset({Phase.DONE}),
@@ -194,4 +209,5 @@ def _observe(state: State[Own], reading: Reading) -> Answer[Own]:
         detail = f"a reading has unusable numbers: {reading}"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
     point = TracePoint(kind=KIND_OF_PHASE[state.phase], wd_um=state.wd_um, reading=reading)
-    return state.procedure.observe(replace(state, trace=(*state.trace, point)))
+    state = replace(state, trace=(*state.trace, point))
+    return confirmed(state) if state.phase is Phase.CONFIRM else state.procedure.observe(state)

@@ -9,6 +9,7 @@ from afdaemon.control.profile import Profile
 from afdaemon.control.values import (
     Command,
     Failed,
+    MoveWd,
     Phase,
     Proposal,
     ReadingKind,
@@ -37,7 +38,8 @@ class State(Generic[Own]):
         trace: every reading, in order.
         rung_from: where in the trace the readings at the present magnification begin.
         proposal: the law's answer if the last step asked it: with it a replay needs no network.
-        verdict: why the job is a success, once only its last step is left.
+        verdict: why the job is a success, once only a confirming look or its last step is left.
+        last_step: the last step that follows a confirming look, if one does.
         failure: why it has failed, once only the way back is left.
     """
 
@@ -53,6 +55,7 @@ class State(Generic[Own]):
     rung_from: int = 0
     proposal: Proposal | None = None
     verdict: str = ""
+    last_step: MoveWd | None = None
     failure: Failed | None = None
 
     @property
@@ -129,5 +132,6 @@ KIND_OF_PHASE = {
     Phase.SEARCH: ReadingKind.SEARCH,
     Phase.SERVO: ReadingKind.SERVO,
     Phase.FINISH: ReadingKind.VERIFY,
+    Phase.CONFIRM: ReadingKind.VERIFY,
 }
 """What a reading is taken for in each phase."""

@@ -18,6 +18,7 @@ class Phase(StrEnum):
     SEARCH = "search"
     SERVO = "servo"
     FINISH = "finish"
+    CONFIRM = "confirm"
     ADJUST = "adjust"
     RESTORE = "restore"
     DONE = "done"
@@ -141,7 +142,8 @@ class Started:
     """The job begins; the instrument stands at `wd_um` (um) and shows `magnification`.
 
     The search begins at `begin_wd_um` if it is given; home is still `wd_um`. The dose may
-    not exceed `dose_limit_e_nm2`. `guess_wd_um` is where the focus was last time.
+    not exceed `dose_limit_e_nm2`. `guess_wd_um` is where the focus was last time. To `confirm`, a success needs a
+    second frame at its place that shows the same: until then frames may come one behind their texts.
     """
 
     wd_um: float
@@ -149,6 +151,7 @@ class Started:
     begin_wd_um: float | None = None
     dose_limit_e_nm2: float | None = None
     guess_wd_um: float | None = None
+    confirm: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

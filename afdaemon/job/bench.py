@@ -39,7 +39,8 @@ class Bench:
 
     `laws` are what the networks propose. Without a `beam` no dose is counted. With an `approach_um`, moves to shorter
     WDs first overshoot by that much: all then end upwards, and the lens's hysteresis is the same at every reading.
-    `standing` is what one job leaves to the next.
+    `standing` is what one job leaves to the next. To `confirm`, the first success after the link came up is looked at
+    twice.
     """
 
     microscope: Microscope
@@ -50,6 +51,7 @@ class Bench:
     clock: Clock
     beam: Beam | None = None
     approach_um: float = 0.0
+    confirm: bool = False
     standing: Standing = field(default_factory=Standing)
 
     @property

@@ -56,16 +56,22 @@ class Hands:
         return await self._within(what, self._deadlines.move_s, lambda: self._move(move))
 
     async def adjust(self, move: MoveWd) -> Event:
-        """Move to where no frame will be taken."""
+        """Command the last step, after which no frame is taken."""
+        what = f"the last step to {move.wd_um:g} um"
+        return await self._looked_after(
+            await self._within(what, self._deadlines.move_s, lambda: self._move(move))
+        )
+
+    async def arrive(self, moved: Moved) -> Event:
+        """That it `moved`, once it has been read back there."""
         limit_s = self._deadlines.move_s
 
-        async def adjust() -> Event:
-            event = await self._move(move)
-            await self._lens.arrive(move.wd_um, move.magnification, _OWN_SHARE * limit_s)
-            return event
+        async def arrive() -> Event:
+            await self._lens.arrive(moved.wd_um, moved.magnification, _OWN_SHARE * limit_s)
+            return moved
 
         return await self._looked_after(
-            await self._within(f"the last step to {move.wd_um:g} um", limit_s, adjust)
+            await self._within(f"the last step to {moved.wd_um:g} um", limit_s, arrive)
         )
 
     async def restore(self, move: MoveWd) -> Event:

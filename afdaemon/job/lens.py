@@ -49,13 +49,15 @@ class Standing:
     """What is known of the lens, from job to job; None where it is not known.
 
     `wd_um` is where our last command left it, and `magnification` what the instrument shows, both as read back or seen
-    in a frame since; `commanded_um` is that command.
+    in a frame since; `commanded_um` is that command. `confirmed_link` is the number of the connection on which frames
+    are known to follow the lens.
     """
 
     def __init__(self) -> None:
         self.wd_um: float | None = None
         self.magnification: float | None = None
         self.commanded_um: float | None = None
+        self.confirmed_link: int | None = None
 
 
 class Lens:

@@ -5,8 +5,8 @@ passes the motion guard when it is about to be sent; every action has a deadline
 events, so that the machine, and nothing else, decides what follows. A move that no frame follows counts as
 carried out when the lens has been read back there (`afdaemon.job.lens`).
 
-An abort, and the end of the job's time, interrupt a reading at once. A move under way may still be
-acknowledged, so that nobody has to guess where the instrument stands; its deadline is short. A
+An abort, and the end of the job's time, interrupt a reading at once, and the wait for a lens that moves. A command may
+still be acknowledged, so that nobody has to guess where the instrument stands; its deadline is short. A
 cancelled `run` aborts the job, waits until the start WD is restored and then passes the
 cancellation on.
 """
@@ -30,6 +30,7 @@ from afdaemon.control.values import (
     Conclude,
     Event,
     Failed,
+    Moved,
     MoveWd,
     Outcome,
     Phase,
@@ -110,6 +111,7 @@ class Job:
         self._state: AnyState = new_job(procedure, bench.guard.limits)
         self._began_s = bench.clock.now_s()
         self._steps = 0
+        self._link: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scope: asyncio.Timeout | None = None
         self._ends = threading.Lock()
@@ -165,6 +167,8 @@ class Job:
         self._began_s = self._bench.clock.now_s()
         try:
             outcome = await self._converse(await self._begin())
+            if outcome.converged:
+                self._bench.standing.confirmed_link = self._link
         except JournalError as error:
             is_refused = self._steps == 0
             outcome = await self._wind_up(
@@ -234,12 +238,15 @@ class Job:
         return await self._converse(Failed(reason=Reason.ABORTED, detail=detail))
 
     async def _begin(self) -> Event:
+        bench = self._bench
+        self._link = bench.microscope.stats.connects
         request = Started(
             wd_um=math.nan,
             magnification=math.nan,
             begin_wd_um=self._begin_wd_um,
             dose_limit_e_nm2=self._dose_limit_e_nm2,
             guess_wd_um=self._guess_wd_um,
+            confirm=bench.confirm and bench.standing.confirmed_link != self._link,
         )
         return self._must_stop() or await self._interruptibly(self._hands.start(request))
 
@@ -257,7 +264,10 @@ class Job:
             case Phase.RESTORE:
                 return await self._hands.restore(command)
             case Phase.ADJUST:
-                return await self._hands.adjust(command)
+                event = await self._hands.adjust(command)
+                if isinstance(event, Moved):
+                    return await self._interruptibly(self._hands.arrive(event))
+                return event
             case _:
                 return await self._hands.move(command)
 

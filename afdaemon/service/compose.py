@@ -15,6 +15,7 @@ from uuid import uuid4
 import structlog
 
 from afdaemon import calibration
+from afdaemon.api.caps import Caps, Share
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.calibration import Calibration
 from afdaemon.clock import Clock, SystemClock
@@ -26,11 +27,18 @@ from afdaemon.errors import KNOWN_ERRORS
 from afdaemon.job.bench import Bench
 from afdaemon.job.journal import Journal
 from afdaemon.models.optics import dof_um
+from afdaemon.pulse import Watched
+from afdaemon.service import translate
 from afdaemon.service.backend import FocusBackend
 from afdaemon.service.jobs import Rules
+from afdaemon.service.notify import Notifier
 from afdaemon.service.scoring import Networks, ScoringThread, load_networks, require_weights
 from afdaemon.service.upkeep import Upkeep
+from afdaemon.service.watchdog import Watchdog
 from afdaemon.settings import Settings
+
+_SAY_S = 1.0
+"""How often systemd's status line may change."""
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +92,12 @@ def with_angle(settings: Settings, known: Calibration | None) -> Settings:
     )
 
 
+def _caps_of(settings: Settings) -> Caps:
+    """What clients may take."""
+    api = settings.api
+    return Caps(connections=Share(each=api.most_connections_per_client, all=api.most_connections))
+
+
 def _microscope_of(settings: Settings, clock: Clock) -> Microscope:
     """The driver that the settings name, not connected yet."""
     microscope = settings.microscope
@@ -118,29 +132,36 @@ async def serve(
     settings = with_angle(settings, known)
     require_weights(settings.models)
     rules = rules_of(settings)
-    instance = uuid4().hex
     places = addresses or [f"ipc://{settings.api.runtime_dir}"]
-    with (
-        open_doors(places, instance=instance, clock=clock, insecure=insecure) as doors,
-        closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
-        closing(ScoringThread(lambda: load(settings))) as scoring,
-    ):
-        async with _linked(connect(settings, clock)) as microscope:
-            if known is not None:
-                most_days = settings.calibration.most_days
-                known.check(instrument=microscope.name, now=clock.utc(), most_days=most_days)
-            bench = Bench(
-                microscope=microscope,
-                score=scoring.read,
-                laws=scoring.laws,
-                guard=MotionGuard(rules.limits, rules.motion),
-                journal=journal,
+    async with _watched(stop, clock) as watchdog:
+        with (
+            open_doors(
+                places,
+                instance=uuid4().hex,
                 clock=clock,
-                beam=rules.beam,
-                approach_um=settings.control.approach_um,
-            )
-            upkeep = Upkeep(journal, settings.journal, clock)
-            await _run(rules, bench, scoring, doors, instance, stop, upkeep)
+                insecure=insecure,
+                caps=_caps_of(settings),
+            ) as doors,
+            closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
+            closing(ScoringThread(lambda: load(settings))) as scoring,
+        ):
+            async with _linked(connect(settings, clock)) as microscope:
+                if known is not None:
+                    most_days = settings.calibration.most_days
+                    known.check(instrument=microscope.name, now=clock.utc(), most_days=most_days)
+                bench = Bench(
+                    microscope=microscope,
+                    score=scoring.read,
+                    laws=scoring.laws,
+                    guard=MotionGuard(rules.limits, rules.motion),
+                    journal=journal,
+                    clock=clock,
+                    beam=rules.beam,
+                    approach_um=settings.control.approach_um,
+                    confirm=settings.control.confirm,
+                )
+                upkeep = Upkeep(journal, settings.journal, clock)
+                await _run(rules, bench, scoring, doors, stop, watchdog, upkeep)
     log.info("stopped")
 
 
@@ -149,8 +170,8 @@ async def _run(
     bench: Bench,
     scoring: ScoringThread,
     doors: Doors,
-    instance: str,
     stop: asyncio.Event,
+    watchdog: Watchdog,
     upkeep: Upkeep,
 ) -> None:
     """Everything that goes on at once, until `stop`; then the running job is wound up first."""
@@ -160,7 +181,7 @@ async def _run(
             bench=bench,
             scoring=scoring,
             events=doors.events,
-            instance=instance,
+            instance=doors.instance,
             group=group,
             upkeep=upkeep,
         )
@@ -169,19 +190,58 @@ async def _run(
             group.create_task(bench.microscope.run(), name="microscope"),
             group.create_task(doors.serve(backend), name="doors"),
             group.create_task(backend.watch(), name="watch"),
+            group.create_task(_say(backend, doors, watchdog, bench.clock), name="say"),
             group.create_task(scoring.open(), name="networks"),
         ]
-        log.info(
-            "ready",
-            endpoints=[place.address for place in doors.endpoints],
-            limits=str(rules.limits),
-            microscope=bench.microscope.name,
-        )
+        await doors.answering.wait()
+        _announce(rules, bench.microscope, scoring, doors, watchdog)
         await stop.wait()
         log.info("stopping")
+        watchdog.stopping()
         await backend.stop()
+        watchdog.is_home()
         for task in tasks:
             task.cancel()
+
+
+def _announce(
+    rules: Rules,
+    microscope: Microscope,
+    scoring: ScoringThread,
+    doors: Doors,
+    watchdog: Watchdog,
+) -> None:
+    """It answers: say so, and let all of it be watched from now on."""
+    log.info(
+        "ready",
+        endpoints=[place.address for place in doors.endpoints],
+        limits=str(rules.limits),
+        microscope=microscope.name,
+    )
+    of_link = microscope.parts if isinstance(microscope, Watched) else ()
+    watchdog.watch([*doors.parts, *scoring.parts, *of_link])
+    watchdog.ready()
+
+
+@asynccontextmanager
+async def _watched(stop: asyncio.Event, clock: Clock) -> AsyncIterator[Watchdog]:
+    """A watchdog, with the event loop as the first part that it watches."""
+    loop = asyncio.get_running_loop()
+    with (
+        Notifier.from_environment() as notifier,
+        Watchdog(
+            notifier, clock=clock, come_home=lambda: loop.call_soon_threadsafe(stop.set)
+        ) as watchdog,
+    ):
+        async with watchdog.loop_watched():
+            yield watchdog
+
+
+async def _say(backend: FocusBackend, doors: Doors, watchdog: Watchdog, clock: Clock) -> None:
+    """Keep the status line of the service up to date, until cancelled."""
+    while True:
+        watchdog.say("; ".join([translate.in_words(await backend.status()), *doors.troubles]))
+        await clock.sleep(_SAY_S)
 
 
 @asynccontextmanager
@@ -213,17 +273,21 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 @contextmanager
 def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Let SIGTERM and SIGINT set `stop`; a second signal ends the process as it would by default."""
+    """Let SIGTERM and SIGINT set `stop`. More of them change nothing: the way home is not cut short."""
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
 
-    def on_signal() -> None:
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            log.warning(
+                "still_stopping",
+                signal=number.name,
+                remedy="wait: the working distance is being restored; SIGKILL would leave it where it is",
+            )
         stop.set()
-        for number in signals:
-            loop.remove_signal_handler(number)
 
     for number in signals:
-        loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_signal, number)
     try:
         yield
     finally:

@@ -22,7 +22,11 @@ from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
 from afdaemon.models.errors import ImageError, WeightsError
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.region import WHOLE, Region, cut
+from afdaemon.pulse import Part
 from afdaemon.settings import ModelSettings
+
+SCORING_DEADLINE_S = 30.0
+"""A frame takes a fraction of a second, the largest image file that the API takes some seconds on a slow processor."""
 
 T = TypeVar("T")
 
@@ -53,6 +57,7 @@ class ScoringThread:
     """Networks behind one worker thread. `load` is called in it by `open`."""
 
     def __init__(self, load: Callable[[], Networks]) -> None:
+        self._part = Part("scoring thread", SCORING_DEADLINE_S)
         self._load = load
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scoring")
         self._networks: Networks | None = None
@@ -60,9 +65,14 @@ class ScoringThread:
 
     async def open(self) -> Networks:
         """Load and warm up. Raises `ModelError`."""
-        self._networks = await self._in_thread(self._load)
+
+        def load() -> Networks:
+            self._networks = self._load()  # here: whatever waits for this thread finds it
+            return self._networks
+
+        loaded = await asyncio.get_running_loop().run_in_executor(self._thread, load)
         self._loaded.set()
-        return self._networks
+        return loaded
 
     async def wait(self) -> Networks:
         """What `open` loads, as soon as it has."""
@@ -85,6 +95,11 @@ class ScoringThread:
             return self.networks.laws.focus(newest_first)
 
         return Laws(step=step, focus=focus)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What is to be watched of it: scoring, not loading, which takes as long as the disk does."""
+        return (self._part,)
 
     @property
     def networks(self) -> Networks:
@@ -118,7 +133,11 @@ class ScoringThread:
         return ScoredFile(measures=measures, width_px=width, height_px=height)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        def watched() -> T:
+            with self._part.busy():
+                return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, watched)
 
 
 def require_weights(settings: ModelSettings) -> None:

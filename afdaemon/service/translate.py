@@ -98,6 +98,20 @@ def broken(job_id: str, detail: str) -> s.Job:
     return s.Job(job=job_id, state=s.JobState.FAILED, detail=detail)
 
 
+def in_words(now: s.Status) -> str:
+    """The daemon at a glance, in a line: what it does, its link, and what an earlier job owes."""
+    microscope = now.microscope
+    link = "connected" if microscope.connected else "not connected"
+    place = "" if microscope.wd_um is None else f", WD {microscope.wd_um:.1f} um"
+    job = (
+        ""
+        if now.job is None
+        else f"; job {now.job.job}: {now.job.phase}, reading {now.job.reading}"
+    )
+    owed = "" if now.owed is None else f"; {now.owed.detail} (afctl recover)"
+    return f"{now.state}; {microscope.name}: {link}{place}{job}{owed}"
+
+
 def score(measures: Measures, magnification: float, width_px: int, height_px: int) -> s.Score:
     """What was measured in an image of that many pixels."""
     return s.Score(

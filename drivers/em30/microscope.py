@@ -11,6 +11,7 @@ from afdaemon.drivers.em30.link import ByteLink
 from afdaemon.drivers.em30.settings import LinkSettings
 from afdaemon.drivers.errors import DriverError, LinkTimeout, NotConnected
 from afdaemon.drivers.wire.messages import WD_RESOLUTION_UM
+from afdaemon.pulse import Part
 
 
 class Session(Protocol):
@@ -45,7 +46,8 @@ OpenSession = Callable[[], Awaitable[Session]]
 class Em30Microscope:
     """Implements `afdaemon.drivers.base.Microscope`: keeps one session up.
 
-    A cancelled `run` leaves the session as it is: `close` ends and releases it.
+    A cancelled `run` leaves the session as it is: `close` ends and releases it. `parts` are the threads of its
+    link, for whoever watches over them.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Em30Microscope:
         *,
         clock: Clock,
         tally: Tally,
+        parts: tuple[Part, ...] = (),
     ) -> None:
+        self.parts = parts
         self._name = name
         self._open_session = open_session
         self._settings = settings

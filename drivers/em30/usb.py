@@ -30,11 +30,15 @@ from afdaemon.drivers.errors import (
     NotConnected,
 )
 from afdaemon.drivers.settings import build
+from afdaemon.pulse import Part, Work
 
 INBOX_BYTES = 4 * 1024 * 1024
 """No more than this is read ahead; then the device has to wait, as the bus allows."""
 CLOSE_S = 2.0
 """A thread that is stuck in a call for longer than this is left behind."""
+THREAD_DEADLINE_S = 10.0
+"""Opening takes 5 s at most (`DRAIN_READS`), each turn after that two slices: a thread that takes longer is stuck in a
+call, and keeps the device from every other."""
 
 _Args = ParamSpec("_Args")
 
@@ -54,9 +58,10 @@ def _usb_microscope(
 ) -> Em30Microscope:
     """The driver."""
     tally, identity, client = Tally(), Identity(), Client()
+    part = Part("thread that owns the USB device", THREAD_DEADLINE_S)
 
     async def open_session() -> StreamSession:
-        link = await UsbLink.open(settings, backend=backend)
+        link = await UsbLink.open(settings, backend=backend, part=part)
         try:
             identity.require("serial number", link.serial)
         except AnotherInstrument:
@@ -67,7 +72,8 @@ def _usb_microscope(
         )
 
     which = f"{settings.vendor_id:04x}:{settings.product_id:04x} {settings.serial}".rstrip()
-    return Em30Microscope(f"em30 (usb, {which})", open_session, settings, clock=clock, tally=tally)
+    name = f"em30 (usb, {which})"
+    return Em30Microscope(name, open_session, settings, clock=clock, tally=tally, parts=(part,))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +88,8 @@ class _Order:
 class UsbLink:
     """An open device as a `ByteLink`. Make it with `open`; `close` or `abort` ends it. `serial` may be empty."""
 
-    def __init__(self, settings: UsbSettings, backend: IBackend | None) -> None:
+    def __init__(self, settings: UsbSettings, backend: IBackend | None, part: Part) -> None:
+        self._part = part
         self._settings = settings
         self._backend = backend
         self._loop = asyncio.get_running_loop()
@@ -100,12 +107,14 @@ class UsbLink:
         self._thread = threading.Thread(target=self._own, name="usb owner", daemon=True)
 
     @classmethod
-    async def open(cls, settings: UsbSettings, *, backend: IBackend | None = None) -> "UsbLink":
+    async def open(
+        cls, settings: UsbSettings, *, backend: IBackend | None = None, part: Part | None = None
+    ) -> "UsbLink":
         """Find and claim the device within `connect_timeout_s`, or raise `NotConnected` saying why not.
 
-        `backend` None is the machine's own libusb.
+        `backend` None is the machine's own libusb. The thread that owns the device is work of `part`.
         """
-        link = cls(settings, backend)
+        link = cls(settings, backend, part or Part("USB", THREAD_DEADLINE_S))
         opened = False
         link._thread.start()
         try:
@@ -215,6 +224,10 @@ class UsbLink:
     # --- in the thread ---
 
     def _own(self) -> None:
+        with self._part.busy() as work:
+            self._own_device(work)
+
+    def _own_device(self, work: Work) -> None:
         try:
             device = open_device(self._settings, self._backend)
         except DriverError as error:
@@ -222,15 +235,16 @@ class UsbLink:
         else:
             self.serial = device.serial
             self._post(self._settle, self._opened)
-            self._serve(device)
+            self._serve(device, work)
         finally:
             self._post(self._ended.set)
 
-    def _serve(self, device: UsbDevice) -> None:
+    def _serve(self, device: UsbDevice, work: Work) -> None:
         why: DriverError = LinkLost("its thread has failed")
         try:
             while self._write_slice(device):
                 self._read_slice(device)
+                work.beat()
             why = LinkLost("closed from this side")
         except DriverError as error:
             why = error

@@ -1,5 +1,7 @@
 """The control socket: faults and truth while the simulator runs. TCP on loopback, one JSON object a line, both ways.
 
+Only programs of the simulator's own user are heard.
+
     {"do": "fault", "rule": "frame-missing:0.2"}      replaces the rules of that fault
     {"do": "clear"}  {"do": "clear", "fault": "reset"}
     {"do": "faults"}                                  the rules in force, and how often each has struck
@@ -15,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -26,6 +29,7 @@ from afdaemon.sim.instrument.faults import MEANINGS, Fault, fault_named, parse_r
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.settings import frame_mode
 from afdaemon.sim.links.listening import TcpServer
+from afdaemon.sim.links.peer import owner_of
 from afdaemon.spec import nearest, require_known
 
 HOST = "127.0.0.1"
@@ -35,6 +39,7 @@ _MAX_ANSWER_BYTES = 2**22
 """The truth with all remembered commands takes a tenth of it."""
 
 Answer = dict[str, Any]
+_STRANGER = b'{"ok": false, "error": "this simulator takes orders from its own user only"}\n'
 
 ARGUMENTS = {
     "fault": ("rule", True),
@@ -154,6 +159,9 @@ class ControlServer(TcpServer):
     async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Orders and their answers."""
         try:
+            if owner_of(writer.get_extra_info("peername"), self.address) != os.geteuid():
+                writer.write(_STRANGER)
+                return
             while line := await _next_line(reader):
                 writer.write(self._control.answer(line))
                 await writer.drain()

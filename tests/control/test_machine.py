@@ -51,6 +51,10 @@ class Bench:
     fail_at: Callable[[Command, int], Failed | None] = lambda command, index: None
     wd_um: float = START_UM
     begin_um: float | None = None
+    confirm: bool = False
+    contrasts: list[float] = field(default_factory=list)
+    dose_e_nm2: float = 0.0
+    dose_limit_e_nm2: float | None = None
     commands: list[Command] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
@@ -59,7 +63,11 @@ class Bench:
     def run(self) -> Outcome:
         self.state = new_job(procedure_of(self.rules, Laws(step=self._law)), self.limits)
         event: Event = Started(
-            wd_um=self.wd_um, magnification=self.magnification, begin_wd_um=self.begin_um
+            wd_um=self.wd_um,
+            magnification=self.magnification,
+            begin_wd_um=self.begin_um,
+            dose_limit_e_nm2=self.dose_limit_e_nm2,
+            confirm=self.confirm,
         )
         for index in range(1_000):
             self.events.append(event)
@@ -86,11 +94,12 @@ class Bench:
             magnification=self.magnification,
             frame=Measures(
                 score=score,
-                contrast=self.variance,
+                contrast=self.contrasts[used] if self.contrasts else self.variance,
                 entropy=7.0,
                 saturated=self.saturated,
                 expected_error=self.expected_error,
             ),
+            dose_e_nm2=self.dose_e_nm2,
         )
         return Observed(reading=reading)
 
@@ -543,6 +552,91 @@ def test_an_event_must_answer_the_command_under_way() -> None:
     assert isinstance(command, MoveWd)
     with pytest.raises(IllegalEventError, match="does not answer"):
         step(moving, Moved(wd_um=command.wd_um + 1.0))
+
+
+# A second look
+
+
+AT_FOCUS = [9.0, 9.0]
+"""In focus at the start, and the reading that verifies it."""
+
+
+def test_a_second_frame_of_the_same_place_confirms_a_success() -> None:
+    plain = Bench(score=[*AT_FOCUS])
+    bench = Bench(score=[*AT_FOCUS, 8.0], confirm=True)
+    assert plain.run().converged
+    outcome = bench.run()
+    assert outcome.converged
+    assert outcome.readings.total == len(plain.kinds) + 1
+    assert bench.kinds == [*plain.kinds, ReadingKind.VERIFY]
+    assert bench.moves == plain.moves
+    assert bench.phases.count(Phase.CONFIRM) == 1
+    assert outcome.score == 8.0
+
+
+@pytest.mark.parametrize(
+    ("score", "contrast", "is_same"),
+    [
+        (8.0, 0.3, True),
+        (7.99, 0.3, False),
+        (9.0, 0.3 * 1.34, True),
+        (9.0, 0.3 * 1.36, False),
+        (9.0, 0.3 / 1.34, True),
+        (9.0, 0.3 / 1.36, False),
+        (9.0, 0.0, False),
+    ],
+)
+def test_a_picture_that_changes_though_nothing_moves_is_no_success(
+    score: float, contrast: float, is_same: bool
+) -> None:
+    bench = Bench(
+        score=[*AT_FOCUS, score], contrasts=[0.3, 0.3, contrast], confirm=True, begin_um=12_100.0
+    )
+    outcome = bench.run()
+    assert outcome.converged is is_same
+    if not is_same:
+        assert (outcome.reason, outcome.restored) == (Reason.DEVICE, True)
+        assert "although nothing moved" in outcome.detail
+        assert bench.moves == [12_100.0, START_UM]
+
+
+def test_a_failure_while_confirming_restores_the_start() -> None:
+    broken = Failed(reason=Reason.DEVICE, detail="no frame")
+    bench = Bench(
+        score=AT_FOCUS,
+        confirm=True,
+        begin_um=12_100.0,
+        fail_at=lambda command, index: broken if bench.phases[-1] is Phase.CONFIRM else None,
+    )
+    outcome = bench.run()
+    assert (outcome.reason, outcome.restored) == (Reason.DEVICE, True)
+
+
+@pytest.mark.parametrize(("limit_e_nm2", "looks"), [(30.0, 3), (29.0, 2)])
+def test_without_dose_for_a_second_look_the_success_counts(limit_e_nm2: float, looks: int) -> None:
+    bench = Bench(
+        score=[*AT_FOCUS, 9.0], confirm=True, dose_e_nm2=10.0, dose_limit_e_nm2=limit_e_nm2
+    )
+    outcome = bench.run()
+    assert outcome.converged
+    assert outcome.readings.total == looks
+
+
+@pytest.mark.parametrize("offset_um", [-3_500.0, -900.0, -300.0, 300.0, 1_000.0, 3_500.0])
+def test_of_pictures_that_come_one_behind_the_score_told_is_that_of_the_place(
+    offset_um: float,
+) -> None:
+    best_um = START_UM + offset_um
+    shown = [START_UM]
+
+    def behind(wd_um: float) -> float:
+        shown.append(wd_um)
+        return curve(best_um)(shown[-2])
+
+    outcome = Bench(score=behind, law=climb, confirm=True).run()
+    assert outcome.wd_um is not None
+    assert outcome.converged or outcome.reason is Reason.DEVICE
+    assert not outcome.converged or outcome.score == curve(best_um)(outcome.wd_um)
 
 
 # Closed loop

@@ -50,6 +50,7 @@ SAYS_SOMETHING = {
     "Deadlines.move_s": 3.0,
     "Deadlines.read_s": 10.0,
     "Deadlines.restore_s": 4.0,
+    "Deadlines.outage_s": 3.0,
     "Deadlines.job_s": 300.0,
 }
 """What is assumed where nothing is told, and is not nothing. The deadlines are in docs/using.md, or outlast the

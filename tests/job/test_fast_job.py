@@ -11,10 +11,11 @@ import pytest
 from afdaemon.clock import ManualClock
 from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
-from afdaemon.control.values import ReadingKind, Reason
-from afdaemon.job.bench import Bench
+from afdaemon.control.values import Phase, ReadingKind, Reason
+from afdaemon.drivers.base import MicroscopeState
+from afdaemon.job.bench import DEADLINES, Bench
 from afdaemon.job.journal import Journal
-from afdaemon.job.loop import Job, JobResult
+from afdaemon.job.loop import Job, JobProgress, JobResult
 from afdaemon.service.scoring import Networks, ScoringThread, load_networks
 from afdaemon.settings import ModelSettings
 from afdaemon.sim.instrument.inprocess import InProcessMicroscope
@@ -38,6 +39,47 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield journal
 
 
+class Stuck(InProcessMicroscope):
+    """Does not answer where it stands while the job waits for its last step, `job` being aborted just then."""
+
+    job: Job | None = None
+    is_last_step = False
+    waited_s = 0.0
+    """In real time, from the abort to when the job gave up waiting."""
+
+    def watch(self, progress: JobProgress) -> None:
+        self.is_last_step = progress.phase is Phase.ADJUST
+
+    async def read_state(self) -> MicroscopeState:
+        if self.is_last_step and self.job is not None:
+            self.is_last_step = False
+            self.job.abort("enough")
+            began_s = asyncio.get_running_loop().time()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.waited_s = asyncio.get_running_loop().time() - began_s
+        return await super().read_state()
+
+
+async def test_an_abort_does_not_wait_for_the_lens_at_its_last_step(
+    networks: Networks, journal: Journal
+) -> None:
+    clock = ManualClock()
+    settings = InstrumentSettings(
+        specimen="tin_balls",
+        magnification=2_000,
+        seed=3,
+        focus_wd_um=FOCUS_UM,
+        start_wd_um=FOCUS_UM + 1_100.0,
+    )
+    microscope = Stuck(Instrument(World(settings, clock=clock), clock=clock), clock=clock)
+    result = await job_of(microscope, clock, networks, journal, is_aborted=True)
+    assert (result.outcome.reason, result.outcome.restored) == (Reason.ABORTED, True)
+    assert result.outcome.detail == "enough"
+    assert 0.0 < microscope.waited_s < 0.5 * DEADLINES.move_s
+
+
 async def focused(
     world: World,
     clock: ManualClock,
@@ -45,7 +87,19 @@ async def focused(
     journal: Journal,
     rules: FastProfile = RULES,
 ) -> JobResult:
-    microscope = InProcessMicroscope(Instrument(world, clock=clock), clock=clock)
+    microscope = Stuck(Instrument(world, clock=clock), clock=clock)
+    return await job_of(microscope, clock, networks, journal, rules)
+
+
+async def job_of(
+    microscope: Stuck,
+    clock: ManualClock,
+    networks: Networks,
+    journal: Journal,
+    rules: FastProfile = RULES,
+    *,
+    is_aborted: bool = False,
+) -> JobResult:
     with closing(ScoringThread(lambda: networks)) as scoring:
         await scoring.open()
         running = asyncio.create_task(microscope.run())
@@ -58,7 +112,9 @@ async def focused(
             journal=journal,
             clock=clock,
         )
-        result = await Job("job-1", bench, rules=rules).run()
+        job = Job("job-1", bench, rules=rules, report=microscope.watch)
+        microscope.job = job if is_aborted else None
+        result = await job.run()
         await microscope.close()
         running.cancel()
         with suppress(asyncio.CancelledError):

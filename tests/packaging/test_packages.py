@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LINKS = {f"afdaemon/{name}": f"../{name}" for name in ("drivers", "models", "sim")}
+LINKS = {f"afdaemon/{name}": f"../{name}" for name in ("drivers", "models", "sim", "systemd")}
 
 
 def git(*args: str) -> str:
@@ -73,7 +73,7 @@ def python(code: str, path: Path) -> subprocess.CompletedProcess[str]:
 def expected() -> dict[str, bytes]:
     """Every tracked file of the package, under its name in the wheel."""
     files = {name: name for name in tracked("afdaemon") if name not in LINKS}
-    files |= {f"afdaemon/{name}": name for name in tracked("drivers", "models", "sim")}
+    files |= {f"afdaemon/{name}": name for name in tracked("drivers", "models", "sim", "systemd")}
     return {inside: (ROOT / name).read_bytes() for inside, name in files.items()}
 
 

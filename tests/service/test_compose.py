@@ -234,6 +234,16 @@ async def test_autofocus_focuses_and_tells_how(settings: Settings) -> None:
     assert (status.last_job, status.microscope.wd_um) == (job.job, BEST_UM)
 
 
+async def test_the_first_success_is_looked_at_twice(settings: Settings) -> None:
+    async with service(settings, FakeMicroscope()) as client:
+        first, second = await client.autofocus(start_wd_um=BEST_UM), await client.autofocus()
+    assert first.readings.verify == second.readings.verify + 1
+    confirm_not = replace(settings.control, confirm=False)
+    async with service(replace(settings, control=confirm_not), FakeMicroscope()) as client:
+        never = await client.autofocus(start_wd_um=BEST_UM)
+    assert never.readings == second.readings
+
+
 async def test_one_job_at_a_time_and_focus_stands_still_during_it(settings: Settings) -> None:
     microscope = FakeMicroscope(quick=0)
     async with service(settings, microscope) as client:

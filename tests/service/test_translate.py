@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from afdaemon.api import schemas as s
 from afdaemon.api.schemas import JobState
 from afdaemon.cli.display import line_of, outcome_of
 from afdaemon.clock import ManualClock
@@ -148,3 +149,20 @@ def test_a_past_jobs_trace_has_commanded_wds_and_purposes_and_usable_readings_al
 def test_limits_without_a_site() -> None:
     limits = translate.limits(LIMITS)
     assert (limits.min_um, limits.max_um, limits.site) == (5_000.0, 50_000.0, None)
+
+
+def test_the_status_line_says_in_words_how_the_daemon_stands() -> None:
+    lens = s.MicroscopeStatus(name="em30", connected=True, wd_um=12_000.0)
+    now = s.Status(instance="i", version="1", state="ready", uptime_s=1.0, microscope=lens)
+    assert translate.in_words(now) == "ready; em30: connected, WD 12000.0 um"
+    gone = now.model_copy(
+        update={
+            "state": "busy",
+            "microscope": s.MicroscopeStatus(name="em30", connected=False),
+            "job": s.Progress(job="j1", phase="search", reading=3),
+            "owed": s.Owed(job="j0", since_utc="", detail="job j0 was interrupted"),
+        }
+    )
+    assert translate.in_words(gone) == (
+        "busy; em30: not connected; job j1: search, reading 3; job j0 was interrupted (afctl recover)"
+    )

@@ -108,7 +108,7 @@ class FastProcedure:
             case Phase.SERVO:
                 return state.rung_from + self.profile.most_readings
             case _:
-                return len(state.trace) + (state.phase is Phase.FINISH)
+                return len(state.trace) + (state.phase in (Phase.FINISH, Phase.CONFIRM))
 
     def lowest_magnification(self, home: float) -> float:
         """The end of the ladder."""

@@ -93,7 +93,7 @@ class PublishedProcedure:
             case Phase.SERVO:
                 return state.own.servo_from + self.profile.max_servo_readings
             case _:
-                return len(state.trace) + (state.phase is Phase.FINISH)
+                return len(state.trace) + (state.phase in (Phase.FINISH, Phase.CONFIRM))
 
     def lowest_magnification(self, home: float) -> float:
         """It never leaves the magnification at which a job began."""

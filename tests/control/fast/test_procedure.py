@@ -101,9 +101,12 @@ def play(
     limits: Limits = LIMITS,
     start_um: float = START_UM,
     guess_um: float | None = None,
+    confirm: bool = False,
 ) -> Played:
     state = new_job(procedure_of(rules, Laws(step=lambda _: math.nan, focus=law)), limits)
-    event: Event = Started(wd_um=start_um, magnification=MAGNIFICATION, guess_wd_um=guess_um)
+    event: Event = Started(
+        wd_um=start_um, magnification=MAGNIFICATION, guess_wd_um=guess_um, confirm=confirm
+    )
     wd_um = start_um
     visited: list[float] = []
     kinds: list[ReadingKind] = []
@@ -148,6 +151,21 @@ def test_the_last_step_ends_where_the_focus_is_and_is_not_read(away_dof: float) 
     assert played.outcome.wd_um == pytest.approx(played.visited[-1], abs=0.5 * UNIT_UM)
     assert played.outcome.best_wd_um == played.outcome.wd_um
     assert played.outcome.score == score_at(played.visited[-1], best_um)
+
+
+@given(away_dof=st.floats(-1.2, 1.2))
+def test_a_second_look_comes_before_the_last_step(away_dof: float) -> None:
+    best_um = START_UM + 9.0 * UNIT_UM
+    beside_um = best_um + away_dof * UNIT_UM
+    law = answering(
+        lambda r: ((beside_um if len(r) == 1 else best_um) - r[0].wd_um, float(len(r) >= 3))
+    )
+    rules = FastProfile(near_dof=0.5)
+    look = lambda wd, _: reading(wd, score_at(wd, best_um))  # noqa: E731
+    plain, twice = play(law, look, rules), play(law, look, rules, confirm=True)
+    assert twice.visited == [*plain.visited, plain.visited[-1]]
+    assert twice.outcome.wd_um == plain.outcome.wd_um
+    assert twice.kinds[-1] is ReadingKind.VERIFY
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import socket
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +20,7 @@ from afdaemon.sim.instrument.witness import truth_from
 from afdaemon.sim.instrument.world import World
 from afdaemon.sim.links import control
 from afdaemon.sim.links.control import MAX_LINE_BYTES, Control, ControlServer, order_of
+from afdaemon.sim.links.peer import found_in, owner_of
 
 SETTINGS = InstrumentSettings(specimen="tem_grid", start_wd_um=12_000.0, focus_wd_um=11_500.0)
 
@@ -35,6 +38,43 @@ async def server() -> AsyncIterator[ControlServer]:
 
 async def tell(server: ControlServer, do: str, *words: str) -> dict[str, Any]:
     return await asyncio.to_thread(control.tell, server.address[1], order_of(do, words))
+
+
+async def test_only_its_own_user_is_heard(
+    server: ControlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tell(server, "fault", "frame-missing:0.2")
+    ours = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: ours + 1)
+    with pytest.raises(ControlError, match="orders from its own user only"):
+        await tell(server, "clear")
+    monkeypatch.undo()
+    assert (await tell(server, "faults"))["rules"] == ["frame-missing:0.2"]
+
+
+TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: {ours}:2384 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1
+   1: {ours}:A001 {ours}:2384 01 00000000:00000000 00:00000000 00000000  1001        0 2
+   2: {ours}:2384 {ours}:A001 01 00000000:00000000 00:00000000 00000000  1000        0 3
+   3: {ours}:A002 {ours}:2384 05 00000000:00000000 00:00000000 00000000     0        0 0
+"""
+
+
+def test_the_kernels_table_tells_whose_a_connection_is() -> None:
+    host = "0100007F" if sys.byteorder == "little" else "7F000001"
+    table = TABLE.format(ours=host)
+    here = ("127.0.0.1", 0x2384)
+    assert found_in(table, ("127.0.0.1", 0xA001), here) == 1001
+    assert found_in(table, ("127.0.0.1", 0xA002), here) is None, "its program may be gone"
+    assert found_in(table, ("127.0.0.1", 0xA003), here) is None
+
+
+def test_a_connection_of_our_own_is_found_to_be_ours() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+    ):
+        assert owner_of(client.getsockname(), listening.getsockname()) == os.geteuid()
 
 
 async def test_faults_are_set_told_and_cleared(server: ControlServer) -> None:

@@ -1,0 +1,161 @@
+"""Closes the connections that are too many. libzmq accepts whatever comes; its monitor tells us of each.
+
+A thread for each socket, so that it works however busy the event loop is. It closes a connection by shutting down
+its descriptor, which libzmq takes for the client's own end. That is safe although libzmq may have closed the
+descriptor in between: a duplicate is made first, and only a connection to our own address is shut down.
+"""
+
+import ctypes
+import math
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Collection
+from contextlib import ExitStack, suppress
+from typing import Any, TypeVar
+
+import structlog
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from afdaemon.api.caps import Share
+from afdaemon.api.connections import Connections
+from afdaemon.clock import SystemClock
+
+_WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
+_QUIET_S, _LOOK_MS = 1.0, 500
+"""Memory is given back when so long nothing took much: not amid a flood, which would wait for it and take it again."""
+_TELL_S = 10.0
+"""A client that is cut off again and again is logged so often."""
+_CREDENTIALS = struct.Struct("3i")
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Porter:
+    """Watches one socket, bound to `addresses`: made before the socket is bound, and closed before it is."""
+
+    def __init__(
+        self, watched: "zmq.Socket[Any]", name: str, addresses: Collection[str], share: Share
+    ) -> None:
+        self._name = name
+        self._addresses = frozenset(map(_local, addresses))
+        self._watched = watched
+        self._connections = Connections(share)
+        self._lock = threading.Lock()
+        self._clock = SystemClock()
+        self._told_s: dict[str, float] = {}
+        self._tidy_at_s = math.inf
+        place = f"inproc://monitor-{name}"
+        watched.monitor(place, _WATCHED)
+        self._events: zmq.Socket[bytes] = zmq.Context(watched.context).socket(zmq.PAIR)
+        self._events.setsockopt(zmq.RCVTIMEO, _LOOK_MS)
+        self._events.connect(place)
+        self._thread = threading.Thread(target=self._work, name=f"porter-{name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching. From a thread in which the watched socket may be used."""
+        self._watched.disable_monitor()
+        self._thread.join()
+
+    def subscribed(self, descriptor: int, topic: bytes) -> None:
+        """Count a subscription that came over that descriptor; with too many it is closed."""
+        with self._lock:
+            client = self._connections.subscribed(descriptor, topic, self._clock.now_s())
+            if client is not None:
+                self._shut(descriptor, client, "had too many subscriptions")
+
+    def unsubscribed(self, descriptor: int, topic: bytes) -> None:
+        """The end of a subscription."""
+        with self._lock:
+            self._connections.unsubscribed(descriptor, topic)
+
+    def tidy_later(self) -> None:
+        """Much memory will be free: give it back to the system when it is quiet."""
+        self._tidy_at_s = self._clock.now_s() + _QUIET_S
+
+    def _work(self) -> None:
+        with self._events:
+            while True:
+                try:
+                    event = parse_monitor_message(self._events.recv_multipart())
+                except zmq.Again:
+                    self._tidy()
+                    continue
+                if event["event"] == zmq.EVENT_MONITOR_STOPPED:
+                    return
+                with self._lock:
+                    self._note(event["event"], int(event["value"]))
+
+    def _note(self, event: int, descriptor: int) -> None:
+        if event == zmq.EVENT_DISCONNECTED:
+            self._connections.closed(descriptor)
+            return
+        client = _with(descriptor, self._client_of_ours)
+        if client is None:  # it has gone already
+            return
+        refused = self._connections.opened(descriptor, client, self._clock.now_s())
+        if refused is not None:
+            self._shut(descriptor, client, refused)
+
+    def _shut(self, descriptor: int, client: str, why: str) -> None:
+        self.tidy_later()
+        _with(descriptor, lambda line: self._shut_if_ours(line, client))
+        now_s = self._clock.now_s()
+        if now_s - self._told_s.get(client, -_TELL_S) >= _TELL_S:
+            self._told_s = {c: at_s for c, at_s in self._told_s.items() if now_s - at_s < _TELL_S}
+            self._told_s[client] = now_s
+            log.warning("connection_refused", door=self._name, client=client, reason=why)
+
+    def _shut_if_ours(self, line: socket.socket, client: str) -> None:
+        if self._client_of_ours(line) == client:
+            line.shutdown(socket.SHUT_RDWR)
+
+    def _client_of_ours(self, line: socket.socket) -> str | None:
+        return client_of(line) if _local_of(line) in self._addresses else None
+
+    def _tidy(self) -> None:
+        if self._clock.now_s() >= self._tidy_at_s:
+            self._tidy_at_s = math.inf
+            give_memory_back()
+
+
+def client_of(line: socket.socket) -> str:
+    """Whose connection it is, written as libzmq writes it in a message's Peer-Address."""
+    if line.family != socket.AF_UNIX:
+        return str(line.getpeername()[0])
+    raw = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = _CREDENTIALS.unpack(raw)
+    return f"localhost:{uid}:{gid}:{pid}"
+
+
+def give_memory_back() -> None:
+    """Return free memory to the system: malloc keeps it, the more so with the thresholds that the networks need."""
+    with suppress(AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _local(address: str) -> str:
+    """What tells our ends of connections from all other sockets: the path, or the port."""
+    scheme, _, rest = address.partition("://")
+    return rest if scheme == "ipc" else rest.rpartition(":")[2]
+
+
+def _local_of(line: socket.socket) -> str:
+    name = line.getsockname()
+    return str(name if line.family == socket.AF_UNIX else name[1])
+
+
+def _with(descriptor: int, use: Callable[[socket.socket], T]) -> T | None:
+    """Use a duplicate of a descriptor that libzmq may close at any time; None if it is no connection any more."""
+    with suppress(OSError), ExitStack() as stack:
+        copy = os.dup(descriptor)
+        stack.callback(os.close, copy)
+        line = socket.socket(fileno=copy)
+        stack.callback(line.detach)  # closed once, also where it is no socket
+        return use(line)
+    return None

@@ -1,0 +1,1 @@
+"""`afdaemon doctor`: what is wrong with this machine and its settings."""

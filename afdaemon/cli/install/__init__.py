@@ -1,0 +1,1 @@
+"""`afdaemon install`: the files of a system service."""
