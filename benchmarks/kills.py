@@ -71,10 +71,11 @@ def main() -> int:
         life = place.start()
         try:
             usual = {profile: _usual(place, profile, rng) for profile in _PROFILES}
-            plan = [(moment, profile) for profile in _PROFILES for moment in MOMENTS]
+            moments = list(MOMENTS)
             kills = []
             for number in range(count):
-                moment, profile = plan[number % len(plan)]
+                turn, which = divmod(number, len(moments))
+                moment, profile = moments[which], _PROFILES[(turn + which) % len(_PROFILES)]
                 life, seen = _kill(place, life, f"kill-{number}", moment, usual[profile], rng)
                 kills.append(seen)
         finally:
