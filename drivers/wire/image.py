@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from afdaemon.drivers.base import MAX_FRAME_SIDE_PX
 from afdaemon.drivers.errors import FrameInvalid
 from afdaemon.drivers.wire import tiff
-from afdaemon.drivers.wire.jpeg import jpeg_size
+from afdaemon.drivers.wire.jpeg import JPEG_START, decode_jpeg, jpeg_size
 
 GreyPixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -37,6 +37,8 @@ def decode_grey(data: bytes) -> GreyPixels:
     Raises:
         FrameInvalid: not a PNG, JPEG or TIFF, cut off, damaged, too large, or of another sample type.
     """
+    if data.startswith(JPEG_START) and len(data) <= _MAX_FILE_BYTES:
+        return decode_jpeg(data)
     if len(data) > _MAX_FILE_BYTES:
         raise FrameInvalid(f"the image file is larger than {_MAX_FILE_BYTES >> 20} MiB")
     width, height = image_size(data)
@@ -83,7 +85,7 @@ def image_size(data: bytes) -> tuple[int, int]:
             return _png_size(data)
         if tiff.is_tiff(data):
             return _tiff_size(data)
-        if data.startswith(b"\xff\xd8"):
+        if data.startswith(JPEG_START):
             return jpeg_size(data)
     except struct.error as error:
         raise FrameInvalid("the image is cut off in its header") from error

@@ -46,14 +46,14 @@ def test_any_mutation_gives_a_size_or_a_typed_error(junk: bytes, at: int, remove
     assert 1 <= height <= 65_535
 
 
-def test_the_first_channel_is_read_and_cannot_be_written() -> None:
+def test_a_colour_picture_gives_its_luma_and_cannot_be_written() -> None:
     image = np.zeros((24, 32, 3), np.uint8)
-    image[..., 0] = 200
+    image[..., 1] = 200
     done, data = cv2.imencode(".jpg", image)
     assert done
     pixels = decode_jpeg(data.tobytes())
     assert pixels.shape == (24, 32)
-    assert abs(float(pixels.mean()) - 200.0) < 5.0
+    assert abs(float(pixels.mean()) - 0.587 * 200.0) < 5.0
     assert not pixels.flags.writeable
 
 
