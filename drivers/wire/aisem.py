@@ -205,6 +205,14 @@ def may_go_on(data: bytes) -> bool:
     )
 
 
+def report_may_go_on(data: bytes) -> bool:
+    """The same for the answer to GET_INFOR, which may also be broken off in its first key."""
+    is_whole = (
+        is_parameters(data) or is_refusal(data) or data.strip(_SEPARATORS).upper() in _ANSWERS
+    )
+    return not is_whole
+
+
 def is_refusal(data: bytes) -> bool:
     """Whether a reply is a refusal, or ends in one. ASSUMED: a refusal starts with `NG` or `ERROR`."""
     return _REFUSAL.search(decode_text(data)) is not None
@@ -248,32 +256,9 @@ class Parameters:
     others: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-_LINES = (
-    *(
-        "MODEL",
-        "SERIAL",
-        "DATE",
-        "TIME",
-        "WIDTH",
-        "HEIGHT",
-        "HV",
-        "DETECTOR",
-        "MAG",
-        "SPOT",
-        "BRIGHTNESS",
-    ),
-    *(
-        "CONTRAST",
-        "STAGE_X",
-        "STAGE_Y",
-        "STAGE_R",
-        "STAGE_T",
-        "SHIFT_X",
-        "SHIFT_Y",
-        "STIG_X",
-        "STIG_Y",
-        "WD",
-    ),
+_LINES = tuple(
+    "MODEL SERIAL DATE TIME WIDTH HEIGHT HV DETECTOR MAG SPOT BRIGHTNESS CONTRAST"
+    " STAGE_X STAGE_Y STAGE_R STAGE_T SHIFT_X SHIFT_Y STIG_X STIG_Y WD".split()
 )
 """Line by line from 1: MAG stands on line 9 and WD on line 21.
 
