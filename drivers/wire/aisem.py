@@ -256,10 +256,10 @@ class Parameters:
     others: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-_LINES = tuple(
-    "MODEL SERIAL DATE TIME WIDTH HEIGHT HV DETECTOR MAG SPOT BRIGHTNESS CONTRAST"
-    " STAGE_X STAGE_Y STAGE_R STAGE_T SHIFT_X SHIFT_Y STIG_X STIG_Y WD".split()
-)
+_LINES = (
+    "MODEL", "SERIAL", "DATE", "TIME", "WIDTH", "HEIGHT", "HV", "DETECTOR", "MAG", "SPOT", "BRIGHTNESS",
+    "CONTRAST", "STAGE_X", "STAGE_Y", "STAGE_R", "STAGE_T", "SHIFT_X", "SHIFT_Y", "STIG_X", "STIG_Y", "WD",
+)  # fmt: skip
 """Line by line from 1: MAG stands on line 9 and WD on line 21.
 
 ASSUMED: the names of all the other keys.
