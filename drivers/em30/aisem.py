@@ -25,7 +25,7 @@ def open_aisem(settings: Mapping[str, object], clock: Clock) -> Em30Microscope:
 
 def aisem_microscope(settings: AisemSettings, *, clock: Clock) -> Em30Microscope:
     """The driver."""
-    folder = DropFolder(settings.folder)
+    folder = DropFolder(settings.folder, strict=not settings.accept_odd_jpegs)
     tally, identity = Tally(), Identity()
 
     async def open_session() -> AisemSession:

@@ -48,9 +48,10 @@ class Partial:
 
 
 class DropFolder:
-    """The folder that both programs share."""
+    """The folder that both programs share; `strict` is that of `decode_jpeg`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, strict: bool = True) -> None:
+        self._strict = strict
         self._image = path / IMAGE_NAME
         self._text = path / TEXT_NAME
         self._path = path
@@ -96,7 +97,7 @@ class DropFolder:
             if not text.rstrip(b"\0").endswith(_LINE_ENDS) and text != last_text:
                 return Partial(why="the text has no end yet", text=text)
             parameters = decode_parameters(text)
-            pixels = decode_jpeg(image)
+            pixels = decode_jpeg(image, strict=self._strict)
             self.remove()
         except OverCap:
             self.remove()

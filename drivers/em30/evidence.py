@@ -48,12 +48,15 @@ class Wanted:
     last: GreyPixels | None
 
 
-def decode(frame: FrameData) -> GreyPixels:
-    """The grey values of `frame`, (height, width), uint8 or uint16, read-only. Raises `FrameInvalid`."""
+def decode(frame: FrameData, *, strict: bool = True) -> GreyPixels:
+    """The grey values of `frame`, (height, width), uint8 or uint16, read-only; `strict` is that of `decode_jpeg`.
+
+    Raises `FrameInvalid`.
+    """
     shape = (frame.height_px, frame.width_px)
     if frame.encoding is Encoding.RAW:
         return _raw(frame).reshape(shape)
-    image = decode_jpeg(frame.data)
+    image = decode_jpeg(frame.data, strict=strict)
     if image.shape != shape or frame.bits != 8:
         raise FrameInvalid(f"the JPEG has {image.shape[1]} x {image.shape[0]} pixels of 8 bit")
     return image

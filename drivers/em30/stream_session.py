@@ -206,7 +206,8 @@ class StreamSession:
         if isinstance(frame, Objection):
             return frame
         try:
-            pixels = await asyncio.to_thread(decode, frame)
+            strict = not self._settings.accept_odd_jpegs
+            pixels = await asyncio.to_thread(decode, frame, strict=strict)
         except FrameInvalid as error:
             return Objection(cause=Cause.INVALID, why=str(error))
         found = objection(frame, pixels, self._wanted())

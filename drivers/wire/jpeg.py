@@ -21,6 +21,10 @@ _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
 _BLOCK_PX = 8
+_REMEDY = (
+    "check the cable, the disk and the network between instrument and daemon; if every frame is refused so, set"
+    " microscope.accept_odd_jpegs"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +36,11 @@ class _Header:
     block_px: tuple[int, int]
 
 
-def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
+def decode_jpeg(data: bytes, *, strict: bool = True) -> NDArray[np.uint8]:
     """Grey values of a JPEG (the luma of a colour one), shape (height, width), uint8, read-only.
 
-    Raises `FrameInvalid` for one that is damaged. The size is read from the header, and checked against the cap,
-    before anything is decoded.
+    Raises `FrameInvalid` for one that is damaged; unless `strict`, libjpeg's warnings don't count. The size is read
+    from the header, and checked against the cap, before anything is decoded.
     """
     header = _read_header(data)
     width, height = header.width_px, header.height_px
@@ -45,9 +49,9 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
             f"the image has {width} x {height} pixels, more than {MAX_FRAME_SIDE_PX} on a side"
         )
     try:
-        decoded = simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=True)
+        decoded = simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=strict)
     except ValueError as error:
-        raise FrameInvalid(f"the JPEG is damaged: {error}") from error
+        raise FrameInvalid(f"the JPEG is damaged: {error}", remedy=_REMEDY) from error
     pixels: NDArray[np.uint8] = decoded[..., 0]
     if pixels.shape != (height, width):
         raise FrameInvalid("the JPEG is damaged: it has two sizes")
