@@ -19,6 +19,10 @@ GreyPixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 _MAX_FILE_BYTES = 256 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNK_BYTES = 12
+"""Without its data: length, type, checksum."""
+_MAX_PNG_CHUNKS = 2**16
+"""With chunks of 8 KiB, as libpng writes them, more than any picture that is read here needs."""
 _PNG_END = b"IEND\xaeB`\x82"
 _GREY_OF_BGR = np.array([0.114, 0.587, 0.299], dtype=np.float32)
 """ITU-R BT.601 luma, in OpenCV's channel order."""
@@ -102,7 +106,21 @@ def _png_size(data: bytes) -> tuple[int, int]:
     if _PNG_END not in data[-64:]:
         raise FrameInvalid("the PNG is cut off: its end is missing")
     width, height = struct.unpack_from(">II", data, 16)
+    _check_png_chunks(data)
     return width, height
+
+
+def _check_png_chunks(data: bytes) -> None:
+    """A decoder reserves what a chunk claims, up to 4 GiB, before it looks whether so much is there."""
+    at = len(_PNG)
+    for _ in range(_MAX_PNG_CHUNKS):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        at += _PNG_CHUNK_BYTES + length
+        if at > len(data):
+            raise FrameInvalid("the PNG is damaged: a chunk is longer than the file")
+        if kind == _PNG_END[:4]:
+            return
+    raise FrameInvalid(f"the PNG has more than {_MAX_PNG_CHUNKS} chunks")
 
 
 def _tiff_size(data: bytes) -> tuple[int, int]:
