@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Processes that test at the same time: half of the time, a test waits for a wire.
 WORKERS ?= 2
 
-.PHONY: setup demo test check mutants bench train clean
+.PHONY: setup demo test check mutants fuzz audit bench train clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,18 @@ check: $(STAMP)
 # Changes the decisions one by one and sees whether a test notices: an hour or two.
 mutants: $(STAMP)
 	$(BIN)/python benchmarks/mutants.py
+
+# Ten minutes for each parser; follows the code that an input reaches where atheris can be installed.
+fuzz: $(STAMP)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m tests.fuzz --minutes 10
+
+# Known vulnerabilities in what constraints.txt installs. A package that cannot be looked up is a failure.
+audit:
+	$(PYTHON) -m venv --clear build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt; \
+	  found=$$?; rm -rf build/audit; exit $$found
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/first_light.py

@@ -174,7 +174,7 @@ def _from_toml(path: Path) -> dict[str, Given]:
         raise ConfigError(
             f"the configuration file {path} cannot be read: {error.strerror}"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not a TOML file: {error}") from error
     return dict(_flatten(document, str(path)))
 

@@ -21,10 +21,22 @@ __all__ = [
     "Microscope",
     "MicroscopeState",
     "require_magnification",
+    "same_magnification",
 ]
 
 MAX_FRAME_SIDE_PX = 8192
 """No frame larger than this is decoded: a peer must not choose how much memory we take."""
+
+
+_SAME_MAGNIFICATION = 0.01
+"""Relative: vendors' software rounds to three digits (`12.3kx`), and shows what it measured instead of what it set."""
+_SAME_ROUNDED = 0.5
+"""Absolute: or to whole numbers."""
+
+
+def same_magnification(one: float, other: float) -> bool:
+    """Whether two magnifications may be one, differently written. To all that is done here, 1 % makes no difference."""
+    return math.isclose(one, other, rel_tol=_SAME_MAGNIFICATION, abs_tol=_SAME_ROUNDED)
 
 
 def require_magnification(magnification: float | None) -> None:

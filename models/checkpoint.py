@@ -80,7 +80,7 @@ def read_card(weights: Path) -> Card:
         return Card(**content)
     except OSError as error:
         raise WeightsError(f"{path}: the card cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path} is not a card of this version ({error})") from error
 
 

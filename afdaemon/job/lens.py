@@ -4,13 +4,12 @@ An acknowledged command may have been ignored, overshot, or carried out later. S
 the instrument itself reports it, within the driver's `wd_tolerance_um`.
 """
 
-import math
 from contextlib import suppress
 
 from afdaemon.clock import Clock
 from afdaemon.control.limits import MotionGuard
 from afdaemon.control.values import Place
-from afdaemon.drivers.base import Microscope, MicroscopeState
+from afdaemon.drivers.base import Microscope, MicroscopeState, same_magnification
 from afdaemon.drivers.errors import CommandRefused, DriverError
 
 _POLL_S = 0.15
@@ -24,8 +23,6 @@ _LOOKS = 5
 """So many looks in a row must find the lens elsewhere: one read-back may be wrong."""
 _STEP_S = 3.0
 """For one step of a way that is made in several."""
-_SAME_MAGNIFICATION = 0.01
-"""Relative; the vendor's software rounds to whole numbers."""
 
 
 class Misplaced(DriverError):
@@ -261,9 +258,7 @@ class Lens:
     def _is_at(
         self, now: MicroscopeState, wd_um: float, magnification: float | None = None
     ) -> bool:
-        is_same = magnification is None or math.isclose(
-            now.magnification, magnification, rel_tol=_SAME_MAGNIFICATION
-        )
+        is_same = magnification is None or same_magnification(now.magnification, magnification)
         return is_same and abs(now.wd_um - wd_um) <= self._microscope.wd_tolerance_um
 
     def _is_still(self, before: MicroscopeState, now: MicroscopeState) -> bool:

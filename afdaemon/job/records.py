@@ -75,9 +75,20 @@ def encode(value: Event | Command) -> str:
     return json.dumps({"type": type(value).__name__, **asdict(value)})
 
 
+def _object(text: str) -> dict[str, Any]:
+    """The JSON object in `text`. Raises ValueError if there is none."""
+    try:
+        body = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(body, dict):
+        raise ValueError(f"it is no JSON object: {text[:40]!r}")  # noqa: TRY004 - what is read, not an argument
+    return body
+
+
 def decode_event(text: str) -> Event:
     """The event in `text`. Raises ValueError, KeyError or TypeError if there is none."""
-    body: dict[str, Any] = json.loads(text)
+    body = _object(text)
     match body.pop("type"):
         case "Started":
             return Started(**body)
@@ -109,7 +120,7 @@ def _reading(body: Mapping[str, Any]) -> Reading:
 
 def decode_command(text: str) -> Command:
     """The command in `text`. Raises ValueError, KeyError or TypeError if there is none."""
-    body: dict[str, Any] = json.loads(text)
+    body = _object(text)
     match body.pop("type"):
         case "MoveWd":
             return MoveWd(**body)
@@ -179,13 +190,13 @@ def decode_job(row: Mapping[str, Any], first: JournalStep | None) -> JobRecord:
 
 def decode_limits(text: str) -> Limits:
     """The limits in `text`."""
-    body: dict[str, dict[str, float] | None] = json.loads(text)
+    body: dict[str, dict[str, float] | None] = _object(text)
     ranges = {name: Range(**ends) for name, ends in body.items() if ends is not None}
     return Limits(**ranges)
 
 
 def decode_profile(text: str) -> Profile:
     """The profile in `text`; without a name it is that of the published procedure."""
-    body: dict[str, Any] = json.loads(text)
+    body = _object(text)
     kind = PROFILES[body.pop("procedure", PublishedProfile.name)]
     return kind(**renamed(kind, body))

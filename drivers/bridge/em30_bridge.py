@@ -39,6 +39,7 @@ import signal
 import struct
 import sys
 import time
+import unicodedata
 import zlib
 from collections import deque
 from enum import IntEnum
@@ -322,34 +323,49 @@ HANDSHAKE_GAP_S = 0.005
 MAX_REPLY_BYTES = 1024
 MAX_PARAMETER_BYTES = 16_384
 VENDOR_ENCODING = "euc_kr"
-REFUSALS = (b"NG", b"ERROR")
+ANSWERS = (b"OK", b"NG", b"ERROR")
+SEPARATORS = b" \t\r\n\0"
 WD_RESOLUTION_UM = 0.1
 MAX_LENGTH_UM = 1e7
 MAX_MAGNIFICATION = 10_000_000
 REFERENCE_WIDTH_NM = 127e6
 """Width of the picture that magnification refers to. ASSUMED: the usual 127 mm."""
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{0,9})?")
-_WD = re.compile(r"(?P<number>\S+)\s+(?P<unit>um|mm)", re.IGNORECASE)
+SAME_MAGNIFICATION, SAME_ROUNDED = 0.01, 0.5
+"""Relative and absolute: a magnification that is shown may be rounded, or measured."""
+
+_REFUSAL = re.compile(r"^[\s\0]*(?:OK\W*)*(?:NG|ERROR)(?!\s*=)", re.IGNORECASE | re.MULTILINE)
+_TEXT_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+_LONGEST_NUMBER = 64
+_QUANTITY = re.compile(
+    r"(?P<times>[x×])? ?(?P<number>[+-]?\.?[0-9](?:[0-9., ']*[0-9])?(?P<exponent>e[+-]?[0-9]{1,3})?)"
+    r" ?(?P<unit>[^\d\s.,'+-][^\d\s]{0,7}(?: [^\d\s]{1,8})?)?"
+)
+_GROUPED = re.compile(r"[0-9]{1,3}(?P<by>[., '])[0-9]{3}(?:(?P=by)[0-9]{3})*")
+_EITHER = re.compile(r"[1-9][0-9]{0,2}[.,][0-9]{3}")
+_LATIN_1_UM = b"\xb5m".decode("cp949")
+_WD_UNITS_UM = {"mm": 1e3, "um": 1.0, "μm": 1.0, _LATIN_1_UM: 1.0, "nm": 1e-3}
+_TIMES = {"": 1.0, "x": 1.0, "×": 1.0, "k": 1e3, "kx": 1e3, "k x": 1e3, "k×": 1e3, "k ×": 1e3}
 
 
 class Place(NamedTuple):
     """A working distance (um) and a magnification."""
 
     wd_um: float
-    magnification: int
+    magnification: float
 
     def __str__(self) -> str:
-        return f"WD {self.wd_um:.1f} um, {self.magnification}x"
+        return f"WD {self.wd_um:.1f} um, {self.magnification:g}x"
 
 
 def wdmag(place: Place) -> bytes:
     """The command that goes there. Raises `Trouble` for what the link cannot carry."""
     if not 1 <= place.magnification <= MAX_MAGNIFICATION:
         raise Trouble(
-            f"a magnification lies in 1 to {MAX_MAGNIFICATION}, not {place.magnification}"
+            f"a magnification lies in 1 to {MAX_MAGNIFICATION}, not {place.magnification:g}"
         )
-    return f"WDMAG,{_mm_text(place.wd_um)},{place.magnification:d}".encode("ascii")
+    return f"WDMAG,{_mm_text(place.wd_um)},{round(place.magnification):d}".encode("ascii")
 
 
 def position(x_um: float, y_um: float) -> bytes:
@@ -358,21 +374,57 @@ def position(x_um: float, y_um: float) -> bytes:
 
 
 def refusal(reply: bytes) -> str:
-    """The vendor's reason where its reply is a refusal, else "". ASSUMED: a refusal starts with NG or ERROR."""
-    text = reply.decode(VENDOR_ENCODING, errors="replace")
-    return on_one_line(text) if text.lstrip().upper().encode().startswith(REFUSALS) else ""
+    """The vendor's reason where its reply is, or ends in, a refusal, else "". ASSUMED: it starts with NG or ERROR."""
+    if _REFUSAL.search(decode_text(reply)) is None:
+        return ""
+    try:
+        return on_one_line(reply.decode(VENDOR_ENCODING))
+    except UnicodeDecodeError:
+        return on_one_line(decode_text(reply))
 
 
 def may_go_on(reply: bytes) -> bool:
-    """Whether what has come of a reply may be the beginning of a refusal."""
-    start = reply.lstrip().upper()
-    return any(len(start) < len(word) and word.startswith(start) for word in REFUSALS)
+    """Whether a known answer, or a parameter text, may have come but for its end."""
+    start = reply.lstrip(SEPARATORS).upper()
+    if any(len(start) < len(word) and word.startswith(start) for word in ANSWERS):
+        return True
+    return (
+        b"=" in reply
+        and len(reply) <= MAX_REPLY_BYTES
+        and not (is_parameters(reply) or refusal(reply))
+    )
+
+
+def report_may_go_on(reply: bytes) -> bool:
+    """The same for the answer to GET_INFOR, which may also be broken off in its first key."""
+    is_whole = is_parameters(reply) or refusal(reply) or reply.strip(SEPARATORS).upper() in ANSWERS
+    return not is_whole
+
+
+def is_parameters(reply: bytes) -> bool:
+    """Whether a reply is a whole parameter text, which answers GET_INFOR and nothing else."""
+    try:
+        read_parameters(reply)
+    except ValueError:
+        return False
+    return True
+
+
+def decode_text(data: bytes) -> str:
+    """By its mark, or else UTF-8, Korean (CP949, which holds EUC-KR), or Latin 1, which takes anything."""
+    marked = [name for mark, name in _TEXT_MARKS if data.startswith(mark)]
+    for name in marked or ("utf-8", "cp949"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode(name)
+    return data.decode("latin-1")
 
 
 def read_fields(data: bytes) -> dict[str, str]:
-    """The `KEY=value` lines of a parameter text."""
+    """The `KEY=value` lines of a parameter text. Raises `ValueError` for one that is too long."""
+    if len(data) > MAX_PARAMETER_BYTES:
+        raise ValueError(f"the parameter text has more than {MAX_PARAMETER_BYTES} bytes")
     fields: dict[str, str] = {}
-    for line in data.decode(VENDOR_ENCODING, errors="replace").splitlines():
+    for line in decode_text(data).splitlines():
         key, equals, value = line.partition("=")
         if equals:
             fields.setdefault(key.strip().upper(), value.strip())
@@ -390,19 +442,77 @@ def read_parameters(data: bytes) -> Place:
     fields = read_fields(data)
     if "MAG" not in fields or "WD" not in fields:
         raise ValueError("the parameter text lacks MAG or WD")
-    wd, magnification = _WD.fullmatch(fields["WD"]), _number(fields["MAG"])
-    if wd is None or magnification != int(magnification):
-        raise ValueError("MAG is not a whole number, or WD is not a number of um or mm")
-    wd_um = _number(wd["number"]) * (1000.0 if wd["unit"].lower() == "mm" else 1.0)
+    proved = {_proof(fields["WD"]), _proof(fields["MAG"])} - {""}
+    decimal = proved.pop() if len(proved) == 1 else ""
+    wd, unit, times = read_quantity(fields["WD"], decimal)
+    number, factor, _ = read_quantity(fields["MAG"], decimal)
+    if times or unit not in _WD_UNITS_UM or factor not in _TIMES:
+        raise ValueError("MAG is not a number, or WD is not a number of um or mm")
+    wd_um, magnification = wd * _WD_UNITS_UM[unit], number * _TIMES[factor]
     if abs(wd_um) > MAX_LENGTH_UM or not 1 <= magnification <= MAX_MAGNIFICATION:
         raise ValueError("MAG or WD is out of range")
-    return Place(wd_um, int(magnification))
+    return Place(wd_um, magnification)
 
 
-def _number(text: str) -> float:
-    if _NUMBER.fullmatch(text.strip(" ")) is None:
+def read_quantity(text: str, decimal: str = "") -> tuple[float, str, bool]:
+    """Number, unit in lower case, and whether `x` stood before it; `decimal` is the text's decimal mark, if known.
+
+    A comma that may separate thousands or decimals is not guessed. Raises `ValueError`.
+    """
+    found, body = _matched(text)
+    exponent = found["exponent"] or ""
+    whole, mark, decimals = _parts(body, decimal)
+    grouped = _GROUPED.fullmatch(whole)
+    digits = whole.replace(grouped["by"], "") if grouped and grouped["by"] != mark else whole
+    if not re.fullmatch("[0-9]+", digits + decimals):
         raise ValueError(f"not a number: {text[:40]!r}")
-    return float(text)
+    value = float(f"{digits}.{decimals}{exponent}")
+    if not math.isfinite(value):
+        raise ValueError(f"not a number: {text[:40]!r}")
+    is_below_0 = found["number"].startswith("-")
+    return -value if is_below_0 else value, found["unit"] or "", found["times"] is not None
+
+
+def _matched(text: str) -> tuple[re.Match[str], str]:
+    """The parts of a quantity, and its digits and marks. Raises `ValueError`."""
+    same = unicodedata.normalize("NFKC", text[: _LONGEST_NUMBER + 1]).casefold()
+    plain = same.translate({0x2019: "'", 0x2212: "-", 0x9: " "}).strip()
+    found = _QUANTITY.fullmatch(plain) if len(text) <= _LONGEST_NUMBER else None
+    if found is None:
+        raise ValueError(f"not a number: {text[:40]!r}")
+    exponent = found["exponent"] or ""
+    number = found["number"]
+    return found, number[: len(number) - len(exponent)].lstrip("+-").rstrip()
+
+
+def _parts(body: str, decimal: str) -> tuple[str, str, str]:
+    last = max(body.rfind("."), body.rfind(","))
+    mark = body[last] if last >= 0 else ""
+    if not mark or body.count(mark) > 1:
+        return body, "", ""
+    if _EITHER.fullmatch(body) and mark != decimal:
+        if decimal:
+            return body, "", ""
+        if mark == ",":
+            raise ValueError(
+                f"the comma in {body!r} may separate thousands or decimals: let the vendor's software write"
+                " numbers with a decimal point and without thousands separators"
+            )
+    return body[:last], mark, body[last + 1 :]
+
+
+def _proof(text: str) -> str:
+    """The decimal mark that a number proves; "" if it proves none."""
+    try:
+        read_quantity(text)
+        body = _matched(text)[1]
+    except ValueError:
+        return ""
+    whole, mark, _ = _parts(body, "")
+    grouped = _GROUPED.fullmatch(whole)
+    if _EITHER.fullmatch(body):
+        return ""
+    return mark or {".": ",", ",": "."}.get(grouped["by"] if grouped else "", "")
 
 
 def _mm_text(um: float) -> str:
@@ -598,6 +708,7 @@ class VendorLine(asyncio.Protocol):
         self.over = asyncio.Event()
         self.why_over = ""
         self._held = bytearray()
+        self._is_asked = False
         self._news = asyncio.Event()
         self._transport: asyncio.Transport | None = None
 
@@ -609,6 +720,9 @@ class VendorLine(asyncio.Protocol):
         """Keep what fits; one byte more than that shows that there was too much."""
         self._held += data[: MAX_REPLY_BYTES + 1 - len(self._held)]
         self._news.set()
+        refused = "" if self._is_asked else refusal(bytes(self._held))
+        if refused:  # an answer too many: a command that counts as carried out was not
+            self.abort(f"it refused what it had acknowledged, or nothing that was sent: {refused}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer has gone."""
@@ -622,9 +736,21 @@ class VendorLine(asyncio.Protocol):
         self._held.clear()
         self._transport.write(data)
 
-    async def reply(self, timeout_s: float) -> bytes | None:
+    async def reply(
+        self, timeout_s: float, may_go_on: Callable[[bytes], bool] = may_go_on
+    ) -> bytes | None:
         """What the vendor's software replies; None if it says nothing. Raises `Broken` when the line breaks."""
-        await self._more_within(timeout_s)
+        self._is_asked = True
+        try:
+            return await self._whole_reply(timeout_s, may_go_on)
+        finally:
+            self._is_asked = False
+
+    async def _whole_reply(
+        self, timeout_s: float, may_go_on: Callable[[bytes], bool]
+    ) -> bytes | None:
+        if not self._held:
+            await self._more_within(timeout_s)
         until_s = now_s() + timeout_s
         while 0 < len(self._held) <= MAX_REPLY_BYTES:
             # "N" may be the beginning of a refusal: it is no answer yet
@@ -725,7 +851,7 @@ class Session:
         """Where the instrument stands: by GET_INFOR, or as last known. Raises `Trouble`, `Broken`."""
         if not self._infor_late:
             self.line.send(b"GET_INFOR")
-            reply = await self.line.reply(INFOR_TIMEOUT_S)
+            reply = await self.line.reply(INFOR_TIMEOUT_S, report_may_go_on)
             self._infor_late = reply is None
             with contextlib.suppress(ValueError):
                 self._known = read_parameters(reply or b"")
@@ -756,9 +882,16 @@ class Session:
                 f"WD {wd_um:g} um is outside {low:g} to {high:g} um, which this bridge was started with"
             )
         if not magnification:
-            magnification = (self._known or await self.present()).magnification
+            magnification = await self._present_magnification()
         self._evidence_us = await self._command(Place(wd_um, round(magnification)))
         return self._evidence_us
+
+    async def _present_magnification(self) -> float:
+        """As reported; what was commanded where that may be the same, for a report may be rounded."""
+        shown = (self._known or await self.present()).magnification
+        target = self._target
+        is_target = target is not None and is_same(shown, target.magnification)
+        return target.magnification if target is not None and is_target else shown
 
     def move_stage(self, x_um: float, y_um: float) -> int:
         """Send the stage there; returns the clock. There is no answer: frames wait until it must have arrived."""
@@ -879,8 +1012,14 @@ class Session:
 
 def is_at(seen: Place, ordered: Place) -> bool:
     """Whether a frame may have been taken by this order."""
-    same_wd = abs(seen.wd_um - ordered.wd_um) <= READBACK_UM
-    return same_wd and seen.magnification == ordered.magnification
+    return abs(seen.wd_um - ordered.wd_um) <= READBACK_UM and is_same(
+        seen.magnification, ordered.magnification
+    )
+
+
+def is_same(one: float, other: float) -> bool:
+    """Whether two magnifications may be one, differently written."""
+    return math.isclose(one, other, rel_tol=SAME_MAGNIFICATION, abs_tol=SAME_ROUNDED)
 
 
 class Vendor:

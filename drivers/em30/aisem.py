@@ -25,7 +25,7 @@ def open_aisem(settings: Mapping[str, object], clock: Clock) -> Em30Microscope:
 
 def aisem_microscope(settings: AisemSettings, *, clock: Clock) -> Em30Microscope:
     """The driver."""
-    folder = DropFolder(settings.folder)
+    folder = DropFolder(settings.folder, strict=not settings.accept_odd_jpegs)
     tally, identity = Tally(), Identity()
 
     async def open_session() -> AisemSession:
@@ -33,7 +33,12 @@ def aisem_microscope(settings: AisemSettings, *, clock: Clock) -> Em30Microscope
         link = await TcpLink.open(
             settings.host, settings.port, timeout_s=settings.connect_timeout_s
         )
-        exchange = Exchange(link, max_reply_bytes=wire.MAX_REPLY_BYTES, may_go_on=wire.may_go_on)
+        exchange = Exchange(
+            link,
+            max_reply_bytes=wire.MAX_REPLY_BYTES,
+            may_go_on=wire.may_go_on,
+            is_refusal=wire.is_refusal,
+        )
         session = AisemSession(
             exchange, folder, settings, clock=clock, tally=tally, identity=identity
         )

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from afdaemon.drivers.errors import DriverError, FrameInvalid, NotConnected, OverCap
 from afdaemon.drivers.wire.aisem import MAX_PARAMETER_BYTES, Parameters, decode_parameters
-from afdaemon.drivers.wire.image import digest_of
 from afdaemon.drivers.wire.jpeg import decode_jpeg
 
 IMAGE_NAME = "ResponseImage.jpg"
 TEXT_NAME = "ResponseImage.txt"
+_LINE_ENDS = (b"\n", b"\r")
 MAX_IMAGE_BYTES = 32 * 1024 * 1024
 """Ten times a noisy full frame at the best quality."""
 
@@ -28,29 +28,30 @@ MAX_IMAGE_BYTES = 32 * 1024 * 1024
 class Pair:
     """A complete pair.
 
-    `pixels` has shape (height, width), uint8, read-only; the same picture has the same `digest` in any file.
+    `pixels` has shape (height, width), uint8, read-only.
     """
 
     pixels: NDArray[np.uint8]
     parameters: Parameters
-    digest: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partial:
-    """A pair that cannot be used yet, or ever: `why`.
+    """A pair that cannot be used yet, or ever: `why`, and what to do about it if it stays so.
 
     `text` is what the text held at this look.
     """
 
     why: str
     text: bytes = b""
+    remedy: str = FrameInvalid.remedy
 
 
 class DropFolder:
-    """The folder that both programs share."""
+    """The folder that both programs share; `strict` is that of `decode_jpeg`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, strict: bool = True) -> None:
+        self._strict = strict
         self._image = path / IMAGE_NAME
         self._text = path / TEXT_NAME
         self._path = path
@@ -93,19 +94,19 @@ class DropFolder:
                 return None
             text = _read(self._text, MAX_PARAMETER_BYTES)
             image = _read(self._image, MAX_IMAGE_BYTES)
-            if not text.endswith(b"\n") and text != last_text:
+            if not text.rstrip(b"\0").endswith(_LINE_ENDS) and text != last_text:
                 return Partial(why="the text has no end yet", text=text)
             parameters = decode_parameters(text)
-            pixels = decode_jpeg(image)
+            pixels = decode_jpeg(image, strict=self._strict)
             self.remove()
         except OverCap:
             self.remove()
             raise
         except DriverError as error:
-            return Partial(why=str(error), text=text)
+            return Partial(why=str(error), text=text, remedy=error.remedy)
         except OSError as error:  # on Windows, the other program still has it open
             return Partial(why=error.strerror or str(error), text=text)
-        return Pair(pixels=pixels, parameters=parameters, digest=digest_of(pixels))
+        return Pair(pixels=pixels, parameters=parameters)
 
 
 def _read(path: Path, cap: int) -> bytes:

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
+from afdaemon.drivers.base import same_magnification
 from afdaemon.drivers.errors import FrameInvalid
-from afdaemon.drivers.wire.image import digest_of
+from afdaemon.drivers.wire.image import GreyPixels, is_repeat
 from afdaemon.drivers.wire.jpeg import decode_jpeg
 from afdaemon.drivers.wire.messages import WD_RESOLUTION_UM, Encoding, FrameData
-
-MAGNIFICATION_TOLERANCE = 0.5
-"""The vendor's software uses whole numbers."""
 
 
 class Cause(StrEnum):
@@ -36,19 +33,11 @@ class Objection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A frame's grey values, (height, width), uint8 or uint16, read-only; identical ones have the same `digest`."""
-
-    pixels: NDArray[np.uint8] | NDArray[np.uint16]
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What is required of a frame. None requires nothing.
 
     Its exposure began at `from_us` of the instrument's clock or later, its number is above `above_number`, its grey
-    values are not those of `last_digest`.
+    values are not those of `last`.
     """
 
     wd_um: float | None
@@ -56,35 +45,36 @@ class Wanted:
     wd_tolerance_um: float
     from_us: int
     above_number: int | None
-    last_digest: bytes
+    last: GreyPixels | None
 
 
-def decode(frame: FrameData) -> Picture:
-    """The grey values of `frame`. Raises `FrameInvalid`."""
+def decode(frame: FrameData, *, strict: bool = True) -> GreyPixels:
+    """The grey values of `frame`, (height, width), uint8 or uint16, read-only; `strict` is that of `decode_jpeg`.
+
+    Raises `FrameInvalid`.
+    """
     shape = (frame.height_px, frame.width_px)
     if frame.encoding is Encoding.RAW:
-        pixels = _raw(frame).reshape(shape)
-        return Picture(pixels=pixels, digest=digest_of(pixels))
-    image = decode_jpeg(frame.data)
+        return _raw(frame).reshape(shape)
+    image = decode_jpeg(frame.data, strict=strict)
     if image.shape != shape or frame.bits != 8:
         raise FrameInvalid(f"the JPEG has {image.shape[1]} x {image.shape[0]} pixels of 8 bit")
-    return Picture(pixels=image, digest=digest_of(image))
+    return image
 
 
-def _raw(frame: FrameData) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _raw(frame: FrameData) -> GreyPixels:
     if frame.bits == 8:
         return np.frombuffer(frame.data, np.uint8)
     return np.frombuffer(frame.data, "<u2").astype(np.uint16, copy=False)
 
 
-def objection(frame: FrameData, picture: Picture, wanted: Wanted) -> Objection | None:
+def objection(frame: FrameData, pixels: GreyPixels, wanted: Wanted) -> Objection | None:
     """Why `frame` is not evidence; None if it is."""
     if frame.start_us < wanted.from_us:
         early_s = 1e-6 * (wanted.from_us - frame.start_us)
         return _stale(f"its exposure began {early_s:.3f} s before the last move had settled")
-    if (
-        wanted.magnification is not None
-        and abs(frame.magnification - wanted.magnification) > MAGNIFICATION_TOLERANCE
+    if wanted.magnification is not None and not same_magnification(
+        frame.magnification, wanted.magnification
     ):
         return _mismatch(f"it was taken at magnification {frame.magnification:g}")
     if (
@@ -94,7 +84,7 @@ def objection(frame: FrameData, picture: Picture, wanted: Wanted) -> Objection |
         return _mismatch(
             f"it was taken at {frame.wd_um:.1f} um, commanded was {wanted.wd_um:.1f} um"
         )
-    if picture.digest == wanted.last_digest:
+    if is_repeat(pixels, wanted.last):
         return Objection(cause=Cause.FROZEN, why="it is identical to the one before")
     if wanted.above_number is not None and frame.number <= wanted.above_number:
         return _stale(f"it is number {frame.number}, after number {wanted.above_number}")

@@ -5,8 +5,8 @@ session counts the pairs that it is owed: a move leaves one to come, `grab` take
 command when none is owed. What lies in the folder when a command goes out is older than the
 command, and is removed.
 
-A pair is evidence only when its WD and magnification are the command's and its image is not, byte
-for byte, the one before. Anything else is dropped, counted and replaced; too many in a row are a
+A pair is evidence only when its WD and magnification are the command's and its picture is not the
+one before. Anything else is dropped, counted and replaced; too many in a row are a
 `FrameStale`.
 """
 
@@ -14,7 +14,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 
-from afdaemon.drivers.base import Clock, Frame, MicroscopeState
+from afdaemon.drivers.base import Clock, Frame, MicroscopeState, same_magnification
 from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.dropfolder import DropFolder, Pair, Partial
 from afdaemon.drivers.em30.exchange import Exchange
@@ -32,6 +32,7 @@ from afdaemon.drivers.errors import (
     ProtocolError,
 )
 from afdaemon.drivers.wire import aisem as wire
+from afdaemon.drivers.wire.image import GreyPixels, is_repeat
 
 
 class AisemSession:
@@ -60,7 +61,7 @@ class AisemSession:
         self._known: MicroscopeState | None = None
         self._is_silent = False
         self._owed = 0
-        self._last_digest = b""
+        self._last: GreyPixels | None = None
 
     @property
     def link(self) -> ByteLink:
@@ -107,7 +108,9 @@ class AisemSession:
             return replace(self._known, is_reported=False)
         try:
             reply = await self._exchange.ask(
-                wire.encode(wire.Word.GET_INFOR), timeout_s=self._settings.reply_timeout_s
+                wire.encode(wire.Word.GET_INFOR),
+                timeout_s=self._settings.reply_timeout_s,
+                may_go_on=wire.report_may_go_on,
             )
             wire.require_acknowledged(wire.decode_reply(reply), command=wire.Word.GET_INFOR)
             parameters = wire.decode_parameters(reply)
@@ -125,10 +128,18 @@ class AisemSession:
     async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
         """Command an absolute WD (um) at this magnification or the present one; return once acknowledged."""
         if magnification is None:
-            magnification = (self._known or await self.read_state()).magnification
+            magnification = await self._present_magnification()
         target = wire.SetWdMag(wd_um=wd_um, magnification=round(magnification))
         await self._command(target)
         self._tally.moved()
+
+    async def _present_magnification(self) -> float:
+        """As reported; what was commanded where that may be the same, for a report may be rounded."""
+        shown = (self._known or await self.read_state()).magnification
+        target = self._target
+        if target is not None and same_magnification(shown, target.magnification):
+            return target.magnification
+        return shown
 
     async def _command(self, target: wire.SetWdMag) -> None:
         """Send WDMAG and await its answer.
@@ -142,7 +153,7 @@ class AisemSession:
             self._owed = max(0, self._owed - 1)
         self._owed += 1
         try:
-            reply = await self._exchange.ask(data, timeout_s=self._settings.reply_timeout_s)
+            reply = await self._answer_to(data)
             wire.require_acknowledged(wire.decode_reply(reply), command=data.decode("ascii"))
         except LinkTimeout:
             # Answers are told apart by their order alone: a late one would be taken for the
@@ -155,6 +166,14 @@ class AisemSession:
             raise
         self._target = target
         self._known = MicroscopeState(wd_um=target.wd_um, magnification=float(target.magnification))
+
+    async def _answer_to(self, command: bytes) -> bytes:
+        """The answer to WDMAG. A parameter text that comes first is the late one to GET_INFOR."""
+        timeout_s = self._settings.reply_timeout_s
+        reply = await self._exchange.ask(command, timeout_s=timeout_s)
+        if self._is_silent and wire.is_parameters(reply):
+            reply = await self._exchange.next_answer(timeout_s=timeout_s)
+        return reply
 
     # --- frames ---
 
@@ -176,7 +195,8 @@ class AisemSession:
             ask = pair is None or self._owed == 0
         cause = problem or FrameStale("none came")
         raise type(cause)(
-            f"{self._settings.max_dropped_in_row} frames in a row were not evidence: {cause}"
+            f"{self._settings.max_dropped_in_row} frames in a row were not evidence: {cause}",
+            remedy=cause.remedy,
         )
 
     async def _present(self) -> wire.SetWdMag:
@@ -224,7 +244,7 @@ class AisemSession:
         await asyncio.to_thread(self._folder.remove)
         self._pair_gone()
         self._tally.invalid()
-        return FrameInvalid(partial.why)
+        return FrameInvalid(partial.why, remedy=partial.remedy)
 
     def _pair_gone(self) -> None:
         self._owed = max(0, self._owed - 1)
@@ -232,15 +252,15 @@ class AisemSession:
     def _judge(self, pair: Pair) -> FrameStale | None:
         """Why this pair is not evidence of the commanded WD, counted by cause; None if it is."""
         target = self._target
-        frozen = pair.digest == self._last_digest
-        self._last_digest = pair.digest
+        frozen = is_repeat(pair.pixels, self._last)
+        self._last = pair.pixels
         parameters = pair.parameters
         if self._identity.is_other(parameters.others):
             self._tally.mismatched()
             return FrameStale("its text is of another instrument than the first")
-        if target is None or parameters.magnification != target.magnification:
+        if target is None or not same_magnification(parameters.magnification, target.magnification):
             self._tally.mismatched()
-            return FrameStale(f"it was taken at magnification {parameters.magnification}")
+            return FrameStale(f"it was taken at magnification {parameters.magnification:g}")
         tolerance_um = self._settings.wd_tolerance_um + wire.WD_RESOLUTION_UM
         if abs(parameters.wd_um - target.wd_um) > tolerance_um:
             self._tally.mismatched()
@@ -273,4 +293,4 @@ class AisemSession:
 
 
 def _state_of(parameters: wire.Parameters) -> MicroscopeState:
-    return MicroscopeState(wd_um=parameters.wd_um, magnification=float(parameters.magnification))
+    return MicroscopeState(wd_um=parameters.wd_um, magnification=parameters.magnification)

@@ -6,7 +6,7 @@ from pathlib import Path
 from afdaemon.drivers.errors import SettingsError
 from afdaemon.drivers.settings import seconds
 from afdaemon.drivers.wire import aisem, stream
-from afdaemon.spec import check, made, number, text, whole
+from afdaemon.spec import check, flag, made, number, text, whole
 
 _HOST = "Host name or address of the other side: the vendor's software, or the bridge."
 _PORT = f"TCP port of the other side; by default {aisem.DEFAULT_PORT} for aisem and {stream.DEFAULT_PORT} for stream."
@@ -32,6 +32,11 @@ class LinkSettings:
     )  # fmt: skip
     max_dropped_in_row: int = whole(
         5, 1, 1000, "This many unusable frames in a row are a failure of the instrument."
+    )
+    accept_odd_jpegs: bool = flag(
+        False,
+        "Use frames of which libjpeg warns. For an instrument that writes all its JPEGs in such a way: damaged ones"
+        " are hardly found then.",
     )
     reconnect_first_s: float = seconds(
         0.25, "Pause before the first attempt to connect again; it doubles with each."

@@ -14,7 +14,7 @@ from secrets import token_hex
 from afdaemon.drivers.base import Clock, Frame, MicroscopeState
 from afdaemon.drivers.counters import Tally
 from afdaemon.drivers.em30.conversation import Conversation, Damage, Question
-from afdaemon.drivers.em30.evidence import Cause, Objection, Picture, Wanted, decode, objection
+from afdaemon.drivers.em30.evidence import Cause, Objection, Wanted, decode, objection
 from afdaemon.drivers.em30.identity import Identity
 from afdaemon.drivers.em30.link import ByteLink
 from afdaemon.drivers.em30.settings import FramedSettings
@@ -26,6 +26,7 @@ from afdaemon.drivers.errors import (
     LinkTimeout,
     ProtocolError,
 )
+from afdaemon.drivers.wire.image import GreyPixels
 from afdaemon.drivers.wire.messages import (
     VERSION,
     Ack,
@@ -106,7 +107,7 @@ class StreamSession:
         self._target: Move | None = None
         self._evidence_from_us = 0
         self._last_number: int | None = None
-        self._last_digest = b""
+        self._last: GreyPixels | None = None
 
     async def greet(self) -> None:
         """Agree on a version, and prove who asks if the instrument wants that.
@@ -242,13 +243,14 @@ class StreamSession:
         if isinstance(frame, Objection):
             return frame
         try:
-            picture = await asyncio.to_thread(decode, frame)
+            strict = not self._settings.accept_odd_jpegs
+            pixels = await asyncio.to_thread(decode, frame, strict=strict)
         except FrameInvalid as error:
             return Objection(cause=Cause.INVALID, why=str(error))
-        found = objection(frame, picture, self._wanted())
+        found = objection(frame, pixels, self._wanted())
         self._last_number = max(frame.number, self._last_number or 0)
-        self._last_digest = picture.digest
-        return found or self._use(frame, picture, sequence)
+        self._last = pixels
+        return found or self._use(frame, pixels, sequence)
 
     async def _ask_frame(
         self, question: Question, deadline_s: float, last: Objection
@@ -282,14 +284,14 @@ class StreamSession:
             wd_tolerance_um=self._settings.wd_tolerance_um,
             from_us=self._evidence_from_us,
             above_number=self._last_number,
-            last_digest=self._last_digest,
+            last=self._last,
         )
 
-    def _use(self, frame: FrameData, picture: Picture, sequence: int) -> Frame:
+    def _use(self, frame: FrameData, pixels: GreyPixels, sequence: int) -> Frame:
         self._tally.used()
         self._known = MicroscopeState(wd_um=frame.wd_um, magnification=frame.magnification)
         return Frame(
-            pixels=picture.pixels,
+            pixels=pixels,
             wd_um=frame.wd_um,
             magnification=frame.magnification,
             sequence=sequence,

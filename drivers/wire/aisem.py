@@ -16,8 +16,8 @@ stands (no argument holds a letter: numbers are never written in scientific nota
 the sender falls silent, which the caller, who has the clock, reports with `silent=True`.
 
 Lengths are mm on the wire and um everywhere else. What the replies say is not known. ASSUMED: any
-text acknowledges, unless it starts with `NG` or `ERROR`; GET_INFOR is answered with the parameter
-text that also comes with each image.
+text acknowledges, unless one of its lines starts with `NG` or `ERROR`, also behind another
+command's `OK`; GET_INFOR is answered with the parameter text that also comes with each image.
 """
 
 import re
@@ -27,6 +27,8 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from afdaemon.drivers.errors import CommandRefused, ProtocolError
+from afdaemon.drivers.wire import quantity
+from afdaemon.drivers.wire.text import decode_strictly, decode_text, shown
 
 DEFAULT_PORT = 9025
 HANDSHAKE_GAP_S = 0.005
@@ -42,7 +44,8 @@ ENCODING = "euc_kr"
 WD_RESOLUTION_UM = 0.1
 """The smallest step of WD that WDMAG carries: mm with four decimals."""
 
-_REFUSALS = (b"NG", b"ERROR")
+_ANSWERS = (b"OK", b"NG", b"ERROR")
+_REFUSAL = re.compile(r"^[\s\0]*(?:OK\W*)*(?:NG|ERROR)(?!\s*=)", re.IGNORECASE | re.MULTILINE)
 MAX_LENGTH_UM = 1e7
 MAX_MAGNIFICATION = 10_000_000
 
@@ -179,28 +182,56 @@ def encode_reply(text: str) -> bytes:
 
 
 def decode_reply(data: bytes) -> str:
-    """The text of a reply (at most 1024 bytes of EUC-KR). Raises `ProtocolError`."""
+    """The text of a reply (at most 1024 bytes, EUC-KR or else marked or UTF-8). Raises `ProtocolError`."""
     _check_reply_size(data)
     try:
         return data.decode(ENCODING)
-    except UnicodeDecodeError as error:
-        raise ProtocolError(f"the reply is not EUC-KR text: {data[:40]!r}") from error
+    except UnicodeDecodeError:
+        return decode_strictly(data)
 
 
 def may_go_on(data: bytes) -> bool:
-    """Whether a reply that has come so far may be the beginning of a refusal: then more of it must be awaited."""
-    start = data.lstrip().upper()
-    return any(len(start) < len(word) and word.startswith(start) for word in _REFUSALS)
+    """Whether a reply that has come so far may be the beginning of more, which must be awaited then.
+
+    It is one of the known answers but for its end, or a parameter text in which MAG or WD is not whole yet.
+    """
+    start = data.lstrip(_SEPARATORS).upper()
+    if any(len(start) < len(word) and word.startswith(start) for word in _ANSWERS):
+        return True
+    return (
+        b"=" in data
+        and len(data) <= MAX_REPLY_BYTES
+        and not (is_parameters(data) or is_refusal(data))
+    )
+
+
+def report_may_go_on(data: bytes) -> bool:
+    """The same for the answer to GET_INFOR, which may also be broken off in its first key."""
+    is_whole = (
+        is_parameters(data) or is_refusal(data) or data.strip(_SEPARATORS).upper() in _ANSWERS
+    )
+    return not is_whole
+
+
+def is_refusal(data: bytes) -> bool:
+    """Whether a reply is a refusal, or ends in one. ASSUMED: a refusal starts with `NG` or `ERROR`."""
+    return _REFUSAL.search(decode_text(data)) is not None
+
+
+def is_parameters(data: bytes) -> bool:
+    """Whether a reply is a whole parameter text, which answers GET_INFOR and nothing else."""
+    try:
+        decode_parameters(data)
+    except ProtocolError:
+        return False
+    return True
 
 
 def require_acknowledged(reply: str, *, command: str) -> None:
-    """Raise `CommandRefused` when the reply is a refusal.
-
-    ASSUMED: it then starts with `NG` or `ERROR`.
-    """
-    if reply.lstrip().upper().encode().startswith(_REFUSALS):
-        shown = " ".join(reply.split())[:120]
-        raise CommandRefused(f"the instrument refused {command}: {shown}")
+    """Raise `CommandRefused` when the reply is a refusal; see `is_refusal`."""
+    if _REFUSAL.search(reply) is not None:
+        told = " ".join(reply.split())[:120]
+        raise CommandRefused(f"the instrument refused {command}: {told}")
 
 
 def _check_reply_size(data: bytes) -> None:
@@ -220,38 +251,15 @@ class Parameters:
     """
 
     wd_um: float
-    magnification: int
+    magnification: float
     score: int | None = None
     others: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 _LINES = (
-    *(
-        "MODEL",
-        "SERIAL",
-        "DATE",
-        "TIME",
-        "WIDTH",
-        "HEIGHT",
-        "HV",
-        "DETECTOR",
-        "MAG",
-        "SPOT",
-        "BRIGHTNESS",
-    ),
-    *(
-        "CONTRAST",
-        "STAGE_X",
-        "STAGE_Y",
-        "STAGE_R",
-        "STAGE_T",
-        "SHIFT_X",
-        "SHIFT_Y",
-        "STIG_X",
-        "STIG_Y",
-        "WD",
-    ),
-)
+    "MODEL", "SERIAL", "DATE", "TIME", "WIDTH", "HEIGHT", "HV", "DETECTOR", "MAG", "SPOT", "BRIGHTNESS",
+    "CONTRAST", "STAGE_X", "STAGE_Y", "STAGE_R", "STAGE_T", "SHIFT_X", "SHIFT_Y", "STIG_X", "STIG_Y", "WD",
+)  # fmt: skip
 """Line by line from 1: MAG stands on line 9 and WD on line 21.
 
 ASSUMED: the names of all the other keys.
@@ -259,7 +267,7 @@ ASSUMED: the names of all the other keys.
 
 _SCORE = "SCORE"  # ASSUMED: the key of the expert's score
 _SCORE_TEXT = re.compile(r"(.*[^0-9.,+-])?(?P<digit>[0-9])")  # not the last digit of 12 or 7.5
-_WD = re.compile(r"(?P<number>\S+)\s+(?P<unit>um|mm)", re.IGNORECASE)
+_WD_UNITS = ("um", "mm", "nm")
 
 
 def encode_parameters(parameters: Parameters) -> bytes:
@@ -271,7 +279,7 @@ def encode_parameters(parameters: Parameters) -> bytes:
     _check_length(parameters.wd_um)
     values = {
         **parameters.others,
-        "MAG": str(parameters.magnification),
+        "MAG": f"{parameters.magnification:.4f}".rstrip("0").rstrip("."),
         "WD": f"{parameters.wd_um:.3f} um",
     }
     keys = (*_LINES, *sorted(set(parameters.others) - set(_LINES)))
@@ -285,21 +293,23 @@ def encode_parameters(parameters: Parameters) -> bytes:
 
 
 def decode_parameters(data: bytes) -> Parameters:
-    """Read `KEY=value` lines, in any order and on any line.
+    """Read `KEY=value` lines, in any order, on any line, in any encoding; numbers as `quantity` reads them.
 
     MAG and WD must be there. Raises `ProtocolError`.
     """
     if len(data) > MAX_PARAMETER_BYTES:
         raise ProtocolError(f"the parameter text has more than {MAX_PARAMETER_BYTES} bytes")
     fields: dict[str, str] = {}
-    for line in data.decode(ENCODING, errors="replace").splitlines():
+    for line in decode_text(data).splitlines():
         key, equals, value = line.partition("=")
         if equals:
             fields.setdefault(key.strip().upper(), value.strip())
     score = fields.pop(_SCORE, None)
+    wd, magnification = _required(fields, "WD"), _required(fields, "MAG")
+    decimal = quantity.decimal_mark((wd, magnification))
     return Parameters(
-        magnification=_magnification(_required(fields, "MAG")),
-        wd_um=_wd_um(_required(fields, "WD")),
+        magnification=_read_magnification(magnification, decimal),
+        wd_um=_read_wd_um(wd, decimal),
         score=None if score is None else _last_digit(score),
         others=MappingProxyType(fields),
     )
@@ -312,24 +322,32 @@ def _required(fields: dict[str, str], key: str) -> str:
         raise ProtocolError(f"the parameter text has no {key}") from None
 
 
-def _wd_um(text: str) -> float:
-    found = _WD.fullmatch(text)
-    if found is None:
-        raise ProtocolError(f"WD is a number, a space and um or mm, not {text[:40]!r}")
-    number = _number(found["number"])
-    wd_um = number * 1000.0 if found["unit"].lower() == "mm" else number
-    _check_length(wd_um)
+def _read_wd_um(text: str, decimal: str) -> float:
+    try:
+        wd_um = quantity.length_um(text, decimal=decimal, units=_WD_UNITS)
+        _check_length(wd_um)
+    except ProtocolError as error:
+        raise ProtocolError(f"WD cannot be read: {error}", remedy=error.remedy) from error
     return wd_um
+
+
+def _read_magnification(text: str, decimal: str) -> float:
+    try:
+        magnification = quantity.magnification(text, decimal=decimal)
+        _check_magnification(magnification)
+    except ProtocolError as error:
+        raise ProtocolError(f"MAG cannot be read: {error}", remedy=error.remedy) from error
+    return magnification
 
 
 def _last_digit(text: str) -> int:
     found = _SCORE_TEXT.fullmatch(text)
     if found is None:
-        raise ProtocolError(f"{_SCORE} is a digit from 0 to 9, or ends in one, not {text[:40]!r}")
+        raise ProtocolError(f"{_SCORE} is a digit from 0 to 9, or ends in one, not {shown(text)}")
     return int(found["digit"])
 
 
-# --- numbers ---
+# --- numbers of commands ---
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{0,9})?")
 
@@ -359,8 +377,8 @@ def _check_length(um: float) -> None:
         raise ProtocolError(f"a length of {um} um is beyond what the link carries (10 m)")
 
 
-def _check_magnification(magnification: int) -> None:
-    if not 1 <= magnification <= MAX_MAGNIFICATION:
+def _check_magnification(magnification: float) -> None:
+    if not 1 <= magnification <= MAX_MAGNIFICATION:  # rejects NaN too
         raise ProtocolError(
-            f"a magnification lies in 1 to {MAX_MAGNIFICATION}, not {magnification}"
+            f"a magnification lies in 1 to {MAX_MAGNIFICATION}, not {magnification:g}"
         )

@@ -4,7 +4,6 @@ Files come from anywhere, so the size that the header promises is checked before
 an image that is cut off is refused instead of being shown half grey.
 """
 
-import hashlib
 import struct
 
 import cv2
@@ -14,21 +13,32 @@ from numpy.typing import NDArray
 from afdaemon.drivers.base import MAX_FRAME_SIDE_PX
 from afdaemon.drivers.errors import FrameInvalid
 from afdaemon.drivers.wire import tiff
-from afdaemon.drivers.wire.jpeg import jpeg_size
+from afdaemon.drivers.wire.jpeg import JPEG_START, decode_jpeg, jpeg_size
 
 GreyPixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 _MAX_FILE_BYTES = 256 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNK_BYTES = 12
+"""Without its data: length, type, checksum."""
+_MAX_PNG_CHUNKS = 2**16
+"""With chunks of 8 KiB, as libpng writes them, more than any picture that is read here needs."""
 _PNG_END = b"IEND\xaeB`\x82"
 _GREY_OF_BGR = np.array([0.114, 0.587, 0.299], dtype=np.float32)
 """ITU-R BT.601 luma, in OpenCV's channel order."""
 
 
-def digest_of(pixels: GreyPixels) -> bytes:
-    """The same for the same grey values, whatever file they came in."""
-    told = f"{pixels.dtype} {pixels.shape} ".encode()
-    return hashlib.sha256(told + pixels.tobytes()).digest()
+_NEW_SHARE = 0.01
+"""A new exposure differs by its noise in most pixels; a frozen picture with a clock or a comment in it, in few."""
+
+
+def is_repeat(pixels: GreyPixels, before: GreyPixels | None) -> bool:
+    """Whether a picture is the one before, but for a few pixels. What is white or black in both tells nothing."""
+    if before is None or (pixels.shape, pixels.dtype) != (before.shape, before.dtype):
+        return False
+    differ = pixels != before
+    told = differ | ((pixels > 0) & (pixels < np.iinfo(pixels.dtype).max))
+    return int(np.count_nonzero(differ)) <= _NEW_SHARE * int(np.count_nonzero(told))
 
 
 def decode_grey(data: bytes) -> GreyPixels:
@@ -37,6 +47,8 @@ def decode_grey(data: bytes) -> GreyPixels:
     Raises:
         FrameInvalid: not a PNG, JPEG or TIFF, cut off, damaged, too large, or of another sample type.
     """
+    if data.startswith(JPEG_START) and len(data) <= _MAX_FILE_BYTES:
+        return decode_jpeg(data)
     if len(data) > _MAX_FILE_BYTES:
         raise FrameInvalid(f"the image file is larger than {_MAX_FILE_BYTES >> 20} MiB")
     width, height = image_size(data)
@@ -83,7 +95,7 @@ def image_size(data: bytes) -> tuple[int, int]:
             return _png_size(data)
         if tiff.is_tiff(data):
             return _tiff_size(data)
-        if data.startswith(b"\xff\xd8"):
+        if data.startswith(JPEG_START):
             return jpeg_size(data)
     except struct.error as error:
         raise FrameInvalid("the image is cut off in its header") from error
@@ -94,7 +106,21 @@ def _png_size(data: bytes) -> tuple[int, int]:
     if _PNG_END not in data[-64:]:
         raise FrameInvalid("the PNG is cut off: its end is missing")
     width, height = struct.unpack_from(">II", data, 16)
+    _check_png_chunks(data)
     return width, height
+
+
+def _check_png_chunks(data: bytes) -> None:
+    """A decoder reserves what a chunk claims, up to 4 GiB, before it looks whether so much is there."""
+    at = len(_PNG)
+    for _ in range(_MAX_PNG_CHUNKS):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        at += _PNG_CHUNK_BYTES + length
+        if at > len(data):
+            raise FrameInvalid("the PNG is damaged: a chunk is longer than the file")
+        if kind == _PNG_END[:4]:
+            return
+    raise FrameInvalid(f"the PNG has more than {_MAX_PNG_CHUNKS} chunks")
 
 
 def _tiff_size(data: bytes) -> tuple[int, int]:

@@ -9,12 +9,13 @@ taken as unknown.
 """
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from afdaemon.drivers.errors import ProtocolError
+from afdaemon.drivers.wire import quantity
 from afdaemon.drivers.wire.aisem import Parameters, decode_parameters, encode_parameters
+from afdaemon.drivers.wire.text import shown
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg")
 TEXT_SUFFIX = ".txt"
@@ -24,14 +25,13 @@ LISTING_NAME = "SHA256SUMS"
 
 FOCUS_SCORE = "FOCUS_SCORE"
 SCORE_RANGE = (0.0, 9.0)
-_DECIMAL = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{0,9})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
     """How a frame was taken, and its score 0..9. `brightness` and `contrast` are None where the text has none."""
 
-    magnification: int
+    magnification: float
     wd_um: float
     score: float
     brightness: float | None = None
@@ -75,15 +75,19 @@ def _score(read: Parameters) -> float:
             raise ProtocolError(f"it has neither SCORE nor {FOCUS_SCORE}, a score from 0 to 9")
         return float(read.score)
     number = _number(exact)
-    _check_score(math.nan if number is None else number, exact, FOCUS_SCORE)
-    return float(exact)
+    score = math.nan if number is None else number
+    _check_score(score, exact, FOCUS_SCORE)
+    return score
 
 
 def _check_score(score: float, text: str, key: str) -> None:
     low, high = SCORE_RANGE
     if not low <= score <= high:  # rejects NaN too
-        raise ProtocolError(f"{key} is a number from {low:g} to {high:g}, not {text[:40]!r}")
+        raise ProtocolError(f"{key} is a number from {low:g} to {high:g}, not {shown(text)}")
 
 
 def _number(text: str) -> float | None:
-    return float(text) if _DECIMAL.fullmatch(text) else None
+    try:
+        return quantity.number(text)
+    except ProtocolError:
+        return None

@@ -10,8 +10,7 @@
     PING                                     PONG
     BYE                                      -
 
-A frame's grey values are raw (8 bit, or 16 bit little-endian) or, from a bridge that cannot decode it, the vendor's
-JPEG. All times are the instrument's own clock in us.
+A frame's grey values are raw (little-endian) or, from a bridge, the vendor's JPEG. Times: the instrument's clock, us.
 """
 
 import math

@@ -21,10 +21,13 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 from afdaemon.drivers.errors import ProtocolError
+from afdaemon.drivers.wire import quantity
 from afdaemon.drivers.wire.aisem import MAX_PARAMETER_BYTES, decode_parameters
+from afdaemon.drivers.wire.text import decode_text
 from afdaemon.drivers.wire.tiff import Page
 
 MAX_TEXT_BYTES = 2**20
@@ -73,7 +76,7 @@ def from_text(data: bytes, size: Size) -> Metadata | None:
     """What a text file beside an image of `size` says, None if it gives no magnification."""
     if len(data) > MAX_TEXT_BYTES:
         return None
-    return _of_text(_decode(data), size) or _em30(data)
+    return _of_text(decode_text(data), size) or _em30(data)
 
 
 def _of_text(text: str, size: Size) -> Metadata | None:
@@ -118,11 +121,8 @@ def _zeiss(text: str, size: Size) -> Metadata | None:
         or _product(_length_um(fields.get("AP_IMAGE_PIXEL_SIZE")), size.width_px)
         or _product(_length_um(fields.get("AP_PIXEL_SIZE")), _ZEISS_PIXELS)
     )
-    told = fields.get("AP_MAG", "")
-    thousand = 1000.0 if re.search(r"\dK|\d K", told, re.IGNORECASE) else 1.0
-    return _metadata(
-        "Zeiss", size, width_um=width_um, magnification=_product(_number(told), thousand)
-    )
+    magnification = _magnification(fields.get("AP_MAG"))
+    return _metadata("Zeiss", size, width_um=width_um, magnification=magnification)
 
 
 def _tescan(text: str, size: Size) -> Metadata | None:
@@ -134,7 +134,7 @@ def _tescan(text: str, size: Size) -> Metadata | None:
         "TESCAN",
         size,
         width_um=_product(pixel_um, size.width_px),
-        magnification=_number(fields.get("magnification")),
+        magnification=_magnification(fields.get("magnification")),
         picture=(size.width_px, None if strip is None else size.height_px - strip),
     )
 
@@ -151,7 +151,7 @@ def _jeol(text: str, size: Size) -> Metadata | None:
     width_um = None
     if marker_um and bar_px:
         width_um = marker_um / bar_px * (picture[0] or size.width_px)
-    magnification = _number(fields.get("$CM_MAG"))
+    magnification = _magnification(fields.get("$CM_MAG"))
     return _metadata("JEOL", size, width_um=width_um, magnification=magnification, picture=picture)
 
 
@@ -163,7 +163,7 @@ def _hitachi(text: str, size: Size) -> Metadata | None:
         "Hitachi",
         size,
         width_um=_product(pixel_um, picture[0] or size.width_px),
-        magnification=_number(fields.get("magnification")),
+        magnification=_magnification(fields.get("magnification")),
         picture=picture,
     )
 
@@ -175,7 +175,7 @@ def _em30(data: bytes) -> Metadata | None:
         told = decode_parameters(data)
     except ProtocolError:
         return None
-    return Metadata(maker="EM-30", magnification=float(told.magnification), wd_um=told.wd_um)
+    return Metadata(maker="EM-30", magnification=told.magnification, wd_um=told.wd_um)
 
 
 _TAGS: Mapping[int, Callable[[str, Size], Metadata | None]] = {
@@ -218,16 +218,6 @@ def _usable(number: float | None) -> float | None:
 # --- texts and numbers ---
 
 
-def _decode(data: bytes) -> str:
-    """Text of a file beside an image: UTF-16 with its mark, UTF-8, or else Latin 1."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
 def _fields(text: str) -> dict[str, str]:
     """`key=value` lines, each under `key` (the first of that name) and under `section.key`; keys in lower case."""
     fields: dict[str, str] = {}
@@ -243,28 +233,28 @@ def _fields(text: str) -> dict[str, str]:
     return fields
 
 
-_LENGTH = re.compile(
-    r"\s*(?P<number>[0-9.]{1,20}(?:[eE][+-]?[0-9]{1,3})?)\s*\(?(?P<unit>[a-zA-Zµμ]*)"
-)
-_UM = {"m": 1e6, "mm": 1e3, "um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "pm": 1e-6}
+_BRACKETS = {ord(mark): " " for mark in "()[]"}
+
+
+def _told(text: str | None, read: Callable[[str], float]) -> float | None:
+    """The positive number that `read` finds in a text, or None; its unit may stand in brackets."""
+    try:
+        return _usable(read((text or "").translate(_BRACKETS).strip()))
+    except ProtocolError:
+        return None
 
 
 def _length_um(text: str | None, unit: str = "") -> float | None:
     """A positive length in um; `unit` is that of a bare number. None for anything else."""
-    found = _LENGTH.match(text or "")
-    scale = _UM.get(found["unit"] or unit) if found else None
-    number = _number(text)
-    return number * scale if number and scale else None
+    return _told(text, partial(quantity.length_um, unit=unit))
+
+
+def _magnification(text: str | None) -> float | None:
+    return _told(text, quantity.magnification)
 
 
 def _number(text: str | None) -> float | None:
-    """The positive number that a text begins with, or None."""
-    found = _LENGTH.match(text or "")
-    try:
-        number = float(found["number"]) if found else 0.0
-    except ValueError:
-        return None
-    return number if 0.0 < number < math.inf else None
+    return _told(text, quantity.number)
 
 
 def _pair(text: str) -> tuple[float | None, float | None]:

@@ -93,7 +93,7 @@ def read_maps(names: Sequence[str], path: Path = FITTED_MAPS) -> dict[str, Linea
             f"{path}: the maps of the classical measures cannot be read ({error.strerror})",
             remedy=_REMEDY,
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path} holds no maps of this version", remedy=_REMEDY) from error
     if version != CARD_VERSION:
         raise WeightsError(f"{path} is of version {version}, not {CARD_VERSION}", remedy=_REMEDY)

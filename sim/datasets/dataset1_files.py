@@ -183,7 +183,7 @@ def _require_own(plan: Plan, folder: Path) -> None:
         return
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FolderError(f"{path} is not the note of a data set") from error
     for key, value in plan.note().items():
         if not isinstance(held, dict) or held.get(key) != value:

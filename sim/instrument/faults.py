@@ -39,6 +39,7 @@ class Fault(StrEnum):
     UNPLUG = "unplug"
     SATURATED = "saturated"
     BLANK = "blank"
+    FRAME_HOLED = "frame-holed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,10 @@ MEANINGS = {
     Fault.BLANK: Meaning(
         "no signal: the image is the detector's noise alone",
         Amount(of="mean grey level", allowed=Range(low=0.0, high=255.0), usual=12.0),
+    ),
+    Fault.FRAME_HOLED: Meaning(
+        "a run of the frame's bytes is zero, like a page that was never written",
+        Amount(of="bytes", allowed=Range(low=1.0, high=1e6), usual=512.0),
     ),
 }  # fmt: skip
 
@@ -245,6 +250,12 @@ class FaultPlan:
         where = rng.choice(damaged.size, size=min(count, damaged.size), replace=False)
         damaged[where] ^= rng.integers(1, 256, where.size, dtype=np.uint8)
         return damaged.tobytes()
+
+    def hole(self, data: bytes, length: int) -> bytes:
+        """`data` with `length` bytes in a row, at most the later half of it, set to zero."""
+        length = min(length, len(data) // 2)
+        at = int(self._rngs[Fault.FRAME_HOLED].integers(len(data) // 2, len(data) - length + 1))
+        return data[:at] + bytes(length) + data[at + length :]
 
     def grey(self, fault: Fault, shape: tuple[int, ...], mean: float) -> NDArray[np.uint8]:
         """What a detector records at `mean` grey levels without an image: its noise, clipped; uint8 `shape`."""

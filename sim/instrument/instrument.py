@@ -101,6 +101,8 @@ class Instrument:
         """The bytes that a wire carries instead of a frame's `message`."""
         if (count := self._strikes(Fault.FRAME_CORRUPT)) is not None:
             message = self.plan.damage(message, round(count))
+        if (length := self._strikes(Fault.FRAME_HOLED)) is not None:
+            message = self.plan.hole(message, round(length))
         if (share := self._strikes(Fault.FRAME_TRUNCATED)) is not None:
             message = message[: _before_end(share, len(message))]
         return message

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afdaemon.drivers.bridge import em30_bridge as bridge
-from afdaemon.drivers.errors import CommandRefused, FrameInvalid, ProtocolError
+from afdaemon.drivers.errors import FrameInvalid, ProtocolError
 from afdaemon.drivers.wire import aisem, jpeg, messages, stream
 from afdaemon.drivers.wire.messages import (
     Ack,
@@ -210,13 +210,36 @@ def test_both_command_the_vendor_in_the_same_words(wd_um: float, magnification: 
 
 LINES = st.sampled_from(
     ("MAG=2000", "mag = 300", "MAG=20.5", "MAG=0", "WD=12400.0 um", "wd=12.4 MM", "WD=1e4 um",
-     "WD=12400", "WD= nan um", "KV=15", "no sign", "MAG=", "WD=99999999 mm")
+     "WD=12400", "WD= nan um", "KV=15", "no sign", "MAG=", "WD=99999999 mm", "MAG=x2.0k", "MAG=2,000",
+     "MAG=2.000,5", "WD=12,4mm", "WD=12.345 um", "WD=12,345 um", "WD=12 345,5 µm", "WD=12'345 nm", "WD=9 m")
 )  # fmt: skip
+REPLIES = (
+    b"OK",
+    b"NG",
+    b"ERR",
+    b"OR",
+    b" ",
+    b"\0",
+    b"MAG=2000\r\n",
+    b"WD=12 mm\r\n",
+    b"WD=12 m",
+    b"=",
+)
+QUANTITIES = st.text(st.sampled_from("0123456789.,' x×kuµmn+-e\u00a0"), max_size=12)
+ENCODINGS = st.sampled_from(("euc_kr", "cp949", "utf-8", "utf-8-sig", "utf-16", "latin-1"))
 
 
-@given(lines=st.lists(LINES | st.text(max_size=20), max_size=6))
-def test_both_read_the_same_out_of_a_parameter_text(lines: list[str]) -> None:
-    data = "\r\n".join(lines).encode(aisem.ENCODING, errors="replace")
+@given(
+    lines=st.lists(LINES | st.text(max_size=20), max_size=6),
+    wd=QUANTITIES,
+    magnification=QUANTITIES,
+    encoding=ENCODINGS,
+)
+def test_both_read_the_same_out_of_a_parameter_text(
+    lines: list[str], wd: str, magnification: str, encoding: str
+) -> None:
+    more = [f"WD={wd} um", f"MAG={magnification}"]
+    data = "\r\n".join([*lines, *more]).encode(encoding, errors="replace")
     try:
         theirs = aisem.decode_parameters(data)
     except ProtocolError:
@@ -226,15 +249,20 @@ def test_both_read_the_same_out_of_a_parameter_text(lines: list[str]) -> None:
         assert bridge.read_parameters(data) == (theirs.wd_um, theirs.magnification)
 
 
-@pytest.mark.parametrize("reply", [b"OK", b"NG no", b" error: x", "고NG".encode("euc_kr"), b"\xff"])
+@pytest.mark.parametrize(
+    "reply",
+    [b"OK", b"NG no", b" error: x", "고NG".encode("euc_kr"), b"\xff", b"OKNG", b"OK\r\nNG", b"\0NG", b"ERROR=0",
+     "NG".encode("utf-16")],
+)  # fmt: skip
 def test_both_take_the_same_replies_for_a_no(reply: bytes) -> None:
-    text = reply.decode(aisem.ENCODING, errors="replace")
-    try:
-        aisem.require_acknowledged(text, command="it")
-    except CommandRefused:
-        assert bridge.refusal(reply)
-    else:
-        assert not bridge.refusal(reply)
+    assert bool(bridge.refusal(reply)) == aisem.is_refusal(reply)
+
+
+@given(reply=st.lists(st.sampled_from(REPLIES) | st.binary(max_size=4), max_size=4).map(b"".join))
+def test_both_await_the_same_ends_of_replies(reply: bytes) -> None:
+    assert bridge.may_go_on(reply) == aisem.may_go_on(reply)
+    assert bridge.report_may_go_on(reply) == aisem.report_may_go_on(reply)
+    assert bridge.is_parameters(reply) == aisem.is_parameters(reply)
 
 
 def a_picture() -> bytes:

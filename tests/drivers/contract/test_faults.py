@@ -49,7 +49,7 @@ ALLOWED: dict[Fault, set[type[DriverError]]] = {
 
 
 UNTELLABLE = {Fault.FRAME_CORRUPT, Fault.FRAME_FROZEN}
-"""Nobody can tell a JPEG with other bytes that can be decoded, nor a frame that repeats one that was lost before."""
+"""Nobody can tell every JPEG with a few other bytes, nor a frame that repeats one that was lost before."""
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ async def test_a_fault_is_survived_or_told(
     probability: float,
     exposed: list[Exposed],
 ) -> None:
-    # A JPEG has no checksum: one with some other bytes may well be decoded, and nobody can tell.
+    # A JPEG has no checksum: a few other bytes are found nearly always, not always.
     jpeg = fault is Fault.FRAME_CORRUPT and rig.link in ("aisem", "bridge")
     plan.set(FaultRule(fault=fault, probability=probability))
     ends: Counter[type[DriverError]] = Counter()

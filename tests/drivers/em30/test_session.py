@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from afdaemon.drivers.em30.dropfolder import DropFolder, Pair, Partial
@@ -19,13 +21,14 @@ from afdaemon.drivers.errors import (
     NotConnected,
     ProtocolError,
 )
-from afdaemon.drivers.wire.aisem import MAX_PARAMETER_BYTES, SetWdMag
+from afdaemon.drivers.wire.aisem import MAX_PARAMETER_BYTES, Parameters, SetWdMag, encode_parameters
 
 Vendor = Any  # the class stands in conftest.py, which is not importable
 Answer = Callable[[SetWdMag], bytes | None]
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 WD_UM = 12_345.6
+PARAMETERS = encode_parameters(Parameters(wd_um=12_000.0, magnification=2000))
 
 
 def silent(_: SetWdMag) -> bytes | None:
@@ -446,3 +449,82 @@ async def test_it_connects_again_and_starts_afresh(
     assert frame.wd_um == pytest.approx(12_000.0), "the new session asks where the instrument is"
     assert vendor.heard[-2:] == [b"GET_INFOR", b"WDMAG,12,2000"]
     assert microscope.stats.connects == 2
+
+
+async def test_a_late_report_is_not_taken_for_the_answer_to_a_move(
+    vendor: Vendor, hasty: Em30Microscope
+) -> None:
+    await hasty.read_state()
+    vendor.info = None
+    assert not (await hasty.read_state()).is_reported
+    vendor.script = [lambda _: PARAMETERS]
+    moving = asyncio.create_task(hasty.move_wd(WD_UM))
+    await asyncio.sleep(0.05)
+    vendor.writers[0].write(b"NG")
+    with pytest.raises(CommandRefused):
+        await moving
+
+
+async def test_a_refusal_behind_a_yes_ends_the_link(
+    vendor: Vendor, microscope: Em30Microscope, until: Until
+) -> None:
+    await microscope.move_wd(WD_UM)
+    vendor.writers[0].write(b"NG")
+    await until(lambda: microscope.stats.connects == 2)
+
+
+@pytest.mark.parametrize("shown", ["x2000", "2,0 kx", "1 999.6", "2,012k"])
+async def test_a_frame_may_tell_the_magnification_in_any_way(
+    vendor: Vendor, microscope: Em30Microscope, jpeg: Callable[..., bytes], shown: str
+) -> None:
+    words = f"MAG={shown}\rWD=12,3456 mm\r".encode()
+    vendor.script = [writes(vendor, jpeg(1), words)]
+    await microscope.move_wd(12_345.6)
+    assert (await microscope.grab()).wd_um == pytest.approx(12_345.6)
+    assert microscope.stats.dropped_mismatch == 0
+
+
+async def test_a_magnification_that_is_shown_rounded_is_not_commanded(
+    vendor: Vendor, microscope: Em30Microscope, jpeg: Callable[..., bytes]
+) -> None:
+    vendor.script = [writes(vendor, jpeg(1), b"MAG=12.3kx\nWD=12 mm\n")]
+    await microscope.move_wd(12_000.0, 12_345.0)
+    await microscope.grab()
+    await microscope.move_wd(WD_UM)
+    assert vendor.orders[-1].endswith(b",12345")
+
+
+async def test_a_text_that_may_mean_two_things_is_shown_with_its_cure(
+    vendor: Vendor, hasty: Em30Microscope, jpeg: Callable[..., bytes]
+) -> None:
+    vendor.script = [writes(vendor, jpeg(n), b"MAG=2,000\nWD=12 mm\n") for n in range(3)]
+    await hasty.move_wd(12_000.0)
+    with pytest.raises(FrameInvalid, match=r"MAG .*'2,000'") as told:
+        await hasty.grab()
+    assert "thousands separators" in told.value.remedy
+
+
+@pytest.mark.parametrize("damage", ["hole", "cut", "level"])
+async def test_a_damaged_picture_is_dropped_and_asked_again(
+    vendor: Vendor, hasty: Em30Microscope, text: Callable[..., bytes], damage: str
+) -> None:
+    vendor.script = [writes(vendor, damaged(damage), text(WD_UM))]
+    await hasty.move_wd(WD_UM)
+    assert (await hasty.grab()).pixels.shape == (48, 64)
+    assert hasty.stats.dropped_invalid == 1
+
+
+def damaged(how: str) -> bytes:
+    """A noisy picture whose JPEG has an end, and is not what was taken."""
+    pixels = np.random.default_rng(4).normal(120.0, 6.0, (240, 320))
+    if how == "level":  # from one block on, as one changed bit does it
+        blocks = pixels.reshape(30, 8, 40, 8)
+        blocks[12, :, 17:] += 25.0
+        blocks[13:] += 25.0
+    data = cv2.imencode(".jpg", pixels.astype(np.uint8))[1].tobytes()
+    half = len(data) // 2
+    return {
+        "hole": data[:half] + bytes(600) + data[half + 600 :],
+        "cut": data[:half] + b"\xff\xd9",
+        "level": data,
+    }[how]

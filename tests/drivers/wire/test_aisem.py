@@ -190,12 +190,24 @@ def test_a_reply_that_cannot_be_written_is_a_protocol_error(text: str) -> None:
         encode_reply(text)
 
 
-@pytest.mark.parametrize("text", ["OK", "anything", "12.4", "확인"])
+@pytest.mark.parametrize("text", ["OK", "OKOK", "anything", "12.4", "확인", "RANGE=1\nERROR=0"])
 def test_any_other_text_acknowledges(text: str) -> None:
     require_acknowledged(text, command="WDMAG")
 
 
-@pytest.mark.parametrize("text", ["NG", "NG out of range", "ERROR 3", " error"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NG",
+        "NG out of range",
+        "ERROR 3",
+        " error",
+        "OKNG",
+        "ok\r\nNG",
+        "\0NG",
+        "MAG=1\nWD=8 mm\nERROR 2",
+    ],
+)
 def test_a_refusal_names_the_command(text: str) -> None:
     with pytest.raises(CommandRefused, match="WDMAG,60,2000"):
         require_acknowledged(text, command="WDMAG,60,2000")
@@ -215,13 +227,35 @@ def test_the_parameter_text_has_mag_on_line_9_and_wd_on_line_21() -> None:
         "a\nMAG=500\nWD=8000 um\n",
         "WD=8.0 mm\r\nMAG = 500\r\n",
         "\n" * 9 + "mag=500\n" + "\n" * 10 + "WD=+8000.0 UM",
+        "MAG=500\rWD=8000um\r",
+        "MAG=x500\nWD=8,000.0 um\n",
+        "Mag=0,5k\nWd=8,0 mm\n",
+        "MAG=500.0\nWD=8.000,0 µm\n",
+        "MAG=500 X\nWD=8\u2009000 \u00b5m\n",
+        "MAG=500,0\nWD=8.000 um\n",
         "NOTE=a=b\nMAG=500\nMAG=700\nWD=8000 um\nSCORE=focus 7\n",
     ],
 )
 def test_parameters_are_found_by_key_on_any_line(text: str) -> None:
-    got = decode_parameters(text.encode("euc_kr"))
-    assert (got.wd_um, got.magnification) == (8000.0, 500)
-    assert got.score == (7 if "SCORE" in text else None)
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "cp949", "latin-1"):
+        spelt = text.replace("\u00b5", "\u03bc") if encoding == "cp949" else text
+        got = decode_parameters(spelt.encode(encoding, errors="ignore"))
+        assert (got.wd_um, got.magnification) == (8000.0, 500)
+        assert got.score == (7 if "SCORE" in text else None)
+
+
+def test_a_magnification_need_not_be_whole() -> None:
+    assert decode_parameters(b"MAG=2000.4\nWD=8 mm\n").magnification == 2000.4
+
+
+@pytest.mark.parametrize(("line", "key"), [("WD=12,345 um", "WD"), ("MAG=2,000", "MAG")])
+def test_what_is_ambiguous_is_refused_and_shown(line: str, key: str) -> None:
+    text = f"{line}\nMAG=500\nWD=8000 um\n"
+    with pytest.raises(
+        ProtocolError, match=rf"{key} .* thousands .*'{line[len(key) + 1 :]}'"
+    ) as told:
+        decode_parameters(text.encode())
+    assert "thousands separators" in told.value.remedy
 
 
 @given(
@@ -254,8 +288,9 @@ def test_parameters_round_trip(
         "MAG=500\n",
         "WD=8000 um\n",
         "MAG=500\nWD=8000\n",
-        "MAG=500\nWD=8000um\n",
         "MAG=500\nWD=8000 cm\n",
+        "MAG=500\nWD=8 m\n",
+        "MAG=500 um\nWD=8000 um\n",
         "MAG=500\nWD=nan um\n",
         "MAG=500\nWD=99999999 um\n",
         "MAG=x\nWD=8000 um\n",
@@ -281,11 +316,17 @@ def test_any_mutated_parameter_text_raises_only_typed_errors(
     assert got.magnification >= 1
 
 
-@pytest.mark.parametrize("data", [b"N", b"n", b" E", b"ERR", b"erro", b""])
-def test_the_beginning_of_a_refusal_is_no_answer_yet(data: bytes) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [b"N", b"n", b" E", b"ERR", b"erro", b"", b"O", b"MAG=2000\r\nW", b"MAG=2000\nWD=8000 u"],
+)
+def test_the_beginning_of_an_answer_is_no_answer_yet(data: bytes) -> None:
     assert may_go_on(data)
 
 
-@pytest.mark.parametrize("data", [b"NG", b"ERROR", b"NG: no", b"OK", b"O", b"Nein", b"\xb0\xa1"])
+@pytest.mark.parametrize(
+    "data",
+    [b"NG", b"ERROR", b"NG: no", b"OK", b"Nein", b"\xb0\xa1", b"MAG=2000\nWD=8 mm\n", b"NG a=b"],
+)
 def test_anything_else_is(data: bytes) -> None:
     assert not may_go_on(data)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.drivers.errors import FrameInvalid
-from afdaemon.drivers.wire.image import crop_data_bar, decode_grey, digest_of, image_size
+from afdaemon.drivers.wire.image import crop_data_bar, decode_grey, image_size, is_repeat
 
 PICTURE = np.random.default_rng(5).integers(0, 256, (30, 44), dtype=np.uint8)
 FILES = {suffix: cv2.imencode(suffix, PICTURE)[1].tobytes() for suffix in (".png", ".tif", ".jpg")}
@@ -76,13 +76,30 @@ def test_pictures_without_a_bar_are_left_alone(height: int, width: int, seed: in
     assert crop_data_bar(flat).shape == flat.shape
 
 
-def test_a_digest_is_of_the_grey_values_and_not_of_the_file() -> None:
-    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    done, one = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])
-    too, other = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    assert done
-    assert too
-    assert one.tobytes() != other.tobytes()
-    assert digest_of(decode_grey(one.tobytes())) == digest_of(decode_grey(other.tobytes()))
-    for changed in (pixels.reshape(4, 3), pixels.astype(np.uint16), pixels + np.uint8(1)):
-        assert digest_of(changed) != digest_of(pixels)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_repeat_is_told_by_its_grey_values_but_for_a_few(dtype: type[np.uint8]) -> None:
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(1, 250, (60, 80)).astype(dtype)
+    clock = pixels.copy()
+    clock[:5, :8] += 5  # less than 1 %
+    one_bit = pixels.copy()
+    one_bit[7, 7] ^= 1
+    again = np.clip(pixels.astype(int) + rng.integers(-1, 2, pixels.shape), 0, 255).astype(dtype)
+    assert is_repeat(pixels, pixels.copy())
+    assert is_repeat(clock, pixels)
+    assert is_repeat(one_bit, pixels)
+    assert not is_repeat(again, pixels)
+    assert not is_repeat(pixels, None)
+    assert not is_repeat(pixels, pixels.reshape(80, 60))
+    assert not is_repeat(np.ones((2, 2), np.uint8), np.ones((2, 2), np.uint16))
+
+
+def test_white_and_black_tell_nothing() -> None:
+    rng = np.random.default_rng(2)
+    white = np.full((60, 80), 255, np.uint8)
+    few, others = white.copy(), white.copy()
+    few[rng.integers(0, 60, 20), rng.integers(0, 80, 20)] = 250
+    others[rng.integers(0, 60, 20), rng.integers(0, 80, 20)] = 251
+    assert is_repeat(white, white.copy())
+    assert is_repeat(few, few.copy())
+    assert not is_repeat(few, others)

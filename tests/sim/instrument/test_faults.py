@@ -257,6 +257,15 @@ def test_a_corrupt_message_has_so_many_other_bytes(count: int) -> None:
     assert sum(byte != 0 for byte in damaged) == min(count, 1000)
 
 
+@pytest.mark.parametrize(("length", "zeros"), [(1, 1), (100, 100), (1e6, 500)])
+def test_a_holed_message_has_a_run_of_zeros(length: float, zeros: int) -> None:
+    message = bytes(range(1, 251)) * 4
+    damaged = instrument(f"frame-holed,amount={length}").on_wire(message)
+    assert len(damaged) == 1000
+    assert damaged.count(0) == zeros
+    assert bytes(zeros) in damaged
+
+
 def test_of_a_frame_in_parts_one_is_damaged() -> None:
     device = instrument("frame-corrupt")
     hit = set()

@@ -220,7 +220,7 @@ async def test_a_duplicated_frame_comes_twice(client: Client, goes_wrong: GoesWr
 
 
 @pytest.mark.parametrize("bench", [stream], indirect=True)
-@pytest.mark.parametrize("rule", ["frame-truncated,amount=0.4", "frame-corrupt"])
+@pytest.mark.parametrize("rule", ["frame-truncated,amount=0.4", "frame-corrupt", "frame-holed"])
 async def test_a_damaged_message_is_told_by_its_checksum(
     client: Client, goes_wrong: GoesWrong, rule: str
 ) -> None:
