@@ -23,7 +23,8 @@ from afdaemon.sim.errors import ServeError, SimError
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.witness import write_truth
 from afdaemon.sim.instrument.world import RecordedFrame
-from afdaemon.sim.links.listening import InstrumentServer, reset
+from afdaemon.sim.links.listening import InstrumentServer
+from afdaemon.sim.listening import reset
 
 IMAGE_NAME = "ResponseImage.jpg"
 TEXT_NAME = "ResponseImage.txt"

@@ -25,7 +25,7 @@ from afdaemon.sim.instrument.conditions import keys, read_as
 from afdaemon.sim.instrument.faults import MEANINGS, Fault, fault_named, parse_rule
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.settings import frame_mode
-from afdaemon.sim.links.listening import TcpServer
+from afdaemon.sim.listening import TcpServer
 from afdaemon.spec import nearest, require_known
 
 HOST = "127.0.0.1"
