@@ -1,7 +1,7 @@
 """The relay between two folders."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from afdaemon.sim.chaos.folder import NAMES, FolderRelay
 from afdaemon.sim.chaos.plan import Chaos, parse_rule
 
 SOON_S = 0.15
-LOOKS = 1000
 PAIR = (b"the picture's bytes", b"WD=12.0\n")
 
 
@@ -26,20 +25,22 @@ def there(folder: Path) -> tuple[bytes, ...]:
     return tuple((folder / name).read_bytes() for name in NAMES if (folder / name).exists())
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    for _ in range(LOOKS):
-        if is_so():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it never was")
+Until = Callable[[Callable[[], object]], Awaitable[None]]
+Taken = Callable[[Path], Awaitable[tuple[bytes, ...]]]
 
 
-async def taken(folder: Path) -> tuple[bytes, ...]:
-    await until(lambda: len(there(folder)) == 2)
-    found = there(folder)
-    for name in NAMES:
-        (folder / name).unlink()
-    return found
+@pytest.fixture
+def taken(until: Until) -> Taken:
+    """Waits for a pair and takes it away."""
+
+    async def take(folder: Path) -> tuple[bytes, ...]:
+        await until(lambda: len(there(folder)) == 2)
+        found = there(folder)
+        for name in NAMES:
+            (folder / name).unlink()
+        return found
+
+    return take
 
 
 @asynccontextmanager
@@ -51,7 +52,7 @@ async def relayed(folder: Path, rule: str = "") -> AsyncIterator[tuple[Path, Pat
         yield source, target
 
 
-async def test_pairs_pass_one_after_the_other(tmp_path: Path) -> None:
+async def test_pairs_pass_one_after_the_other(tmp_path: Path, taken: Taken) -> None:
     async with relayed(tmp_path) as (source, target):
         for number in range(3):
             written(source, number)
@@ -59,7 +60,7 @@ async def test_pairs_pass_one_after_the_other(tmp_path: Path) -> None:
         assert there(source) == ()
 
 
-async def test_a_pair_waits_until_the_one_before_is_taken(tmp_path: Path) -> None:
+async def test_a_pair_waits_until_the_one_before_is_taken(tmp_path: Path, taken: Taken) -> None:
     async with relayed(tmp_path, "double,way=frames,times=1") as (source, target):
         written(source)
         assert await taken(target) == await taken(target)
@@ -74,7 +75,7 @@ async def test_a_pair_that_is_dropped_never_comes(tmp_path: Path) -> None:
         assert there(target) == there(source) == ()
 
 
-async def test_one_of_the_files_is_garbled(tmp_path: Path) -> None:
+async def test_one_of_the_files_is_garbled(tmp_path: Path, taken: Taken) -> None:
     async with relayed(tmp_path, "garble,way=frames,amount=2") as (source, target):
         written(source)
         found = await taken(target)
@@ -85,7 +86,7 @@ async def test_one_of_the_files_is_garbled(tmp_path: Path) -> None:
     assert sorted(differing) == [0, 2]
 
 
-async def test_a_file_grows_slowly(tmp_path: Path) -> None:
+async def test_a_file_grows_slowly(tmp_path: Path, until: Until) -> None:
     async with relayed(tmp_path, "split,way=frames,amount=0.01") as (source, target):
         written(source)
         sizes = set()
@@ -101,7 +102,7 @@ async def test_a_file_grows_slowly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", ["half", "cut"])
 async def test_the_folder_goes_and_comes_back(
-    rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rule: str, tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("afdaemon.sim.chaos.folder.AWAY_S", 0.1)
     async with relayed(tmp_path, f"{rule},way=frames,times=1") as (source, target):

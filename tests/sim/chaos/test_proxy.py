@@ -1,7 +1,7 @@
 """The proxy on real sockets, between a client and a server that answers each line."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -11,6 +11,8 @@ from afdaemon.clock import SystemClock
 from afdaemon.sim.chaos.plan import Chaos, parse_rule
 from afdaemon.sim.chaos.proxy import ChaosProxy
 from afdaemon.sim.listening import TcpServer
+
+Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 SOON_S = 0.1
 """What has not come by then does not come."""
@@ -137,15 +139,11 @@ async def test_a_frozen_link_is_silent_and_then_goes_on() -> None:
             assert await client.reader.readexactly(6) == b"ONETWO"
 
 
-async def test_who_leaves_a_frozen_link_is_let_go() -> None:
+async def test_who_leaves_a_frozen_link_is_let_go(until: Until) -> None:
     async with through("freeze,step=1,amount=3600") as client:
         assert await client.ask(b"one") == b""
         await client.connect()
-        for _ in range(500):
-            if client.proxy.connections == 1:
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError("it still holds on")
+        await until(lambda: client.proxy.connections == 1)
 
 
 async def test_it_is_unplugged_and_plugged_in() -> None:
