@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -326,7 +326,7 @@ async def job(
     )
 
 
-async def together(works: list[Callable[[], Awaitable[T]]], at_once: int) -> list[T]:
+async def together(works: Sequence[Callable[[], Awaitable[T]]], at_once: int) -> list[T]:
     """The results of all, in order; so many go on at the same time."""
     room = asyncio.Semaphore(at_once)
 
