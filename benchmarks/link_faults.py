@@ -116,7 +116,7 @@ class Cell:
         """One of `HOWS`."""
         if self.end in ("focused", "taken_over"):
             return self.end.replace("_over", "")
-        return "owed" if self.owed else "home"
+        return "home" if self.home else "owed"
 
 
 def main() -> int:
