@@ -1,8 +1,8 @@
-"""Days of running, as far as hours can show it: does memory stay, and did what was asked happen and nothing else?
+"""Days of running, as far as hours can show: does memory stay, and did what was asked happen and nothing else?
 
-A real daemon, in a process of its own, works on a simulated instrument over `stream` behind the chaos kit. Jobs come one
-after the other; some are aborted, some meet trouble on the way; clients come and go, and flood it a little. What was
-asked is held against what the simulator saw, job by job. What the daemon holds is read from /proc.
+A real daemon, in a process of its own, works on a simulated instrument over `stream` behind the chaos kit. Jobs come
+one after the other; some are aborted, some meet trouble on the way; clients come and go, and flood it a little. What
+was asked is held against what the simulator saw, job by job. What the daemon holds is read from /proc.
 
     python benchmarks/soak.py [--hours H] [--quick] [--seed N] [--json FILE] [--markdown FILE]
 """
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -25,7 +25,7 @@ from reporting import conclude, parser_of
 from afdaemon.api import schemas as s
 from afdaemon.api.client import AsyncClient
 from afdaemon.clock import ScaledClock, SystemClock
-from afdaemon.errors import KNOWN_ERRORS, AfdaemonError
+from afdaemon.errors import KNOWN_ERRORS, AfdaemonError, RequestRefused
 from afdaemon.evaluate.section import Bar, at_least, at_most
 from afdaemon.job.journal import Journal
 from afdaemon.sim.chaos.plan import Chaos, parse_rule
@@ -224,11 +224,12 @@ async def _turn(bench: Bench, seen: Seen, rng: np.random.Generator, number: int)
     try:
         await _prepared(bench, seen, rng)
         await _job(bench, seen, rng)
+        await asyncio.gather(*stirred)
     except (*KNOWN_ERRORS, TimeoutError) as error:
         seen.problems.append(f"job {number}: {error!r}")
         bench.chaos.clear()
+        await asyncio.gather(*stirred, return_exceptions=True)
         await _ready(bench.client)
-    await asyncio.gather(*stirred)
 
 
 async def _prepared(bench: Bench, seen: Seen, rng: np.random.Generator) -> None:
@@ -295,7 +296,8 @@ async def _visit(bench: Bench, seen: Seen) -> None:
         await client.hello()
         await client.status()
         async with client.events("state"):
-            await client.wd()
+            with suppress(RequestRefused):  # while the link is down, by another's trouble
+                await client.wd()
     seen.visits += 1
 
 
