@@ -32,7 +32,7 @@ from afdaemon.sim.instrument.world import RecordedFrame, World
 from afdaemon.sim.links import aisem
 
 RUNS, QUICK_RUNS = 20, 2
-AT_ONCE = 10
+AT_ONCE = 14
 AWAY_S = 0.5
 """How long it takes to plug in another instrument."""
 CONNECTED_S = 10.0
