@@ -67,6 +67,7 @@ class Hostile:
     magnification: float = 2_000.0
     name: str = "hostile"
     connected: bool = True
+    why_down: None = None
     stats: LinkStats = field(default_factory=LinkStats)
     wd_tolerance_um: float = 2.0
     arrived: int = 0

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.drivers.errors import CommandRefused, ProtocolError
+from afdaemon.drivers.errors import CommandRefused, DriverError, ProtocolError
 
 __all__ = [
     "MAX_FRAME_SIDE_PX",
@@ -134,6 +134,11 @@ class Microscope(Protocol):
         ...
 
     @property
+    def why_down(self) -> DriverError | None:
+        """Why there is no link, with a remedy; None while it is up."""
+        ...
+
+    @property
     def stats(self) -> LinkStats:
         """Counters since the start."""
         ...
@@ -148,7 +153,10 @@ class Microscope(Protocol):
         ...
 
     async def wait_connected(self, timeout_s: float) -> None:
-        """Return when the link is up; raise `LinkTimeout` if it is not within `timeout_s`."""
+        """Return when the link is up; raise `LinkTimeout` with the cause if it is not within `timeout_s`.
+
+        Whoever waits has little time: a link that is down is tried again soon.
+        """
         ...
 
     async def read_state(self) -> MicroscopeState:

@@ -4,6 +4,7 @@ SimError
  ├─ SpecimenError     no such specimen, or an image that cannot serve as one
  ├─ SettingError      a value that the simulated instrument cannot have
  ├─ FaultError        no such fault, or an invalid rule
+ ├─ ChaosError        no such trouble on the way, or an invalid rule
  ├─ OutOfReach        a command that it cannot carry out; nothing moved
  ├─ ControlError      an order over the control socket that cannot be carried out
  ├─ ServeError        its port or its folder cannot be used
@@ -34,6 +35,12 @@ class FaultError(SimError):
     """No such fault, or an invalid rule."""
 
     remedy = "the faults and their rules are described in docs/simulator.md"
+
+
+class ChaosError(SimError):
+    """No such trouble on the way, or an invalid rule."""
+
+    remedy = "the troubles and their rules are described in docs/simulator.md"
 
 
 class OutOfReach(SimError):

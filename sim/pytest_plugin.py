@@ -7,8 +7,8 @@
         assert abs(em30.truth().wd_um - em30.truth().focus_wd_um) < 20.0
 
 The fixture `em30` runs an instrument in a process of its own, so it suits any test, with or without asyncio; it stops
-with the test, however that ends. The marker takes the options of `afdaemon sim serve` as keywords, and two more:
-`faults`, a list of rules, and `settings`, a mapping of settings by their dotted keys.
+with the test, however that ends. The marker takes the options of `afdaemon sim serve` as keywords, and these: `faults`
+and `chaos`, lists of rules, and `settings`, a mapping of settings by their dotted keys.
 """
 
 import os
@@ -55,13 +55,17 @@ class SimulatedEm30:
         """Replace the rules of the same fault by `rule`, e.g. `frame-missing:0.2`. Raises `SimError`."""
         tell(self.control_port, {"do": "fault", "rule": rule})
 
+    def trouble(self, rule: str) -> None:
+        """Add a trouble on the way to it, e.g. `drop,times=1`; for an instrument with `chaos`. Raises `SimError`."""
+        tell(self.control_port, {"do": "chaos", "rule": rule})
+
     def clear(self) -> None:
-        """Remove the rules of all faults, and plug the instrument in again."""
+        """Remove the rules of all faults and troubles, and plug the instrument in again."""
         tell(self.control_port, {"do": "clear"})
         tell(self.control_port, {"do": "replug"})
 
     def strikes(self) -> dict[str, int]:
-        """How often each fault has struck; those that have not are left out."""
+        """How often each fault and trouble has struck; those that have not are left out."""
         return dict(tell(self.control_port, {"do": "faults"})["strikes"])
 
     def unplug(self, seconds: float | None = None) -> None:
@@ -79,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "em30(**options): how to set up the simulated EM-30 of the fixture `em30`:"
-        " the options of `afdaemon sim serve`, faults=[...], settings={...}",
+        " the options of `afdaemon sim serve`, faults=[...], chaos=[...], settings={...}",
     )
 
 
@@ -121,13 +125,14 @@ def _words(options: Mapping[str, Any]) -> list[str]:
     """The marker's keywords as command-line options."""
     several = {
         "--fault": [str(rule) for rule in options.get("faults", ())],
+        "--chaos": [str(rule) for rule in options.get("chaos", ())],
         "--set": [f"{key}={value}" for key, value in options.get("settings", {}).items()],
     }
     words = [f"{option}={value}" for option, values in several.items() for value in values]
     return words + [
         f"--{key.replace('_', '-')}={value}"
         for key, value in options.items()
-        if key not in ("faults", "settings")
+        if key not in ("faults", "chaos", "settings")
     ]
 
 

@@ -33,6 +33,7 @@ class FakeBackend:
         self.end = s.Job(job="", state=s.JobState.SUCCEEDED, converged=True, reason="focused")
         self.owed: s.Owed | None = None
         self.fault: s.Fault | None = None
+        self.why_down = ""
         self.steps = 3
         self.release = asyncio.Event()
         if not hold:
@@ -62,7 +63,12 @@ class FakeBackend:
             state="ready" if running is None else "busy",
             uptime_s=1.0,
             microscope=s.MicroscopeStatus(
-                name="fake", connected=True, wd_um=self.wd_um, magnification=MAGNIFICATION
+                name="fake",
+                connected=not self.why_down,
+                why_down=self.why_down,
+                remedy="plug it in",
+                wd_um=self.wd_um,
+                magnification=MAGNIFICATION,
             ),
             job=None if running is None else s.Progress(job=running, phase="servo"),
             owed=self.owed,

@@ -89,6 +89,10 @@ class MicroscopeStatus(Reply):
 
     name: str
     connected: bool
+    why_down: str = ""
+    """Why there is no link, in words; empty while there is one."""
+    remedy: str = ""
+    """What to do about that."""
     wd_um: float | None = None
     magnification: float | None = None
 

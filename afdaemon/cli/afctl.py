@@ -333,6 +333,8 @@ def _status_lines(now: Status) -> str:
         f"afdaemon {now.version}: {now.state}, up {now.uptime_s:.0f} s",
         f"microscope {microscope.name}: {link}{place}{scale}",
     ]
+    if microscope.why_down:
+        lines.append(f"no link: {microscope.why_down}; {microscope.remedy}")
     if now.job is not None:
         lines.append(f"job {now.job.job}: {line_of(now.job)}")
     if now.fault is not None:

@@ -148,7 +148,11 @@ class Hands:
         try:
             return await self._over_outages(limit_s, do)
         except TimeoutError:
-            return Failed(reason=Reason.DEVICE, detail=f"{what} took longer than {limit_s:g} s")
+            down = self._bench.microscope.why_down
+            why = "" if down is None else f": {down}"
+            return Failed(
+                reason=Reason.DEVICE, detail=f"{what} took longer than {limit_s:g} s{why}"
+            )
         except LimitError as error:
             return Failed(reason=Reason.OUT_OF_RANGE, detail=str(error))
         except Misplaced as error:

@@ -155,15 +155,16 @@ class FocusBackend:
         await self._recovery.open()
 
     async def watch(self) -> None:
-        """Tell subscribers when the link comes and goes, and look after journal and restores, until cancelled."""
-        was = False
+        """Tell subscribers when the link comes and goes, and why; look after journal and restores; until cancelled."""
+        was: str | None = None
         while True:
             await self._clock.sleep(_WATCH_S)
-            now = self._instrument.connected
-            if now is not was:
-                await self._note_link(now)
+            down = self._instrument.why_down
+            now = "" if down is None else str(down)
+            if now != was:
+                await self._note_link(down)
             was = now
-            if now and self._may_recover:
+            if down is None and self._may_recover:
                 await self._recover_by_itself()
             if await self._upkeep.step(idle=self._jobs.now is None):
                 self._tell_state()
@@ -200,10 +201,14 @@ class FocusBackend:
             return ""
         return f"the WD is set; the journal knows nothing of it yet: {now.detail}. {now.remedy}"
 
-    async def _note_link(self, connected: bool) -> None:
-        self._may_recover = connected
-        log.info("connected" if connected else "disconnected", microscope=self._instrument.name)
-        if connected and self._jobs.now is None:
+    async def _note_link(self, down: DriverError | None) -> None:
+        self._may_recover = down is None
+        name = self._instrument.name
+        if down is None:
+            log.info("connected", microscope=name)
+        else:
+            log.warning("disconnected", microscope=name, detail=str(down), remedy=down.remedy)
+        if down is None and self._jobs.now is None:
             try:
                 await self._instrument.look()
             except DriverError as error:
@@ -220,7 +225,7 @@ class FocusBackend:
         return score.model_copy(update={"wd_um": frame.wd_um, "bands": translate.bands(told.bands)})
 
     def _status(self) -> s.Status:
-        seen = self._instrument.seen
+        seen, down = self._instrument.seen, self._instrument.why_down
         return s.Status(
             instance=self._instance,
             version=__version__,
@@ -228,7 +233,9 @@ class FocusBackend:
             uptime_s=self._clock.now_s() - self._began_s,
             microscope=s.MicroscopeStatus(
                 name=self._instrument.name,
-                connected=self._instrument.connected,
+                connected=down is None,
+                why_down="" if down is None else str(down),
+                remedy="" if down is None else down.remedy,
                 wd_um=seen.wd_um if seen is not None else None,
                 magnification=seen.magnification if seen is not None else None,
             ),

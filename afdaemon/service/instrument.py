@@ -48,6 +48,11 @@ class Instrument:
         return self._microscope.connected
 
     @property
+    def why_down(self) -> DriverError | None:
+        """Why there is no link; None while there is one."""
+        return self._microscope.why_down
+
+    @property
     def seen(self) -> Seen | None:
         """Where it was last seen; None if it has not been seen yet."""
         return self._seen
@@ -83,8 +88,9 @@ class Instrument:
 
     def require_connected(self) -> None:
         """Raise `NotConnected` while the link is down."""
-        if not self.connected:
-            raise NotConnected(f"there is no link to {self.name}")
+        down = self.why_down
+        if down is not None:
+            raise NotConnected(f"there is no link to {self.name}: {down}", remedy=down.remedy)
 
     def check(self, wd_um: float) -> None:
         """Raise `LimitError` unless it may be sent to `wd_um`."""

@@ -5,7 +5,6 @@ it: then nobody has moved it since.
 """
 
 import asyncio
-import math
 from collections.abc import Sequence
 from itertools import chain, pairwise
 
@@ -13,14 +12,13 @@ import structlog
 
 from afdaemon.api import schemas as s
 from afdaemon.control.values import Place
-from afdaemon.drivers.base import MicroscopeState
+from afdaemon.drivers.base import MicroscopeState, same_magnification
 from afdaemon.drivers.errors import DriverError
 from afdaemon.errors import JournalError, LimitError
 from afdaemon.job.journal import Journal
 from afdaemon.job.owed import Owed
 from afdaemon.service.instrument import Instrument
 
-_SAME_MAGNIFICATION = 0.01
 _DECLINE = "leave it with `afctl recover --decline`"
 
 log = structlog.get_logger(__name__)
@@ -154,9 +152,7 @@ class Recovery:
 
 
 def _is_same(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return True
-    return math.isclose(one, other, rel_tol=_SAME_MAGNIFICATION)
+    return one is None or other is None or same_magnification(one, other)
 
 
 def _described(place: Place) -> str:

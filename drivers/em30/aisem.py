@@ -13,8 +13,37 @@ from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.session import AisemSession
 from afdaemon.drivers.em30.settings import AisemSettings
 from afdaemon.drivers.em30.tcp import TcpLink
+from afdaemon.drivers.errors import NotConnected
 from afdaemon.drivers.settings import build
 from afdaemon.drivers.wire import aisem as wire
+
+FOLDER_CHECK_S = 0.5
+"""How often the drop folder is looked for."""
+
+
+class VendorLink(TcpLink):
+    """The connection to the vendor's software, which is of no use without the drop folder."""
+
+    _watching: asyncio.Task[None] | None = None
+
+    def watch(self, folder: DropFolder, clock: Clock) -> None:
+        """Break the link when the folder is gone, so that the cause is told although nothing is asked for."""
+        self._watching = asyncio.create_task(self._watch(folder, clock), name="folder watch")
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        await super().close()
+
+    async def _watch(self, folder: DropFolder, clock: Clock) -> None:
+        while self.is_up:
+            await clock.sleep(FOLDER_CHECK_S)
+            try:
+                await asyncio.to_thread(folder.check)
+            except NotConnected as error:
+                self.abort(str(error))
 
 
 def open_aisem(settings: Mapping[str, object], clock: Clock) -> Em30Microscope:
@@ -30,9 +59,10 @@ def aisem_microscope(settings: AisemSettings, *, clock: Clock) -> Em30Microscope
 
     async def open_session() -> AisemSession:
         await asyncio.to_thread(folder.check)
-        link = await TcpLink.open(
+        link = await VendorLink.open(
             settings.host, settings.port, timeout_s=settings.connect_timeout_s
         )
+        link.watch(folder, clock)
         exchange = Exchange(
             link,
             max_reply_bytes=wire.MAX_REPLY_BYTES,

@@ -6,6 +6,7 @@ has its end marker and the text its keys and its last line end. A text that stay
 look to the next is also taken without that line end. ASSUMED: the vendor's text may lack it.
 """
 
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,11 +58,25 @@ class DropFolder:
         self._path = path
 
     def check(self) -> None:
-        """Raise `NotConnected` when the folder is not there."""
-        if not self._path.is_dir():
+        """Raise `NotConnected` when the folder is not there, or cannot be used."""
+        try:
+            is_there = stat.S_ISDIR(self._path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            is_there = False
+        except OSError as error:  # a share that has gone
+            raise NotConnected(
+                f"the drop folder {self._path} cannot be reached: {error.strerror}",
+                remedy="check the share that it is on",
+            ) from error
+        if not is_there:
             raise NotConnected(
                 f"the drop folder {self._path} does not exist",
                 remedy="create it, or set `folder` to the one the vendor's software writes to",
+            )
+        if not os.access(self._path, os.R_OK | os.W_OK | os.X_OK):
+            raise NotConnected(
+                f"the drop folder {self._path} may not be written to by this user",
+                remedy="give the daemon the right to read and write there",
             )
 
     def remove(self) -> bool:

@@ -1,8 +1,9 @@
 """A microscope that reconnects whenever its link breaks, whatever the link is."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 from afdaemon.drivers import reconnect
 from afdaemon.drivers.base import Clock, Frame, LinkStats, MicroscopeState, require_magnification
@@ -68,6 +69,8 @@ class Em30Microscope:
         self._tally = tally
         self._session: Session | None = None
         self._up = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._waiting = 0
         self._closed = False
         self._failure: DriverError | None = None
 
@@ -80,6 +83,15 @@ class Em30Microscope:
     def connected(self) -> bool:
         """Whether the link is up now."""
         return self._session is not None and self._session.link.is_up
+
+    @property
+    def why_down(self) -> DriverError | None:
+        """Why the last attempt to connect failed, or why the link broke; None while it is up."""
+        if self.connected:
+            return None
+        return self._failure or NotConnected(
+            self._session.link.why_lost if self._session else "it has not been opened yet"
+        )
 
     @property
     def stats(self) -> LinkStats:
@@ -106,21 +118,22 @@ class Em30Microscope:
                 case reconnect.Watch():
                     event = await self._watch()
                 case reconnect.Delay(seconds=seconds):
-                    await self._clock.sleep(seconds)
-                    event = reconnect.DelayOver()
+                    event = await self._pause(seconds)
 
     async def wait_connected(self, timeout_s: float) -> None:
-        """Return when the link is up, or raise `LinkTimeout` with the cause."""
+        """Return when the link is up, or raise `LinkTimeout` with the cause.
+
+        Meanwhile it is tried again every `reconnect_first_s`.
+        """
         try:
-            async with asyncio.timeout(timeout_s):
-                while not self.connected:
-                    self._up.clear()
-                    await self._up.wait()
+            with self._waited_for():
+                async with asyncio.timeout(timeout_s):
+                    while not self.connected:
+                        self._up.clear()
+                        await self._up.wait()
         except TimeoutError:
-            down = self._why_down()
-            raise LinkTimeout(
-                f"no link to {self.name} within {timeout_s:g} s: {down}", remedy=down.remedy
-            ) from None
+            what = f"no link to {self.name} within {timeout_s:.3g} s"
+            raise _because(what, self.why_down, LinkTimeout) from None
 
     async def read_state(self) -> MicroscopeState:
         """WD and magnification, as the instrument reports them."""
@@ -145,15 +158,41 @@ class Em30Microscope:
 
     def _present_session(self) -> Session:
         if self._session is None or not self._session.link.is_up:
-            down = self._why_down()
-            raise NotConnected(f"the link to {self.name} is down: {down}", remedy=down.remedy)
+            raise _because(f"the link to {self.name} is down", self.why_down, NotConnected)
         return self._session
 
-    def _why_down(self) -> DriverError:
-        """Why the last attempt failed, or why the link broke."""
-        return self._failure or NotConnected(
-            self._session.link.why_lost if self._session else "it has not been opened yet"
-        )
+    # --- keeping it up ---
+
+    @contextmanager
+    def _waited_for(self) -> Iterator[None]:
+        """Somebody waits for the link inside."""
+        self._waiting += 1
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._waiting > 0
+
+    async def _pause(self, seconds: float) -> reconnect.Event:
+        """Sleep so long, or until somebody begins to wait for the link."""
+        until_s = self._clock.now_s() + seconds
+        self._wanted.clear()
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        wanted = asyncio.ensure_future(self._wanted.wait())
+        try:
+            await asyncio.wait((sleeping, wanted), return_when=asyncio.FIRST_COMPLETED)
+            is_over = sleeping.done()
+        finally:
+            for task in (sleeping, wanted):
+                task.cancel()
+            await asyncio.wait((sleeping, wanted))
+        if is_over:
+            return reconnect.DelayOver()
+        return reconnect.Wanted(left_s=max(0.0, until_s - self._clock.now_s()))
 
     async def _open(self) -> reconnect.Event:
         try:
@@ -161,10 +200,10 @@ class Em30Microscope:
         except DriverError as error:
             if not self._closed:
                 self._failure = error
-            return reconnect.NotOpened()
+            return reconnect.NotOpened(is_wanted=self._is_wanted)
         if self._closed:
             await session.finish()
-            return reconnect.NotOpened()
+            return reconnect.NotOpened(is_wanted=self._is_wanted)
         self._failure = None
         self._session = session
         self._tally.connected()
@@ -174,8 +213,19 @@ class Em30Microscope:
     async def _watch(self) -> reconnect.Event:
         session = self._session
         if session is None:
-            return reconnect.Lost(up_s=0.0)
+            return reconnect.Lost(up_s=0.0, is_wanted=self._is_wanted)
         since_s = self._clock.now_s()
         await session.link.wait_lost()
         await session.finish()
-        return reconnect.Lost(up_s=self._clock.now_s() - since_s)
+        up_s = self._clock.now_s() - since_s
+        return reconnect.Lost(up_s=up_s, is_wanted=self._is_wanted)
+
+
+_Down = TypeVar("_Down", LinkTimeout, NotConnected)
+
+
+def _because(what: str, cause: DriverError | None, kind: type[_Down]) -> _Down:
+    """An error that says `what`, and the cause, with its remedy, if that is known."""
+    if cause is None:  # it came up at this very moment
+        return kind(what)
+    return kind(f"{what}: {cause}", remedy=cause.remedy)

@@ -185,7 +185,7 @@ class AisemSession:
         for _ in range(self._settings.max_dropped_in_row):
             if ask:
                 await self._command(self._target or await self._present())
-            pair = await self._next_pair(deadline_s)
+            pair = await self._next_pair(deadline_s, problem)
             if isinstance(pair, Pair):
                 problem = self._judge(pair)
                 if problem is None:
@@ -203,8 +203,13 @@ class AisemSession:
         state = await self.read_state()
         return wire.SetWdMag(wd_um=state.wd_um, magnification=round(state.magnification))
 
-    async def _next_pair(self, deadline_s: float) -> Pair | FrameInvalid | None:
-        """The next complete pair; `FrameInvalid` for one given up; None when it is time to ask."""
+    async def _next_pair(
+        self, deadline_s: float, problem: DriverError | None
+    ) -> Pair | FrameInvalid | None:
+        """The next complete pair; `FrameInvalid` for one given up; None when it is time to ask.
+
+        `problem` is what was wrong with the pair before.
+        """
         began_s = self._clock.now_s()
         partial_since_s: float | None = None
         partial = Partial(why="")
@@ -220,14 +225,20 @@ class AisemSession:
                 if now_s - partial_since_s >= self._settings.half_written_s:
                     return await self._give_up(partial)
             if now_s >= deadline_s:
-                raise LinkTimeout(
-                    f"no usable frame within {self._settings.frame_timeout_s:g} s"
-                    + (f": {partial.why}" if partial.why else ""),
-                    remedy="check the setting `folder` and that the vendor's software writes there",
-                )
+                raise self._too_late(partial.why or str(problem or ""))
             if looked is None and now_s - began_s >= self._settings.ask_again_s:
                 return None
             await self._clock.sleep(self._settings.poll_s)
+
+    def _too_late(self, problem: str) -> LinkTimeout:
+        why = problem or (
+            f"none came into {self._settings.folder}; if one takes longer than that, raise frame_timeout_s"
+            " and ask_again_s"
+        )
+        return LinkTimeout(
+            f"no usable frame within {self._settings.frame_timeout_s:g} s: {why}",
+            remedy="check the setting `folder` and that the vendor's software writes there",
+        )
 
     async def _look(self, last_text: bytes) -> Pair | Partial | None:
         try:
@@ -244,7 +255,11 @@ class AisemSession:
         await asyncio.to_thread(self._folder.remove)
         self._pair_gone()
         self._tally.invalid()
-        return FrameInvalid(partial.why, remedy=partial.remedy)
+        waited_s = self._settings.half_written_s
+        return FrameInvalid(
+            f"{partial.why}; given up after {waited_s:g} s, a slow share needs a longer half_written_s",
+            remedy=partial.remedy,
+        )
 
     def _pair_gone(self) -> None:
         self._owed = max(0, self._owed - 1)

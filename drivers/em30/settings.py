@@ -18,7 +18,8 @@ _CAP = f"Longest pause between two attempts to connect; by default {_CAP_S:g} s,
 class LinkSettings:
     """What every link has: how long to wait, and when to retry. Raises SettingsError for a wrong value.
 
-    `frame_timeout_s` bounds a whole `grab`, within which frames that are not evidence are replaced.
+    `frame_timeout_s` bounds a whole `grab`, within which frames that are not evidence are replaced. `ask_again_s` is
+    longer than a slow lens settles (2 s): with each repeated command it would begin again.
     """
 
     connect_timeout_s: float = seconds(2.0, "Longest wait for a connection.")
@@ -57,7 +58,7 @@ class AisemSettings(LinkSettings):
         Path("/var/lib/aisem"), Path, "a path",
         "Drop folder of the vendor's software, as this machine sees it.",
     )  # fmt: skip
-    ask_again_s: float = seconds(1.5, "A command is repeated when no frame has come for this long.")
+    ask_again_s: float = seconds(2.5, "A command is repeated when no frame has come for this long.")
     half_written_s: float = seconds(
         0.75, "A frame that is still half written after this time is given up."
     )
@@ -69,7 +70,7 @@ class FramedSettings(LinkSettings):
     """What `stream` and `usb` share."""
 
     ask_again_s: float = seconds(
-        1.5, "A frame is asked for again when none has come for this long."
+        2.5, "A frame is asked for again when none has come for this long."
     )
     cut_off_s: float = seconds(
         0.3, "A message that stops in its middle is given up after this time."

@@ -273,7 +273,8 @@ class StreamSession:
                 case _:
                     raise self._senseless(came, "GRAB")
         raise LinkTimeout(
-            f"no usable frame within {self._settings.frame_timeout_s:g} s: {last.why}"
+            f"no usable frame within {self._settings.frame_timeout_s:g} s: {last.why}; if one takes longer than"
+            " that, raise frame_timeout_s and ask_again_s"
         )
 
     def _wanted(self) -> Wanted:

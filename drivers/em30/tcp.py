@@ -1,6 +1,10 @@
 """Bytes over TCP."""
 
 import asyncio
+import errno
+import os
+import socket
+from typing import Self
 
 from afdaemon.drivers.em30.link import Fate
 from afdaemon.drivers.errors import LinkTimeout, NotConnected
@@ -19,15 +23,18 @@ class TcpLink:
         self._fate = Fate()
 
     @classmethod
-    async def open(cls, host: str, port: int, *, timeout_s: float) -> "TcpLink":
+    async def open(cls, host: str, port: int, *, timeout_s: float) -> Self:
         """Connect within `timeout_s`, or raise `NotConnected` saying why not."""
         try:
             async with asyncio.timeout(timeout_s):
                 reader, writer = await asyncio.open_connection(host, port, limit=READ_BYTES)
         except TimeoutError:
-            raise NotConnected(f"{host}:{port} did not answer within {timeout_s:g} s") from None
+            raise NotConnected(
+                f"{host}:{port} did not answer within {timeout_s:g} s",
+                remedy="check that the machine is on and that no firewall is in the way, or raise connect_timeout_s",
+            ) from None
         except OSError as error:
-            raise NotConnected(f"{host}:{port}: {error.strerror or error}") from error
+            raise _not_connected(host, port, error) from error
         return cls(reader, writer)
 
     @property
@@ -93,3 +100,19 @@ class TcpLink:
             self._writer.transport.abort()
         except OSError:
             return
+
+
+def _not_connected(host: str, port: int, error: OSError) -> NotConnected:
+    """What is in the way, and the remedy for it."""
+    if isinstance(error, socket.gaierror):
+        return NotConnected(
+            f"the host {host} is not found: {error.strerror}", remedy="correct the setting `host`"
+        )
+    if error.errno is None:  # several addresses, each with an error of its own
+        return NotConnected(f"{host}:{port}: {error}")
+    if error.errno == errno.ECONNREFUSED:
+        return NotConnected(
+            f"nothing listens on {host}:{port}",
+            remedy="start the program there (the vendor's software, or the bridge), or correct host and port",
+        )
+    return NotConnected(f"{host}:{port}: {os.strerror(error.errno)}")

@@ -58,6 +58,15 @@ class InProcessMicroscope:
         return self._up.is_set()
 
     @property
+    def why_down(self) -> DriverError | None:
+        """Why it is not connected."""
+        if self.connected:
+            return None
+        return NotConnected(
+            "it is unplugged" if self._instrument.unplugged else "it is not running"
+        )
+
+    @property
     def stats(self) -> LinkStats:
         """Counters since the start."""
         return self._tally.stats

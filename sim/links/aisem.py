@@ -23,7 +23,8 @@ from afdaemon.sim.errors import ServeError, SimError
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.witness import write_truth
 from afdaemon.sim.instrument.world import RecordedFrame
-from afdaemon.sim.links.listening import InstrumentServer, reset
+from afdaemon.sim.links.listening import InstrumentServer
+from afdaemon.sim.listening import reset
 
 IMAGE_NAME = "ResponseImage.jpg"
 TEXT_NAME = "ResponseImage.txt"
@@ -219,10 +220,11 @@ class _Listener:
 def _keep_frame(folder: Path, shot: RecordedFrame) -> None:
     """Keep a copy of a delivered frame, for reports. Blocks. Raises `OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{shot.number:06d}.jpg").write_bytes(_jpeg(shot))
+    (folder / f"{shot.number:06d}.jpg").write_bytes(jpeg_of(shot))
 
 
-def _jpeg(shot: RecordedFrame) -> bytes:
+def jpeg_of(shot: RecordedFrame) -> bytes:
+    """The picture as the vendor's software writes it. Raises `OSError`."""
     done, image = cv2.imencode(".jpg", shot.pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:
         raise OSError("the frame cannot be encoded")
@@ -241,7 +243,7 @@ def _pair_of(shot: RecordedFrame, identity: Mapping[str, str]) -> tuple[bytes, b
         magnification=shot.magnification,
         others={**identity, "WIDTH": str(width), "HEIGHT": str(height)},
     )
-    return _jpeg(shot), wire.encode_parameters(parameters)
+    return jpeg_of(shot), wire.encode_parameters(parameters)
 
 
 def _write_pair(folder: Path, image: bytes, text: bytes) -> None:

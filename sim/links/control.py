@@ -5,6 +5,7 @@ Only programs of the simulator's own user are heard.
     {"do": "fault", "rule": "frame-missing:0.2"}      replaces the rules of that fault
     {"do": "clear"}  {"do": "clear", "fault": "reset"}
     {"do": "faults"}                                  the rules in force, and how often each has struck
+    {"do": "chaos", "rule": "half,step=4"}            adds a trouble on the way, where `sim serve` was given --chaos
     {"do": "truth"}                                   what only the simulator knows
     {"do": "unplug"}  {"do": "unplug", "seconds": 2}  for good, or for that long; {"do": "replug"}
     {"do": "mode", "mode": "full"}                    the frame size
@@ -23,13 +24,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from afdaemon.sim.chaos.plan import Chaos
+from afdaemon.sim.chaos.plan import parse_rule as parse_trouble
 from afdaemon.sim.errors import ControlError, SettingError, SimError
 from afdaemon.sim.instrument.conditions import keys, read_as
 from afdaemon.sim.instrument.faults import MEANINGS, Fault, fault_named, parse_rule
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.settings import frame_mode
-from afdaemon.sim.links.listening import TcpServer
 from afdaemon.sim.links.peer import owner_of
+from afdaemon.sim.listening import TcpServer
 from afdaemon.spec import nearest, require_known
 
 HOST = "127.0.0.1"
@@ -45,6 +48,7 @@ ARGUMENTS = {
     "fault": ("rule", True),
     "clear": ("fault", False),
     "faults": ("", False),
+    "chaos": ("rule", True),
     "truth": ("", False),
     "unplug": ("seconds", False),
     "replug": ("", False),
@@ -58,14 +62,16 @@ CHANGEABLE = ("detector", "scan", "stage", "settle_s", "wd_noise_um", "wd_quantu
 
 
 class Control:
-    """Carries orders out on `instrument`."""
+    """Carries orders out on `instrument`, and on what happens on the way to it, if that is `chaos`."""
 
-    def __init__(self, instrument: Instrument) -> None:
+    def __init__(self, instrument: Instrument, chaos: Chaos | None = None) -> None:
         self._instrument = instrument
+        self._chaos = chaos
         self._orders: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
             "fault": self._fault,
             "clear": self._clear,
             "faults": self._faults,
+            "chaos": self._trouble,
             "truth": self._truth,
             "unplug": self._unplug,
             "replug": self._replug,
@@ -98,13 +104,26 @@ class Control:
     def _clear(self, order: Mapping[str, Any]) -> Answer:
         named = "fault" in order
         self._instrument.plan.clear(fault_named(_text(order, "fault")) if named else None)
+        if self._chaos is not None and not named:
+            self._chaos.clear()
+        return self._faults(order)
+
+    def _trouble(self, order: Mapping[str, Any]) -> Answer:
+        if self._chaos is None:
+            raise ControlError(
+                "nothing stands between this simulator and its clients",
+                remedy="start it with --chaos RULE",
+            )
+        self._chaos.add(parse_trouble(_text(order, "rule")))
         return self._faults(order)
 
     def _faults(self, order: Mapping[str, Any]) -> Answer:
-        plan = self._instrument.plan
+        plans = (self._instrument.plan, self._chaos or Chaos())
         return {
-            "rules": [str(rule) for rule in plan.rules],
-            "strikes": {fault: count for fault, count in plan.counts.items() if count},
+            "rules": [str(rule) for plan in plans for rule in plan.rules],
+            "strikes": {
+                what: count for plan in plans for what, count in plan.counts.items() if count
+            },
             "now_s": self._instrument.since_start_s(),
         }
 
@@ -151,10 +170,12 @@ class Control:
 class ControlServer(TcpServer):
     """Listens for orders to `instrument`. `async with` starts and stops it."""
 
-    def __init__(self, instrument: Instrument, *, port: int = 0) -> None:
+    def __init__(
+        self, instrument: Instrument, *, port: int = 0, chaos: Chaos | None = None
+    ) -> None:
         super().__init__(host=HOST, port=port, limit=MAX_LINE_BYTES)
         self.instrument = instrument
-        self._control = Control(instrument)
+        self._control = Control(instrument, chaos)
 
     async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Orders and their answers."""

@@ -31,7 +31,8 @@ from afdaemon.drivers.wire.stream import Decoder, encode
 from afdaemon.sim.errors import OutOfReach
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.world import RecordedFrame
-from afdaemon.sim.links.listening import InstrumentServer, reset
+from afdaemon.sim.links.listening import InstrumentServer
+from afdaemon.sim.listening import reset
 
 NAME = "EM-30 (simulated)"
 SILENCE_S = 0.25

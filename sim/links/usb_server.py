@@ -6,7 +6,9 @@ from typing import Self
 
 from afdaemon.drivers.base import Clock
 from afdaemon.drivers.wire.stream import USB_PRODUCT_ID, USB_VENDOR_ID
+from afdaemon.sim.chaos.plan import Chaos
 from afdaemon.sim.instrument.instrument import Instrument
+from afdaemon.sim.links.chaos_wire import ChaosWire
 from afdaemon.sim.links.stream import StreamInstrument
 from afdaemon.sim.links.usb import SimulatedUsb
 from afdaemon.sim.links.usb_device import Attachment, SimulatedUsbDevice
@@ -20,9 +22,10 @@ class UsbServer:
 
     `bus` is the backend to give to pyusb. The cable follows the instrument: it is out while the instrument is
     unplugged. `device` may be moved by hand instead: once pulled there, it stays out until it is plugged in there.
+    `chaos` happens to what the cable carries.
     """
 
-    def __init__(self, instrument: Instrument, *, clock: Clock) -> None:
+    def __init__(self, instrument: Instrument, *, clock: Clock, chaos: Chaos | None = None) -> None:
         self.device = SimulatedUsbDevice(
             self._converse,
             vendor_id=USB_VENDOR_ID,
@@ -32,6 +35,7 @@ class UsbServer:
         self.bus = SimulatedUsb(self.device)
         self._instrument = instrument
         self._clock = clock
+        self._chaos = chaos or Chaos()
         self._pulled = asyncio.Event()
         self._hand: asyncio.Task[None] | None = None
 
@@ -71,7 +75,7 @@ class UsbServer:
 
     async def _converse(self, attachment: Attachment) -> None:
         """One client after the other: a device does not learn that a program has ended without BYE."""
-        wire = _UsbWire(attachment, self)
+        wire = ChaosWire(_UsbWire(attachment, self), self._chaos, clock=self._clock)
         while True:
             await StreamInstrument(self._instrument, wire).serve()
 

@@ -153,6 +153,13 @@ async def test_status_tells_the_microscope_and_the_job(afctl: Afctl, backend: Fa
     assert json.loads((await afctl("--json", "status")).out)["instance"] == "i-1"
 
 
+async def test_status_tells_why_there_is_no_link(afctl: Afctl, backend: FakeBackend) -> None:
+    backend.why_down = "the cable is out"
+    said = await afctl("status")
+    assert "microscope fake: not connected, WD 12000.0 um" in said.out
+    assert "\nno link: the cable is out; plug it in\n" in said.out
+
+
 async def test_status_tells_what_is_owed_and_recover_does_it(
     afctl: Afctl, backend: FakeBackend
 ) -> None:

@@ -16,6 +16,7 @@ from afdaemon.drivers.reconnect import (
     Opened,
     Phase,
     TransitionError,
+    Wanted,
     Watch,
     step,
 )
@@ -51,6 +52,25 @@ def test_a_good_link_that_breaks_is_tried_again_at_once_a_flapping_one_is_not() 
     assert play(Begin(), *flap, *flap, Opened(), Lost(up_s=60.0))[1] == Delay(seconds=0.5)
 
 
+def test_while_somebody_waits_no_delay_is_longer_than_the_first() -> None:
+    failed = (NotOpened(), DelayOver()) * 4
+    assert play(Begin(), *failed, NotOpened())[1] == Delay(seconds=3.0)
+    assert play(Begin(), *failed, NotOpened(is_wanted=True))[1] == Delay(seconds=0.5)
+    flap = (Opened(), Lost(up_s=0.1), DelayOver()) * 4
+    assert play(Begin(), *flap, Opened(), Lost(up_s=0.1, is_wanted=True))[1] == Delay(seconds=0.5)
+    assert play(Begin(), *failed, NotOpened(), Wanted(left_s=2.9))[1] == Delay(seconds=0.5)
+
+
+def test_waiting_again_and_again_does_not_put_an_attempt_off() -> None:
+    waited = Wanted(left_s=0.2), Wanted(left_s=0.1)
+    assert play(Begin(), NotOpened(), *waited)[1] == Delay(seconds=0.1)
+
+
+def test_whoever_waited_changes_nothing_for_later() -> None:
+    failed = (NotOpened(is_wanted=True), DelayOver()) * 4
+    assert play(Begin(), *failed, NotOpened())[1] == Delay(seconds=3.0)
+
+
 @pytest.mark.parametrize(
     "events",
     [
@@ -60,6 +80,7 @@ def test_a_good_link_that_breaks_is_tried_again_at_once_a_flapping_one_is_not() 
         (Begin(), Opened(), NotOpened()),
         (Begin(), NotOpened(), Opened()),
         (Begin(), DelayOver()),
+        (Begin(), Wanted(left_s=1.0)),
     ],
 )
 def test_an_event_out_of_turn_is_a_named_error(events: tuple[Event, ...]) -> None:

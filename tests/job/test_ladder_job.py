@@ -46,6 +46,7 @@ class LadderMicroscope:
     name: str = "ladder"
     connected: bool = True
     stats: LinkStats = field(default_factory=LinkStats)
+    why_down: None = None
     wd_tolerance_um: float = 2.0
 
     async def run(self) -> None:

@@ -41,6 +41,7 @@ class Instrument:
     connected: bool = True
     stats: LinkStats = field(default_factory=LinkStats)
     wd_tolerance_um: float = 2.0
+    why_down: None = None
 
     def __post_init__(self) -> None:
         self.from_um = self.to_um = HOME_UM

@@ -62,6 +62,7 @@ class ScriptedMicroscope:
     name: str = "scripted"
     connected: bool = True
     stats: LinkStats = field(default_factory=LinkStats)
+    why_down: None = None
     wd_tolerance_um: float = 2.0
     hung: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from afdaemon.api import schemas as s
 from afdaemon.api.client import AsyncClient
@@ -54,6 +55,9 @@ BEST_UM = 12_900.0
 AWAY_UM = 14_000.0
 
 
+Until = Callable[[Callable[[], object]], Awaitable[None]]
+
+
 @dataclass
 class FakeMicroscope:
     """A microscope whose link is up while `link` is set; after `quick` exposures none ends by itself."""
@@ -77,6 +81,10 @@ class FakeMicroscope:
     @property
     def stats(self) -> LinkStats:
         return LinkStats(moves=len(self.moves), frames=self.grabs)
+
+    @property
+    def why_down(self) -> NotConnected | None:
+        return None if self.connected else NotConnected("the cable is out", remedy="plug it in")
 
     @property
     def wd_tolerance_um(self) -> float:
@@ -365,6 +373,28 @@ async def test_a_missing_microscope_is_a_state(settings: Settings) -> None:
         microscope.link.set()
         await state_of(client, "ready")
         assert (await client.autofocus()).converged
+
+
+async def test_the_cause_of_a_missing_link_is_told_and_logged_once(
+    settings: Settings, until: Until
+) -> None:
+    microscope = FakeMicroscope()
+    with capture_logs() as logged:
+        async with service(settings, microscope, linked=False) as client:
+            status = await state_of(client, "no_microscope")
+            assert status.microscope.why_down == "the cable is out"
+            assert status.microscope.remedy == "plug it in"
+            with pytest.raises(RequestRefused, match="the cable is out"):
+                await client.start()
+            await asyncio.sleep(0.5)  # several looks at the link
+            microscope.link.set()
+            assert (await state_of(client, "ready")).microscope.why_down == ""
+            await until(lambda: logged[-1]["event"] == "connected")
+    told = [line for line in logged if line["event"] in ("connected", "disconnected")]
+    assert [(line["event"], line.get("detail")) for line in told] == [
+        ("disconnected", "the cable is out"),
+        ("connected", None),
+    ]
 
 
 async def test_a_link_lost_in_mid_job_is_the_reason_and_the_next_job_runs(

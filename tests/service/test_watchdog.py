@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from afdaemon.api import abort
 from afdaemon.api.abort import AbortDoor
+from afdaemon.api.caps import Caps
 from afdaemon.api.endpoints import parse_endpoint
 from afdaemon.api.places import Place
 from afdaemon.api.rundir import held
@@ -159,7 +160,7 @@ async def door() -> AsyncIterator[tuple[AbortDoor, Path]]:
     with (
         tempfile.TemporaryDirectory(prefix="af-") as name,
         held(Path(name)) as folder,
-        closing(AbortDoor([Place(parse_endpoint(name), folder)])) as made,
+        closing(AbortDoor([Place(parse_endpoint(name), folder)], Caps().connections)) as made,
     ):
         yield made, Path(name)
 

@@ -37,6 +37,22 @@ def test_the_one_before_is_gone():
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((em30.host, em30.port), timeout=1)
 
+@pytest.mark.em30(speed=20, chaos=["double,step=1", "drop,way=frames,times=1"])
+def test_things_happen_on_the_way(em30):
+    with socket.create_connection((em30.host, em30.port), timeout=5) as client:
+        client.sendall(b"Connected.COMM.START.READYWDMAG,12.4,2000")
+        said = b""
+        while len(said) < 4:
+            said += client.recv(1024)
+        assert said == b"OKOK"
+        em30.trouble("half,times=1")
+        client.sendall(b"WDMAG,12.6,2000")
+        with pytest.raises(ConnectionResetError):
+            assert client.recv(1024) == b"O"
+            client.recv(1024)
+        assert {name: em30.strikes()[name] for name in ("double", "half")} == {"double": 1, "half": 1}
+        em30.clear()
+
 @pytest.mark.em30(link="stream", settings={"column.kv": 10})
 class TestStream:
     def test_it_speaks_stream(self, em30):
@@ -68,7 +84,7 @@ def run(folder: Path, text: str, *options: str) -> "subprocess.CompletedProcess[
 
 def test_a_laboratorys_tests_use_it(tmp_path: Path) -> None:
     result = run(tmp_path, TESTS)
-    assert "4 passed" in result.stdout, result.stdout + result.stderr
+    assert "5 passed" in result.stdout, result.stdout + result.stderr
     assert result.returncode == 0
     assert [left.name for left in (tmp_path / "scratch").iterdir() if "em30" in left.name] == []
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from afdaemon.sim.chaos.plan import MEANINGS as TROUBLES
 from afdaemon.sim.instrument.conditions import Key, keys
 from afdaemon.sim.instrument.faults import MEANINGS, Fault, Meaning
 from afdaemon.sim.links.control import ARGUMENTS, CHANGEABLE
@@ -42,6 +43,15 @@ def test_every_setting_is_told_as_it_is() -> None:
 
 def test_every_fault_is_told_as_it_is() -> None:
     assert rows_of("## Faults") == [fault_row(fault, MEANINGS[fault]) for fault in Fault]
+
+
+def test_every_trouble_is_told_as_it_is() -> None:
+    rows = [
+        f"| `{trouble}` | {meaning.does} |"
+        f" {f'{a.of}: {a.allowed}; else {a.usual:g}' if (a := meaning.amount) else ''} |"
+        for trouble, meaning in TROUBLES.items()
+    ]
+    assert rows_of("## Trouble on the way") == rows
 
 
 def test_every_specimen_and_layer_is_named() -> None:

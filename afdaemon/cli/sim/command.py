@@ -6,24 +6,22 @@ import json
 import math
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from afdaemon.cli.sim import pictures as sim_pictures
+from afdaemon.cli.sim.door import Wire, opened
 from afdaemon.sim.errors import SettingError
 
 if TYPE_CHECKING:
     from afdaemon.drivers.base import Clock
+    from afdaemon.sim.chaos.plan import Chaos
     from afdaemon.sim.instrument.instrument import Instrument
-    from afdaemon.sim.links.aisem import AisemServer
-    from afdaemon.sim.links.stream import StreamServer
 
 app = typer.Typer(help="The simulated EM-30.")
 app.command()(sim_pictures.snapshot)
@@ -33,18 +31,6 @@ app.command()(sim_pictures.gallery)
 @app.callback()
 def root() -> None:
     """The simulated EM-30."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wire:
-    """Where the instrument can be reached; the last three belong only to the link `aisem`."""
-
-    link: str
-    host: str
-    port: int | None
-    folder: Path | None
-    truth: Path | None
-    keep_frames: Path | None
 
 
 @app.command()
@@ -82,6 +68,12 @@ def serve(
     fault: Annotated[
         list[str] | None,
         typer.Option(help="NAME[:PROBABILITY][,KEY=VALUE...], e.g. frame-missing:0.2; repeatable"),
+    ] = None,
+    chaos: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="trouble on the way: NAME[:PROBABILITY][,KEY=VALUE...], e.g. half,step=4"
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[
@@ -122,16 +114,20 @@ def serve(
     }
     made_of, rules = gather(config, set_ or [], options)
     wire = Wire(
-        link=link, host=host, port=port, folder=folder, truth=truth, keep_frames=keep_frames
+        link=link,
+        host=host,
+        port=port,
+        folder=folder,
+        truth=truth,
+        keep_frames=keep_frames,
+        chaos=_chaos(chaos or [], made_of.seed),
     )
     _check_wire(wire)
     rules += [parse_rule(text) for text in fault or []]
     clock = ScaledClock(_checked_speed(speed))
     plan = FaultPlan(rules, seed=made_of.seed)
     instrument = Instrument(World(made_of, clock=clock), plan, clock=clock)
-    with ExitStack() as stack:
-        server, where = _open_wire(wire, instrument, clock, stack)
-        asyncio.run(_serve(server, where, instrument, control_port, until_eof=until_eof))
+    asyncio.run(_serve(wire, instrument, clock, control_port, until_eof=until_eof))
 
 
 @app.command()
@@ -175,38 +171,16 @@ def _checked_speed(speed: float) -> float:
     return speed
 
 
-def _open_wire(
-    wire: Wire, instrument: "Instrument", clock: "Clock", stack: ExitStack
-) -> "tuple[AisemServer | StreamServer, str]":
-    """The link's server, not started, and what else to say about where it is."""
-    if wire.link == "stream":
-        from afdaemon.drivers.wire import stream
-        from afdaemon.sim.links.stream import StreamServer
+def _chaos(rules: Sequence[str], seed: int) -> "Chaos | None":
+    from afdaemon.sim.chaos.plan import Chaos, parse_rule
 
-        port = stream.DEFAULT_PORT if wire.port is None else wire.port
-        return StreamServer(instrument, host=wire.host, port=port), " link stream"
-    from afdaemon.drivers.wire import aisem
-    from afdaemon.sim.links.aisem import AisemServer
-
-    folder = wire.folder or Path(
-        stack.enter_context(tempfile.TemporaryDirectory(prefix="afdaemon-em30-"))
-    )
-    server = AisemServer(
-        instrument,
-        folder=folder,
-        clock=clock,
-        host=wire.host,
-        port=aisem.DEFAULT_PORT if wire.port is None else wire.port,
-        truth_file=wire.truth,
-        keep_frames=wire.keep_frames,
-    )
-    return server, f" folder {folder}"
+    return Chaos(map(parse_rule, rules), seed=seed) if rules else None
 
 
 async def _serve(
-    server: "AisemServer | StreamServer",
-    where: str,
+    wire: Wire,
     instrument: "Instrument",
+    clock: "Clock",
     control_port: int | None,
     *,
     until_eof: bool,
@@ -222,9 +196,10 @@ async def _serve(
     async with AsyncExitStack() as stack:
         control = None
         if control_port is not None:
-            control = await stack.enter_async_context(ControlServer(instrument, port=control_port))
-        await stack.enter_async_context(server)
-        typer.echo(f"listening on {_address(server.address)}{where}")
+            control = ControlServer(instrument, port=control_port, chaos=wire.chaos)
+            await stack.enter_async_context(control)
+        address, where = await stack.enter_async_context(opened(wire, instrument, clock))
+        typer.echo(f"listening on {_address(address)}{where}")
         if control is not None:
             typer.echo(f"control on {_address(control.address)}")
         await stop.wait()

@@ -440,7 +440,7 @@ async def test_it_connects_again_and_starts_afresh(
     await vendor.stop()
     with pytest.raises(NotConnected, match=r"127\.0\.0\.1"):
         await microscope.grab()
-    with pytest.raises(LinkTimeout, match=r"Connect call failed|refused"):
+    with pytest.raises(LinkTimeout, match=r"nothing listens on 127"):
         await microscope.wait_connected(0.1)
     vendor.heard.clear()
     await vendor.start(port)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.clock import ManualClock
+from afdaemon.sim.chaos.plan import Chaos, Way
 from afdaemon.sim.errors import ControlError, ServeError
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.settings import FrameMode, InstrumentSettings
@@ -225,3 +226,23 @@ async def test_a_stranger_at_that_port_is_one_clear_error(answer: bytes) -> None
         port = stranger.sockets[0].getsockname()[1]
         with pytest.raises(ControlError, match="is not a simulator"):
             await asyncio.to_thread(control.tell, port, {"do": "truth"})
+
+
+async def test_trouble_on_the_way_is_added_told_and_cleared() -> None:
+    chaos = Chaos()
+    async with ControlServer(an_instrument(), chaos=chaos) as server:
+        assert (await tell(server, "chaos", "half,step=4"))["rules"] == ["half,step=4"]
+        assert (await tell(server, "chaos", "drop,times=1"))["rules"] == [
+            "half,step=4",
+            "drop,times=1",
+        ]
+        assert chaos.talk().hear(b"OK", Way.ANSWERS) == ()
+        assert (await tell(server, "faults"))["strikes"] == {"drop": 1}
+        assert (await tell(server, "clear"))["rules"] == []
+        with pytest.raises(ControlError, match="did you mean half"):
+            await tell(server, "chaos", "hlaf")
+
+
+async def test_trouble_on_the_way_needs_something_in_between(server: ControlServer) -> None:
+    with pytest.raises(ControlError, match="nothing stands between"):
+        await tell(server, "chaos", "drop")
