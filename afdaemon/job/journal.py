@@ -68,7 +68,7 @@ _LAST_WITH_A_MOVE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Write:
     """A statement and its values; one of them is `job_id`."""
 
@@ -157,7 +157,7 @@ class Journal:
     def settle(self, job_id: str, how: str) -> None:
         """Enter, now or later, that the restore which a job owed is owed no longer, and why."""
         values = {"job_id": job_id, "settled_utc": self._now(), "how": how}
-        self._keep(_Write(_SETTLE, values))
+        self._keep(_Write(sql=_SETTLE, values=values))
 
     def flush(self) -> None:
         """Write what is kept, if that is possible; `problem` says why not."""
@@ -206,7 +206,7 @@ class Journal:
             ).fetchall()
             now = self._now()
             marks = [
-                _Write(_INTERRUPT, {"job_id": row["job_id"], "interrupted_utc": now})
+                _Write(sql=_INTERRUPT, values={"job_id": row["job_id"], "interrupted_utc": now})
                 for row in rows
             ]
             self._keep(*marks)
@@ -269,10 +269,10 @@ class Journal:
             "command": command,
             "proposal": records.encode_proposal(entry.proposal),
         }
-        writes = [_Write(_STEP, values)]
+        writes = [_Write(sql=_STEP, values=values)]
         if isinstance(entry.command, Conclude):
             end = {"job_id": job_id, "outcome": command, "closed_utc": self._now()}
-            writes.append(_Write(_CLOSE, end))
+            writes.append(_Write(sql=_CLOSE, values=end))
         return writes
 
     def _keep(self, *writes: _Write) -> None:
