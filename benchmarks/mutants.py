@@ -139,9 +139,9 @@ def main() -> int:
     arguments = parser.parse_args()
     os.chdir(ROOT)
     only, tests = (QUICK[0], QUICK[1:]) if arguments.quick else (arguments.only, TESTS)
-    mutants = [m for m in _all_mutants() if only in m.path]
-    random.Random(arguments.seed).shuffle(mutants)  # noqa: S311 - a part of them says much of all
-    mutants = mutants[: arguments.count]
+    everyone = [m for m in _all_mutants() if only in m.path]
+    random.Random(arguments.seed).shuffle(everyone)  # noqa: S311 - a part of them says much of all
+    mutants = everyone[: arguments.count]
     tested = mutants if arguments.again is None else _survivors(mutants, arguments.again)
     covering = _covering(tests)
     wholes = [whole for (_, line), whole in covering.items() if line == 0]
@@ -159,7 +159,8 @@ def main() -> int:
     return conclude(
         arguments,
         "benchmarks/mutants.py",
-        _table(mutants, survived),
+        f"{len(mutants)} of {len(everyone)} mutants, drawn by the seed\n"
+        + _table(mutants, survived),
         [at_least("share of mutants killed", killed_share, LEAST_KILLED)],
         [asdict(mutant) for mutant in survived],
     )
