@@ -303,6 +303,7 @@ async def job(
             guard=MotionGuard(Limits(hard=Range(lo_um=WD_UM.low, hi_um=WD_UM.high))),
             journal=journal,
             clock=SystemClock(),
+            confirm=True,
         )
         work = Job(
             "job",
