@@ -54,6 +54,10 @@ PROMISES = (
         results=("kills",),
     ),
     Promise(
+        says="A disk that fails costs no truth: the lens comes home, the result is so, what waits is written later.",
+        tests=("tests/job/test_store.py", "tests/job/test_loop.py"),
+    ),
+    Promise(
         says="Floods, garbage and greed of one peer do not hold up the others, end nothing, and cost no memory"
         " afterwards.",
         tests=("tests/api/test_floods.py", "tests/api/test_connections.py"),
@@ -83,8 +87,13 @@ PROMISES = (
         results=("soak",),
     ),
     Promise(
-        says="A stuck part is noticed within its deadline, and the service restarts.",
-        tests=("tests/service",),
+        says="A stuck part is noticed within its deadline, and the service restarts. The unit runs hardened.",
+        tests=("tests/service/test_watch.py", "tests/packaging/test_units.py"),
+        results=("stuck",),
+    ),
+    Promise(
+        says="Numbers are read as vendors write them, or refused with the text shown; every parser fails by name.",
+        tests=("tests/drivers/wire/test_quantity.py", "tests/fuzz"),
     ),
     Promise(
         says="An old client works or is told why not; wrong address, other version and not running are told apart.",
