@@ -58,6 +58,7 @@ class AisemSession:
         self._clock = clock
         self._tally = tally
         self._target: wire.SetWdMag | None = None
+        self._shown: wire.SetWdMag | None = None
         self._known: MicroscopeState | None = None
         self._is_silent = False
         self._owed = 0
@@ -183,6 +184,10 @@ class AisemSession:
         ask = self._owed == 0
         problem: FrameInvalid | FrameStale | None = None
         for _ in range(self._settings.max_dropped_in_row):
+            if ask and (elsewhere := await self._elsewhere()):
+                problem = FrameStale(elsewhere)
+                await self._clock.sleep(self._settings.poll_s)
+                continue
             if ask:
                 await self._command(self._target or await self._present())
             pair = await self._next_pair(deadline_s, problem)
@@ -198,6 +203,24 @@ class AisemSession:
             f"{self._settings.max_dropped_in_row} frames in a row were not evidence: {cause}",
             remedy=cause.remedy,
         )
+
+    async def _elsewhere(self) -> str:
+        """Where somebody else has turned the instrument since a frame showed the target, in words; "" if nobody has.
+
+        Asking for one more frame repeats the last command, and would undo that.
+        """
+        target = self._target
+        if target is None or self._shown != target:
+            return ""
+        now = await self.read_state()
+        if not now.is_reported or self._is_at(now, target):
+            return ""
+        return f"the instrument has been turned to {now.wd_um:.1f} um at {now.magnification:g}x"
+
+    def _is_at(self, now: MicroscopeState, target: wire.SetWdMag) -> bool:
+        tolerance_um = self._settings.wd_tolerance_um + wire.WD_RESOLUTION_UM
+        is_near = abs(now.wd_um - target.wd_um) <= tolerance_um
+        return is_near and same_magnification(now.magnification, target.magnification)
 
     async def _present(self) -> wire.SetWdMag:
         state = await self.read_state()
@@ -297,6 +320,7 @@ class AisemSession:
 
     def _use(self, pair: Pair, sequence: int) -> Frame:
         self._tally.used()
+        self._shown = self._target
         self._known = _state_of(pair.parameters)
         return Frame(
             pixels=pair.pixels,

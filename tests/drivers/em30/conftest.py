@@ -40,6 +40,8 @@ class Vendor:
     script: list[Callable[[SetWdMag], bytes | None]] = field(default_factory=list)
     heard: list[bytes] = field(default_factory=list)
     info: bytes | None = PARAMETERS
+    told: bytes = PARAMETERS
+    """What it would answer to GET_INFOR, if no test had told it what to."""
     written: int = 0
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     conversations: list["asyncio.Task[None]"] = field(default_factory=list)
@@ -98,7 +100,10 @@ class Vendor:
             return None
         _, wd_mm, magnification = data.decode("ascii").split(",")
         order = SetWdMag(wd_um=float(wd_mm) * 1000.0, magnification=int(magnification))
-        return (self.script.pop(0) if self.script else self.honest)(order)
+        answer = (self.script.pop(0) if self.script else self.honest)(order)
+        if answer == b"OK" and self.info == self.told:
+            self.info = self.told = a_text(order.wd_um, order.magnification)
+        return answer
 
 
 @pytest.fixture

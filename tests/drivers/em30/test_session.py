@@ -77,6 +77,7 @@ async def test_a_session_as_it_goes_over_the_wire(
         b"READY",
         b"GET_INFOR",
         b"WDMAG,12.3456,2000",
+        b"GET_INFOR",
         b"WDMAG,12.3456,2000",
         b"FINISH",
     ]
@@ -84,6 +85,21 @@ async def test_a_session_as_it_goes_over_the_wire(
     assert frame.wd_um == pytest.approx(WD_UM, abs=0.01)
     assert frame.pixels.shape == (48, 64)
     assert list(vendor.folder.iterdir()) == []
+
+
+async def test_one_more_frame_does_not_undo_what_somebody_has_turned(
+    vendor: Vendor, microscope: Em30Microscope, text: Callable[..., bytes]
+) -> None:
+    await microscope.move_wd(WD_UM)
+    await microscope.grab()
+    before = len(vendor.orders)
+    for wd_um, magnification in ((WD_UM + 500.0, 2000), (WD_UM, 5000)):
+        vendor.info = text(wd_um, magnification)
+        with pytest.raises(FrameStale, match="has been turned to"):
+            await microscope.grab()
+    assert len(vendor.orders) == before
+    vendor.info = text(WD_UM, 2000)
+    assert (await microscope.grab()).wd_um == pytest.approx(WD_UM, abs=0.01)
 
 
 async def test_a_pair_from_before_the_command_is_removed_and_counted(
@@ -443,6 +459,7 @@ async def test_it_connects_again_and_starts_afresh(
     with pytest.raises(LinkTimeout, match=r"nothing listens on 127"):
         await microscope.wait_connected(0.1)
     vendor.heard.clear()
+    vendor.info = PARAMETERS
     await vendor.start(port)
     await microscope.wait_connected(5.0)
     frame = await microscope.grab()
