@@ -112,6 +112,7 @@ class Job:
         self._began_s = bench.clock.now_s()
         self._steps = 0
         self._link: int | None = None
+        self._noted: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scope: asyncio.Timeout | None = None
         self._ends = threading.Lock()
@@ -218,10 +219,17 @@ class Job:
 
     async def _enter(self, entry: JournalStep) -> None:
         """Record a step. The start, and a move away from it, must reach the disk first; the rest has happened."""
-        is_away = isinstance(entry.command, MoveWd) and self._state.phase is not Phase.RESTORE
+        is_home = self._state.phase is Phase.RESTORE
+        is_away = isinstance(entry.command, MoveWd) and not is_home
         journal = self._bench.journal
         write = journal.append if is_away or isinstance(entry.event, Started) else journal.keep
-        await asyncio.to_thread(write, self.job_id, self._steps, entry)
+        if self._noted is not None:
+            await self._noted
+        noting = asyncio.to_thread(write, self.job_id, self._steps, entry)
+        if is_home:  # an abort does not wait for a disk
+            self._noted = asyncio.create_task(noting, name="note of the way home")
+        else:
+            await noting
 
     def _is_overruled(self, event: Event, command: Command) -> bool:
         """Whether the job would end by itself now, although an abort has been acknowledged before."""

@@ -42,7 +42,8 @@ def owed_of(record: JobRecord, steps: Iterable[JournalStep]) -> Owed | None:
         if isinstance(command, MoveWd):
             magnification = command.magnification or magnification
             left.append(Place(wd_um=command.wd_um, magnification=magnification))
-    last = left[-2:]  # the last command may not have been carried out
+    # The last command may not have been carried out, and that of the way home not have been recorded yet.
+    last = [*left[-2:], start]
     if outcome is not None and outcome.wd_um is not None:
         last = [Place(wd_um=outcome.wd_um, magnification=outcome.magnification)]
         left += last

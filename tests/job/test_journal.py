@@ -193,7 +193,7 @@ def test_a_job_that_a_crash_ended_owes_the_way_back(journal: Journal) -> None:
     owed = journal.owed()
     assert owed is not None
     assert owed.interrupted
-    assert owed.last == (owed.start, Place(wd_um=13_000.0, magnification=2_000.0))
+    assert owed.last == (owed.start, Place(wd_um=13_000.0, magnification=2_000.0), owed.start)
     assert owed.instrument == "em30 (test)"
 
 
