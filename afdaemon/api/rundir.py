@@ -5,7 +5,6 @@ drops it with the process, and what a crash leaves behind blocks nobody. The soc
 unlinks whatever it finds at an ipc path. Each is known by its inode, and only what is ours is ever removed.
 """
 
-import fcntl
 import os
 import socket
 import stat
@@ -15,10 +14,11 @@ from pathlib import Path
 
 import structlog
 
+from afdaemon import locks
 from afdaemon.errors import AfdaemonError, BusyError, ConfigError
 
 _LOCK_NAME = "daemon.lock"
-_FOLDER_MODE = 0o700
+_FOLDER_MODE, _LOCK_MODE = 0o700, 0o640
 _FORBIDDEN = stat.S_IWGRP | stat.S_IRWXO
 """The owner may let a group in, as the systemd unit does; nobody but the owner may put anything there."""
 _SOCKET_MODE = 0o660
@@ -144,19 +144,7 @@ def problem_of(path: Path, status: os.stat_result, uid: int) -> ConfigError | No
 
 def holder_of(path: Path) -> int | None:
     """The process that holds the folder; None if nobody does, or if that cannot be found out."""
-    try:
-        lock = os.open(path / _LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        told = _told_holder(lock)
-        return int(told) if told.isdecimal() else None
-    else:
-        return None
-    finally:
-        os.close(lock)
+    return locks.holder_of(path / _LOCK_NAME)
 
 
 def _checked(path: Path) -> None:
@@ -178,33 +166,15 @@ def _locked(path: Path) -> int:
     except OSError as error:
         raise _unusable(path, error) from None
     _checked(path)
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        lock = os.open(path / _LOCK_NAME, flags, 0o640)
-    except OSError as error:
-        raise _unusable(path, error) from None
-    try:
-        _take(lock, path)
-    except BaseException:
-        os.close(lock)
-        raise
-    return lock
-
-
-def _take(lock: int, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        return locks.take(path / _LOCK_NAME, _LOCK_MODE)
+    except locks.Held as held:
         raise BusyError(
-            f"another afdaemon (process {_told_holder(lock) or 'unknown'}) already serves {folder}",
+            f"another afdaemon (process {held.holder}) already serves {path}",
             remedy="use that one (`afctl status`), or give this one another api.runtime_dir",
         ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
-
-
-def _told_holder(lock: int) -> str:
-    return os.pread(lock, 16, 0).decode("ascii", "replace").strip()
+    except OSError as error:
+        raise _unusable(path, error) from None
 
 
 def _listening(path: Path, backlog: int) -> int:

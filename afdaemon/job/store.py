@@ -5,7 +5,6 @@ damaged file.
 """
 
 import errno
-import fcntl
 import os
 import sqlite3
 import stat
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from afdaemon import locks
 from afdaemon.errors import BusyError, JournalError
 
 BUSY_TIMEOUT_S = 1.0
@@ -154,23 +154,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _locked(path: Path) -> int:
-    """A lock beside the file, which the kernel drops with the process: a crash blocks nobody."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    lock = os.open(path.with_name(f"{path.name}.lock"), flags, _FILE_MODE)
+    """A lock beside the file."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(lock, 16, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(lock)
-        if not isinstance(error, BlockingIOError):
-            raise
+        return locks.take(path.with_name(f"{path.name}.lock"), _FILE_MODE)
+    except locks.Held as held:
         raise BusyError(
-            f"another afdaemon (process {holder}) keeps its journal in {path}",
+            f"another afdaemon (process {held.holder}) keeps its journal in {path}",
             remedy="use that one (`afctl status`), or give this one another journal.path",
         ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
-    return lock
 
 
 def _make_private(path: Path) -> None:
