@@ -51,6 +51,20 @@ def conclude(
     return 0 if met == len(bars) else 1
 
 
+_NOT_TOLD = {"json", "markdown", "micrographs", "quick", "seed", "jobs", "again"}
+"""Arguments that change nothing that is measured, or are told apart."""
+
+
+def _command(arguments: argparse.Namespace, script: str) -> str:
+    """What measures the same again."""
+    told = {key: value for key, value in vars(arguments).items() if key not in _NOT_TOLD and value}
+    words = ["python", script, "--seed", arguments.seed]
+    words += ["--quick"] if arguments.quick else []
+    words += ["--micrographs", "DIR"] if arguments.micrographs else []
+    words += [word for key, value in told.items() for word in (f"--{key}", value)]
+    return " ".join(map(str, words))
+
+
 def _write(
     arguments: argparse.Namespace,
     script: str,
@@ -60,9 +74,7 @@ def _write(
     pictures: Mapping[str, str],
 ) -> None:
     """The JSON and the page, both with the command that measured it."""
-    command = f"python {script} --seed {arguments.seed}" + (" --quick" if arguments.quick else "")
-    if arguments.micrographs:
-        command += " --micrographs DIR"
+    command = _command(arguments, script)
     if arguments.json:
         report = {"command": command, "bars": [asdict(bar) for bar in bars], "rows": list(rows)}
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
