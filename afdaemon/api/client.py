@@ -148,7 +148,7 @@ class Client:
             event = events.next(left_s)
             if event is not None and event.topic == name:
                 return
-        raise lines.nobody(self._places.address)
+        raise lines.nobody(self._places)
 
     def _ask(
         self,
@@ -162,7 +162,7 @@ class Client:
         line = self._line(place or self._places.control)
         request_id = request_id or wire.new_id()
         if not line.poll(int(lines.CONNECT_S * 1000), zmq.POLLOUT):
-            raise lines.nobody(self._places.address)
+            raise lines.nobody(self._places)
         line.send_multipart(lines.frames(ask, request_id))
         end_s = self._clock.now_s() + ask.timeout_s
         while (left_s := end_s - self._clock.now_s()) > 0:
@@ -308,7 +308,7 @@ class AsyncClient:
                         while (await anext(events)).topic != name:
                             pass
                 except TimeoutError:
-                    raise lines.nobody(self._places.address) from None
+                    raise lines.nobody(self._places) from None
                 yield events
         finally:
             subscriber.close()
@@ -334,7 +334,7 @@ class AsyncClient:
             async with asyncio.timeout(lines.CONNECT_S):
                 await line.send_multipart(message)
         except TimeoutError:
-            raise lines.nobody(self._places.address) from None
+            raise lines.nobody(self._places) from None
 
     def _line(self, place: str) -> "zmq.asyncio.Socket":
         if place not in self._lines:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from afdaemon.api import wire
 from afdaemon.api.asks import Ask
+from afdaemon.api.endpoints import NAMES, Endpoints
 from afdaemon.api.schemas import Event, Reply
 from afdaemon.errors import Unreachable, VersionMismatch
 
@@ -58,11 +59,12 @@ def event(message: Sequence[bytes]) -> Event:
         raise VersionMismatch("an event came that this client does not understand") from None
 
 
-def nobody(address: str) -> Unreachable:
-    """Nothing accepted the connection, or it was one too many."""
+def nobody(places: Endpoints) -> Unreachable:
+    """Nothing accepted the connection, or, where there are sockets, it was one too many."""
+    may_run = places.folder is None or any((places.folder / name).exists() for name in NAMES)
+    also = "; if it runs, close connections that this program doesn't need" if may_run else ""
     return Unreachable(
-        f"no daemon answers at {address}",
-        remedy=f"{Unreachable.remedy}; if it runs, close connections that this program doesn't need",
+        f"no daemon answers at {places.address}", remedy=f"{Unreachable.remedy}{also}"
     )
 
 

@@ -43,7 +43,7 @@ def check(file: Annotated[Path, typer.Argument(help="TOML file", metavar="FILE")
     loaded = load(file, environ={})
     for old, new in loaded.renamed.items():
         typer.echo(f"{file}: {old} is now called {new}; the old name still works.")
-    typer.echo(f"{file} is good: {len(loaded.given)} settings, the others have their defaults.")
+    typer.echo(f"{file} is good; settings in it: {len(loaded.given)}, all others are the defaults.")
 
 
 @app.command()

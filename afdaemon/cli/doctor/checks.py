@@ -91,7 +91,7 @@ def _config(facts: ConfigFacts) -> Iterator[Finding]:
         yield _failed(about, facts.trouble)
         return
     place = f"{facts.file}: " if facts.file else "no file; "
-    yield _ok(about, f"{place}{facts.given} settings given, the others have their defaults")
+    yield _ok(about, f"{place}settings given: {facts.given}, all others are the defaults")
     for key, by in facts.overridden:
         yield _warning(
             about, f"{key} in {facts.file} is overridden by {by}", "remove one of the two"
