@@ -253,7 +253,21 @@ class Lens:
         """Where a move begins, as far as that is known."""
         standing = self._standing
         known_um = standing.wd_um if standing.commanded_um is None else standing.commanded_um
-        return known_um if known_um is not None else (await self._microscope.read_state()).wd_um
+        return known_um if known_um is not None else (await self._looked_twice()).wd_um
+
+    async def _looked_twice(self) -> MicroscopeState:
+        """Where it stands or moves to, said twice alike: one read-back may be wrong. Raises `Misplaced`."""
+        now = await self._microscope.read_state()
+        for _ in range(_LOOKS):
+            before, now = now, await self._microscope.read_state()
+            if self._is_at(now, before.wd_um):
+                return now
+            await self._clock.sleep(_POLL_S)
+        raise Misplaced(
+            f"no two looks in a row find the lens at one place; the last, at {now.wd_um:.1f} um",
+            remedy="wait until it stands still",
+            seen=now,
+        )
 
     def _is_at(
         self, now: MicroscopeState, wd_um: float, magnification: float | None = None

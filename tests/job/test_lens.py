@@ -416,3 +416,15 @@ async def test_after_a_command_that_failed_the_lens_is_asked_where_it_is(
         await lens.go(HOME_UM + 2_000.0)
     await lens.go(HOME_UM)
     assert instrument.commands[2:] == [HOME_UM + 1_000.0, HOME_UM]
+
+
+async def test_a_place_that_is_not_known_is_asked_for_twice(instrument: Instrument) -> None:
+    instrument.lie = lambda n: -1e6 if n == 1 else 0.0
+    lens = lens_of(instrument, motion=Motion(step_um=1_500.0))
+    await lens.go(HOME_UM + 1_000.0)
+    assert instrument.commands == [HOME_UM + 1_000.0]
+    assert instrument.looks == 4
+    instrument.lie = lambda n: 1e4 * n
+    with pytest.raises(Misplaced, match="no two looks in a row"):
+        await lens_of(instrument).go(HOME_UM)
+    assert instrument.commands == [HOME_UM + 1_000.0]
