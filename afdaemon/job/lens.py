@@ -19,8 +19,9 @@ _STILL_SHARE = 0.25
 time constant of up to 0.5 s is then within the tolerance of its end."""
 _RETRY_S = 0.2
 """Before a command home is repeated."""
-_LOOKS = 5
-"""So many looks in a row must find the lens elsewhere: one read-back may be wrong."""
+_LOOK_AGAIN_S = (0.03, 0.07, 0.15, 0.35)
+"""Before each further look at a lens that seems to be elsewhere. All must find it there: one read-back may be wrong. The
+first comes soon, since the way home waits for it."""
 _STEP_S = 3.0
 """For one step of a way that is made in several."""
 
@@ -240,9 +241,9 @@ class Lens:
     ) -> MicroscopeState | None:
         """The place that it reports, if every one of several looks finds it elsewhere."""
         now: MicroscopeState | None = None
-        for _ in range(_LOOKS):
-            if now is not None:
-                await self._clock.sleep(_POLL_S)
+        for wait_s in (0.0, *_LOOK_AGAIN_S):
+            if wait_s > 0.0:
+                await self._clock.sleep(wait_s)
             now = await self._microscope.read_state()
             is_there = self._is_at(now, now.wd_um if wd_um is None else wd_um, magnification)
             if is_there or not now.is_reported:
@@ -258,11 +259,11 @@ class Lens:
     async def _looked_twice(self) -> MicroscopeState:
         """Where it stands or moves to, said twice alike: one read-back may be wrong. Raises `Misplaced`."""
         now = await self._microscope.read_state()
-        for _ in range(_LOOKS):
+        for wait_s in _LOOK_AGAIN_S:
             before, now = now, await self._microscope.read_state()
             if self._is_at(now, before.wd_um):
                 return now
-            await self._clock.sleep(_POLL_S)
+            await self._clock.sleep(wait_s)
         raise Misplaced(
             f"no two looks in a row find the lens at one place; the last, at {now.wd_um:.1f} um",
             remedy="wait until it stands still",
