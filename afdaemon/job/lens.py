@@ -20,8 +20,8 @@ time constant of up to 0.5 s is then within the tolerance of its end."""
 _RETRY_S = 0.2
 """Before a command home is repeated."""
 _LOOK_AGAIN_S = (0.03, 0.07, 0.15, 0.35)
-"""Before each further look at a lens that seems to be elsewhere. All must find it there: one read-back may be wrong. The
-first comes soon, since the way home waits for it."""
+"""Before each further look at a lens that seems to be elsewhere. All must find it there: one read-back may be wrong.
+The first comes soon, since the way home waits for it."""
 _STEP_S = 3.0
 """For one step of a way that is made in several."""
 
