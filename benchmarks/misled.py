@@ -8,12 +8,14 @@ false "focused", no false "restored", and not one command to another instrument.
 
 import asyncio
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from link_rigs import LINKS, RULES, Ended, Rig, job, rig, running, together
 from reporting import conclude, parse
@@ -36,6 +38,8 @@ AT_ONCE = 14
 AWAY_S = 0.5
 """How long it takes to plug in another instrument."""
 CONNECTED_S = 10.0
+ABANDONED_S = 120.0
+"""Twice as long as a job may take here before it is cancelled."""
 
 
 class Misleading(Instrument):
@@ -129,14 +133,20 @@ def main() -> int:
     logging.getLogger("em30_bridge").setLevel(logging.CRITICAL)
     _mark_jpegs()
     count = QUICK_RUNS if arguments.quick else RUNS
-    runs = asyncio.run(_measure(range(arguments.seed, arguments.seed + count)))
+    seeds = range(arguments.seed, arguments.seed + count)
+    loop = asyncio.new_event_loop()
+    runs = loop.run_until_complete(_measure(seeds))
     bars = [
         _none(f"false {word!r}", [run for run in runs if word in run.false])
         for word in ("focused", "restored", "hangs")
     ]
     bars.append(_none("moves of another instrument", [run for run in runs if run.moves_of_another]))
     rows = [asdict(run) for run in runs]
-    return conclude(arguments, "benchmarks/misled.py", _table(runs), bars, rows)
+    code = conclude(arguments, "benchmarks/misled.py", _table(runs), bars, rows)
+    if any("hangs" in run.false for run in runs):
+        os._exit(code)  # what hangs would not let the loop end
+    loop.close()
+    return code
 
 
 def _none(name: str, found: Sequence[Run]) -> Bar:
@@ -161,12 +171,35 @@ async def _measure(seeds: range) -> list[Run]:
     with closing(ScoringThread(load)) as scoring:
         networks = await scoring.open()
         runs = [
-            partial(_run, Run(link=link, way=way, seed=seed), scoring, networks)
+            partial(_watched, Run(link=link, way=way, seed=seed), scoring, networks)
             for link in LINKS
             for way in WAYS
             for seed in seeds
         ]
         return await together(runs, AT_ONCE)
+
+
+async def _watched(run: Run, scoring: ScoringThread, networks: Networks) -> Run:
+    """The run, abandoned when it neither ends nor can be ended; then `detail` says what it waits for."""
+    task = asyncio.create_task(_run(run, scoring, networks))
+    await asyncio.wait({task}, timeout=ABANDONED_S)
+    if task.done():
+        return task.result()
+    run.false.append("hangs")
+    run.detail = " | ".join(map(_waits_for, asyncio.all_tasks()))
+    return run
+
+
+def _waits_for(task: "asyncio.Task[Any]") -> str:
+    """Where a task stands, from its outermost call to its innermost."""
+    places: list[str] = []
+    inner: Any = task.get_coro()
+    while inner is not None:
+        frame = getattr(inner, "cr_frame", None)
+        if frame is not None:
+            places.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+        inner = getattr(inner, "cr_await", None)
+    return f"{task.get_name()}: {' > '.join(places)}"
 
 
 async def _run(run: Run, scoring: ScoringThread, networks: Networks) -> Run:
