@@ -9,7 +9,6 @@ from afdaemon.control.profile import Profile
 from afdaemon.control.values import (
     Command,
     Failed,
-    MoveWd,
     Phase,
     Proposal,
     ReadingKind,
@@ -39,7 +38,7 @@ class State(Generic[Own]):
         rung_from: where in the trace the readings at the present magnification begin.
         proposal: the law's answer if the last step asked it: with it a replay needs no network.
         verdict: why the job is a success, once only a confirming look or its last step is left.
-        last_step: the last step that follows a confirming look, if one does.
+        last_um: where the last step leads that follows a confirming look, if one does.
         failure: why it has failed, once only the way back is left.
     """
 
@@ -55,7 +54,7 @@ class State(Generic[Own]):
     rung_from: int = 0
     proposal: Proposal | None = None
     verdict: str = ""
-    last_step: MoveWd | None = None
+    last_um: float | None = None
     failure: Failed | None = None
 
     @property

@@ -19,6 +19,7 @@ from typing import Self
 import structlog
 
 from afdaemon.clock import Clock
+from afdaemon.job.bench import DEADLINES
 from afdaemon.pulse import Part
 from afdaemon.service.notify import Notifier
 from afdaemon.service.watch import MOST_TURN_S, Seen, Stuck, look, stuck
@@ -30,8 +31,8 @@ LOOP_DEADLINE_S = 10.0
 _BEAT_S = 0.5
 _TURN_S = MOST_TURN_S / 4
 """Between two looks. systemd is fed at each, and so at least four times as often as it expects."""
-_HOME_S = 12.0
-"""How long a job may take to come home: its restore is tried for 4 s, after the action under way has timed out."""
+_HOME_S = DEADLINES.move_s + DEADLINES.outage_s + DEADLINES.restore_s + 2.0
+"""How long a job may take to come home: its restore follows when the move under way has timed out, after an outage."""
 _SAY_S = 1.0
 """How long writing the log may take: whoever reads it may be what is stuck."""
 

@@ -218,9 +218,12 @@ class AisemSession:
         return f"the instrument has been turned to {now.wd_um:.1f} um at {now.magnification:g}x"
 
     def _is_at(self, now: MicroscopeState, target: wire.SetWdMag) -> bool:
-        tolerance_um = self._settings.wd_tolerance_um + wire.WD_RESOLUTION_UM
-        is_near = abs(now.wd_um - target.wd_um) <= tolerance_um
+        is_near = self._is_near(now.wd_um, target)
         return is_near and same_magnification(now.magnification, target.magnification)
+
+    def _is_near(self, wd_um: float, target: wire.SetWdMag) -> bool:
+        tolerance_um = self._settings.wd_tolerance_um + wire.WD_RESOLUTION_UM
+        return abs(wd_um - target.wd_um) <= tolerance_um
 
     async def _present(self) -> wire.SetWdMag:
         state = await self.read_state()
@@ -299,8 +302,7 @@ class AisemSession:
         if target is None or not same_magnification(parameters.magnification, target.magnification):
             self._tally.mismatched()
             return FrameStale(f"it was taken at magnification {parameters.magnification:g}")
-        tolerance_um = self._settings.wd_tolerance_um + wire.WD_RESOLUTION_UM
-        if abs(parameters.wd_um - target.wd_um) > tolerance_um:
+        if not self._is_near(parameters.wd_um, target):
             self._tally.mismatched()
             return FrameStale(
                 f"it was taken at {parameters.wd_um:.1f} um, commanded was {target.wd_um:.1f} um"

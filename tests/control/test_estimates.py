@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from afdaemon.control.drift import drift
-from afdaemon.control.fast.peak import MEASURES, next_place, peak
+from afdaemon.control.fast.peak import MEASURES, Peak, next_place, peak
 from afdaemon.control.fast.profile import FAST
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.values import Reading, ReadingKind, TracePoint
@@ -69,9 +69,9 @@ def estimates(seed: int) -> dict[str, object]:
     return told
 
 
-def _next_dof(points: list[TracePoint], top: "object", apart: float) -> float | None:
+def _next_dof(points: list[TracePoint], top: Peak, apart: float) -> float | None:
     apart_um = 3.0 * apart * UNIT_UM
-    place = next_place(points, top, apart_um=apart_um, unit_um=UNIT_UM, limits=LIMITS)  # type: ignore[arg-type]
+    place = next_place(points, top, apart_um=apart_um, unit_um=UNIT_UM, limits=LIMITS)
     return None if place is None else _digits((place - BEST_UM) / UNIT_UM)
 
 

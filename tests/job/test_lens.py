@@ -384,7 +384,9 @@ async def test_without_an_approach_a_move_is_one_command(instrument: Instrument)
     assert instrument.commands == [HOME_UM - 1_000.0, HOME_UM + 1_000.0]
 
 
-async def test_the_way_home_waits_for_the_link_as_long_as_it_has(instrument: Instrument) -> None:
+async def test_the_way_home_waits_for_the_link_as_long_as_it_has(
+    instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waited: list[float] = []
 
     async def wait_connected(timeout_s: float) -> None:
@@ -392,7 +394,7 @@ async def test_the_way_home_waits_for_the_link_as_long_as_it_has(instrument: Ins
         await instrument.clock.sleep(min(timeout_s, 1.0))
         raise LinkTimeout("no link")
 
-    instrument.wait_connected = wait_connected  # type: ignore[method-assign]
+    monkeypatch.setattr(instrument, "wait_connected", wait_connected)
     with pytest.raises(LinkTimeout):
         await lens_of(instrument).bring(HOME_UM, None, 3.0)
     assert waited == pytest.approx([3.0, 1.8, 0.6])
