@@ -19,6 +19,7 @@ from enum import StrEnum
 import numpy as np
 
 from afdaemon.sim.errors import ChaosError
+from afdaemon.sim.harm import Amount, Meaning, damaged
 from afdaemon.spec import Range, check, choice, nearest, number, require_known, whole
 
 __all__ = [
@@ -64,23 +65,6 @@ class Trouble(StrEnum):
     SPLIT = "split"
     DELAY = "delay"
     FREEZE = "freeze"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Amount:
-    """The size of a trouble: what it measures, its range, and its default."""
-
-    of: str
-    allowed: Range
-    usual: float
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a trouble does, and what its amount is; None if it has none."""
-
-    does: str
-    amount: Amount | None = None
 
 
 _SECONDS = Range(low=0.0, high=3600.0)
@@ -143,7 +127,7 @@ class Rule:
     def size(self) -> float:
         """The amount, or what is usual; 0 for a trouble that has none."""
         amount = MEANINGS[self.trouble].amount
-        usual = amount.usual if amount is not None else 0.0
+        usual = 0.0 if amount is None or amount.usual is None else amount.usual
         return usual if self.amount is None else self.amount
 
     def is_due(self, way: Way, step: int) -> bool:
@@ -268,11 +252,7 @@ class Chaos:
 
     def garbled(self, data: bytes, count: int) -> bytes:
         """`data` with `count` of its bytes, at most all of them, changed."""
-        rng = self._rngs[Trouble.GARBLE]
-        changed = np.frombuffer(data, np.uint8).copy()
-        where = rng.choice(changed.size, size=min(count, changed.size), replace=False)
-        changed[where] ^= rng.integers(1, 256, where.size, dtype=np.uint8)
-        return changed.tobytes()
+        return damaged(data, count, self._rngs[Trouble.GARBLE])
 
     def pick(self, count: int) -> int:
         """Which of `count` parts of a message are to suffer."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.sim.errors import FaultError
+from afdaemon.sim.harm import Amount, Meaning, damaged
 from afdaemon.spec import Range, nearest
 
 
@@ -40,23 +41,6 @@ class Fault(StrEnum):
     SATURATED = "saturated"
     BLANK = "blank"
     FRAME_HOLED = "frame-holed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Amount:
-    """The size of a fault: what it measures, its range, and its default (None: drawn, 0 to 1)."""
-
-    of: str
-    allowed: Range
-    usual: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a fault does, and what its amount is; None if it has none."""
-
-    does: str
-    amount: Amount | None = None
 
 
 _SHARE = Range(low=0.0, high=1.0)
@@ -245,11 +229,7 @@ class FaultPlan:
 
     def damage(self, data: bytes, count: int) -> bytes:
         """`data` with `count` of its bytes, at most all of them, changed."""
-        rng = self._rngs[Fault.FRAME_CORRUPT]
-        damaged = np.frombuffer(data, np.uint8).copy()
-        where = rng.choice(damaged.size, size=min(count, damaged.size), replace=False)
-        damaged[where] ^= rng.integers(1, 256, where.size, dtype=np.uint8)
-        return damaged.tobytes()
+        return damaged(data, count, self._rngs[Fault.FRAME_CORRUPT])
 
     def hole(self, data: bytes, length: int) -> bytes:
         """`data` with `length` bytes in a row, at most the later half of it, set to zero."""

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from afdaemon.sim.chaos.plan import MEANINGS as TROUBLES
+from afdaemon.sim.harm import Meaning
 from afdaemon.sim.instrument.conditions import Key, keys
-from afdaemon.sim.instrument.faults import MEANINGS, Fault, Meaning
+from afdaemon.sim.instrument.faults import MEANINGS, Fault
 from afdaemon.sim.links.control import ARGUMENTS, CHANGEABLE
 from afdaemon.sim.specimens.catalogue import LAYERS, SPECIMENS
 
