@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,6 +38,7 @@ _POLITE_EVERY_S = 0.005
 _CALM_S = 2.2
 """The daemon gives memory back within 1.5 s after a flood."""
 _SPEED = 5.0
+_PORTS = 20_000, 32_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -221,10 +222,13 @@ def _bars(phases: Sequence[Phase]) -> list[Bar]:
 
 
 def _free_ports() -> int:
-    """The first of three ports in a row that are likely to be free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return min(int(probe.getsockname()[1]), 65_000)
+    """The first of three ports in a row that are free, below those that the system gives to whoever asks for any."""
+    for first in range(*_PORTS, 3):
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + 3):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise RuntimeError(f"no three free ports in a row among {_PORTS}")
 
 
 if __name__ == "__main__":

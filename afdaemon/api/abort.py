@@ -1,7 +1,7 @@
 """The abort socket: a thread and a ZeroMQ context of its own, so that nothing else delays it."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
@@ -10,9 +10,11 @@ import zmq
 
 from afdaemon.api.allowance import Pace
 from afdaemon.api.caps import RECEIVED, Share
+from afdaemon.api.entry import Entry, enter
+from afdaemon.api.gate import BETWEEN_S
 from afdaemon.api.places import Place
-from afdaemon.api.porter import Porter
-from afdaemon.api.sockets import Binding, harden, unwrap
+from afdaemon.api.porter import Guests
+from afdaemon.api.sockets import unwrap
 from afdaemon.api.wire import MAX_REQUEST_BYTES
 from afdaemon.clock import SystemClock
 from afdaemon.pulse import Part, Work
@@ -30,17 +32,16 @@ class AbortDoor:
     def __init__(self, places: Sequence[Place], connections: Share) -> None:
         self.part = Part("abort socket's thread", DEADLINE_S)
         self._context = zmq.Context()
-        self._router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
         self._stop: zmq.Socket[Any] = self._context.socket(zmq.PAIR)
         self._stop.setsockopt(zmq.LINGER, 0)
         self._thread: threading.Thread | None = None
-        addresses = [place.at.abort for place in places]
-        self._porter = Porter(self._router, "abort", addresses, connections)
+        self._entries: list[Entry[zmq.Socket[bytes]]] = []
+        addresses = [(place.at.abort, place.folder) for place in places]
+        guests = Guests("abort", connections)
         try:
-            harden(self._router, max_bytes=MAX_REQUEST_BYTES)
-            self._bindings = [
-                Binding(self._router, place.at.abort, place.folder) for place in places
-            ]
+            self._entries = enter(
+                self._context, zmq.ROUTER, addresses, guests, max_bytes=MAX_REQUEST_BYTES
+            )
             self._stop.bind(_STOP)
         except BaseException:
             self.close()
@@ -70,8 +71,8 @@ class AbortDoor:
             with suppress(zmq.Again):  # the thread has ended by itself
                 self._stop.send(b"", zmq.DONTWAIT)
             self._thread.join()
-        self._porter.close()
-        self._router.close()
+        for entry in self._entries:
+            entry.close()
         self._stop.close()
         self._context.term()
 
@@ -94,18 +95,35 @@ class AbortDoor:
     ) -> None:
         clock, pace = SystemClock(), Pace(RECEIVED)
         with stopped:
-            poller = zmq.Poller()
-            poller.register(stopped, zmq.POLLIN)
-            poller.register(self._router, zmq.POLLIN)
-            while stopped not in (ready := dict(poller.poll(_TURN_MS))):
+            while stopped not in (ready := self._ready(stopped)):
                 work.beat()
-                for binding in self._bindings:
-                    binding.mend()
-                if self._router in ready:
-                    address, payload = unwrap(self._router.recv_multipart())
-                    with suppress(zmq.ZMQError):  # the client has gone, or doesn't read
-                        self._router.send_multipart([*address, answer(payload)], zmq.DONTWAIT)
-                # A flood here must not keep the interpreter from the event loop, which ends the job.
-                delay_s = pace.delay_s("", clock.now_s())
+                delay_s = BETWEEN_S if self._let_in(ready) else 0.0
+                for router in (entry.socket for entry in self._entries):
+                    if router in ready:
+                        address, payload = unwrap(router.recv_multipart())
+                        with suppress(zmq.ZMQError):  # the client has gone, or doesn't read
+                            router.send_multipart([*address, answer(payload)], zmq.DONTWAIT)
+                        # A flood here must not keep the interpreter from the event loop, which ends the job.
+                        delay_s = max(delay_s, pace.delay_s("", clock.now_s()))
                 if delay_s > 0.0 and stopped.poll(max(1, int(1e3 * delay_s))):
                     return
+
+    def _ready(self, stopped: zmq.Socket[Any]) -> Collection[zmq.Socket[Any] | int]:
+        """What can be read, as soon as something can."""
+        poller = zmq.Poller()
+        poller.register(stopped, zmq.POLLIN)
+        for entry in self._entries:
+            poller.register(entry.socket, zmq.POLLIN)
+            if entry.gate is not None:
+                poller.register(entry.gate.fileno(), zmq.POLLIN)
+        return dict(poller.poll(_TURN_MS))
+
+    def _let_in(self, ready: Collection[zmq.Socket[Any] | int]) -> bool:
+        """Whether somebody was waiting to be let in."""
+        gates = [entry.gate for entry in self._entries if entry.gate is not None]
+        wanted = [gate for gate in gates if gate.fileno() in ready]
+        for gate in wanted:
+            gate.admit()
+        for gate in gates:
+            gate.mend()
+        return bool(wanted)

@@ -51,9 +51,13 @@ COUNTED_BYTES = 64 * 1024
 """A request counts once, and once more for so many bytes: a flood of images takes no more time than one of pings."""
 EVICTED_S = 5.0
 """A client that was cut off for its subscriptions stays out so long: its libzmq reconnects by itself in 0.1 s."""
-RESERVED_DESCRIPTORS = 256
-"""Descriptors that no client can take. The daemon itself uses about 60; the rest is for what it opens anew in mid-job,
-the microscope's link and the journal, and for connections accepted and not yet closed."""
+QUEUED = 32
+"""Clients that may wait at one ipc socket to be let in; the next one has to come again. All who wait are let in
+together, so that a flood makes few admissions."""
+SPARE_DESCRIPTORS = 64
+"""Left free whoever connects: for what is opened anew in mid-job, the microscope's link and the journal."""
+OWN_DESCRIPTORS = 64
+"""What the daemon itself has open: about 60."""
 ACCEPTED_AHEAD = 1_001
-"""Connections that libzmq accepts on one socket before it waits for the porter to have seen them (the high-water mark
-of its monitor). Ordinary floods get nowhere near that; one that only connects, as fast as C can, does."""
+"""Connections that libzmq accepts on one tcp address before it waits for the porter to have seen them (the high-water
+mark of its monitor). Ordinary floods get nowhere near that; one that only connects, as fast as C can, does."""

@@ -1,6 +1,7 @@
 """The open connections of one socket, and which of them have to go. Pure: no socket, no clock."""
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from afdaemon.api.caps import EVICTED_S, TOPICS, Share
@@ -13,18 +14,18 @@ class _Connection:
 
 
 class Connections:
-    """Keyed by descriptor, which names a connection from when it opens until it closes."""
+    """Keyed by the descriptor and its socket, which name a connection from when it opens until it closes."""
 
     def __init__(self, share: Share) -> None:
         self._share = share
-        self._open: dict[int, _Connection] = {}
+        self._open: dict[Hashable, _Connection] = {}
         self._counts: Counter[str] = Counter()
         self._out_until_s: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def opened(self, descriptor: int, client: str, now_s: float) -> str | None:
+    def opened(self, descriptor: Hashable, client: str, now_s: float) -> str | None:
         """Enter a connection, or say why it has to be closed; then it is not entered."""
         self.closed(descriptor)  # libzmq tells of the end before a descriptor is used again
         self._out_until_s = {who: end for who, end in self._out_until_s.items() if end > now_s}
@@ -38,7 +39,7 @@ class Connections:
         self._counts[client] += 1
         return None
 
-    def closed(self, descriptor: int) -> None:
+    def closed(self, descriptor: Hashable) -> None:
         """Forget a connection; one that was never entered doesn't matter."""
         gone = self._open.pop(descriptor, None)
         if gone is None:
@@ -47,7 +48,7 @@ class Connections:
         if not self._counts[gone.client]:
             del self._counts[gone.client]
 
-    def subscribed(self, descriptor: int, topic: bytes, now_s: float) -> str | None:
+    def subscribed(self, descriptor: Hashable, topic: bytes, now_s: float) -> str | None:
         """Count a subscription, or name the client whose connection has too many."""
         connection = self._open.get(descriptor)
         if connection is None:
@@ -58,8 +59,38 @@ class Connections:
         self._out_until_s[connection.client] = now_s + EVICTED_S
         return connection.client
 
-    def unsubscribed(self, descriptor: int, topic: bytes) -> None:
+    def unsubscribed(self, descriptor: Hashable, topic: bytes) -> None:
         """A connection gave up a subscription."""
         connection = self._open.get(descriptor)
         if connection is not None:
             connection.topics.discard(topic)
+
+
+class Entrances:
+    """Which of a door's listening sockets are in use. Pure.
+
+    A door has one after the other; nobody comes by one of them after somebody came by a later one.
+    """
+
+    def __init__(self) -> None:
+        self._in_use: Counter[int] = Counter()
+        self._latest = 0
+
+    def came(self, number: int) -> None:
+        """A connection was accepted by the listening socket of that number; later ones have higher numbers."""
+        self._in_use[number] += 1
+        self._latest = max(number, self._latest)
+
+    def went(self, number: int) -> None:
+        """Such a connection has ended."""
+        self._in_use[number] -= 1
+        if not self._in_use[number]:
+            del self._in_use[number]
+
+    def has_seen(self, number: int) -> bool:
+        """Whether somebody has come by it, or by a later one."""
+        return number <= self._latest
+
+    def has_served(self, number: int) -> bool:
+        """Whether nobody is connected by it, and nobody will come."""
+        return number < self._latest and number not in self._in_use

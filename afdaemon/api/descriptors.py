@@ -1,19 +1,34 @@
 """Enough descriptors for what may be open at once: libzmq ends the process when they run out."""
 
 import resource
+from pathlib import Path
 
 import structlog
 
-from afdaemon.api.caps import ACCEPTED_AHEAD, RESERVED_DESCRIPTORS, Caps
+from afdaemon.api.caps import (
+    ACCEPTED_AHEAD,
+    OWN_DESCRIPTORS,
+    QUEUED,
+    SPARE_DESCRIPTORS,
+    Caps,
+)
 from afdaemon.errors import ConfigError
 
 _SOCKETS = 3
+_EACH = 2
+"""Descriptors that a connection takes: its own, and the listening socket that it came by (see `gate`)."""
+_UNCOUNTED = _SOCKETS * (QUEUED + 1) + SPARE_DESCRIPTORS
+"""To be free when clients are let in: at all sockets it may happen at the same moment."""
+_OURS = OWN_DESCRIPTORS + _UNCOUNTED
+TCP_FLOOD = _SOCKETS * ACCEPTED_AHEAD
+"""What a flood of connections on tcp may take in addition."""
+_OPEN = Path("/dev/fd")
 _RAISE = "raise the limit (LimitNOFILE= of the unit, or ulimit -n)"
 
 log = structlog.get_logger(__name__)
 
 
-def secure(caps: Caps) -> int:
+def secure(caps: Caps, *, tcp: bool) -> int:
     """Raise the limit to what the system allows, and return it.
 
     Raises:
@@ -21,16 +36,27 @@ def secure(caps: Caps) -> int:
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    needed = _SOCKETS * caps.connections.all + RESERVED_DESCRIPTORS
-    safe = needed + _SOCKETS * ACCEPTED_AHEAD
+    least, safe = needed(caps), needed(caps) + TCP_FLOOD
     if hard == resource.RLIM_INFINITY or hard >= safe:
         return hard
-    if hard < needed:
-        most = (hard - RESERVED_DESCRIPTORS) // _SOCKETS
+    if hard < least:
+        most = (hard - _OURS) // (_SOCKETS * _EACH)
         raise ConfigError(
             f"this process may open {hard} files, and {caps.connections.all} connections to each"
-            f" of {_SOCKETS} sockets need {needed}",
+            f" of {_SOCKETS} sockets need {least}",
             remedy=_RAISE + (f", or set api.most_connections to {most}" if most > 0 else ""),
         )
-    log.warning("few_descriptors", limit=hard, safe=safe, remedy=_RAISE)
+    if tcp:
+        log.warning("few_descriptors", limit=hard, safe=safe, remedy=_RAISE)
     return hard
+
+
+def needed(caps: Caps) -> int:
+    """Descriptors without which the daemon does not start."""
+    return _SOCKETS * _EACH * caps.connections.all + _OURS
+
+
+def is_room() -> bool:
+    """Whether clients may be let in now: descriptors enough are free for all who may be waiting."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return limit == resource.RLIM_INFINITY or limit - sum(1 for _ in _OPEN.iterdir()) >= _UNCOUNTED

@@ -16,10 +16,10 @@ import zmq.asyncio
 from pydantic import JsonValue
 
 from afdaemon.api.caps import Share
+from afdaemon.api.entry import Entry, enter
 from afdaemon.api.places import Place
-from afdaemon.api.porter import Porter
+from afdaemon.api.porter import Guests
 from afdaemon.api.schemas import Event, Reply
-from afdaemon.api.sockets import Binding, harden
 
 WELCOME = "welcome"
 _MAX_SUBSCRIPTION_BYTES = 320
@@ -50,19 +50,11 @@ class Publisher:
         self._instance = instance
         self._clock = clock
         self._seq = 0
-        self._socket = context.socket(zmq.XPUB)
-        addresses = [place.at.events for place in places]
-        self._porter = Porter(self._socket, "events", addresses, connections)
-        try:
-            harden(self._socket, max_bytes=_MAX_SUBSCRIPTION_BYTES)
-            # Report every subscription and its end, whoever else has the same.
-            self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-            self.bindings = [
-                Binding(self._socket, place.at.events, place.folder) for place in places
-            ]
-        except BaseException:
-            self.close()
-            raise
+        addresses = [(place.at.events, place.folder) for place in places]
+        guests = Guests("events", connections)
+        self.entries = enter(
+            context, zmq.XPUB, addresses, guests, max_bytes=_MAX_SUBSCRIPTION_BYTES
+        )
 
     def publish(
         self,
@@ -81,21 +73,27 @@ class Publisher:
             request_id: the request that it belongs to.
         """
         self._seq += 1
-        self._send(topic, kind, data, request_id)
+        for entry in self.entries:
+            self._send(entry, topic, kind, data, request_id)
 
     async def run(self) -> None:
         """Welcome subscribers, and count what they subscribe to, until cancelled."""
-        while True:
-            frame = await self._socket.recv(copy=False)
-            self._note(frame)
-            await asyncio.sleep(0)  # a receive that need not wait lets nobody else run
+        async with asyncio.TaskGroup() as group:
+            for entry in self.entries:
+                group.create_task(self._welcome(entry), name="events")
 
     def close(self) -> None:
         """Release the socket; what is queued still leaves within the linger time."""
-        self._porter.close()
-        self._socket.close()
+        for entry in self.entries:
+            entry.close()
 
-    def _note(self, frame: zmq.Frame) -> None:
+    async def _welcome(self, entry: Entry[zmq.asyncio.Socket]) -> None:
+        while True:
+            frame = await entry.socket.recv(copy=False)
+            self._note(entry, frame)
+            await asyncio.sleep(0)  # a receive that need not wait lets nobody else run
+
+    def _note(self, entry: Entry[zmq.asyncio.Socket], frame: zmq.Frame) -> None:
         message = frame.bytes
         try:
             descriptor = frame.get(zmq.SRCFD)
@@ -103,16 +101,17 @@ class Publisher:
             return
         topic = message[1:]
         if message[:1] != bytes([SUBSCRIBE]):
-            self._porter.unsubscribed(descriptor, topic)
+            entry.porter.unsubscribed(descriptor, topic)
             return
-        self._porter.subscribed(descriptor, topic)
+        entry.porter.subscribed(descriptor, topic)
         name = topic.decode("utf-8", "replace")
         if not name or name.startswith(WELCOME):
             # Not counted: the others must not see a gap.
-            self._send(name or WELCOME, WELCOME, {}, None)
+            self._send(entry, name or WELCOME, WELCOME, {}, None)
 
     def _send(
         self,
+        entry: Entry[zmq.asyncio.Socket],
         topic: str,
         kind: str,
         data: Reply | Mapping[str, JsonValue],
@@ -128,6 +127,6 @@ class Publisher:
             data=data.model_dump(mode="json") if isinstance(data, Reply) else dict(data),
         )
         # Without waiting: XPUB never blocks, it drops what a subscriber has no room for.
-        self._socket.send_multipart(
+        entry.socket.send_multipart(
             [topic.encode(), event.model_dump_json().encode()], flags=zmq.DONTWAIT
         )

@@ -1,6 +1,9 @@
 """What the clients' sockets have in common: how they are set up, what goes in, what comes out."""
 
+import errno
+import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import zmq
@@ -20,28 +23,28 @@ MAX_REPLY_BYTES = 16 * 1024 * 1024
 R = TypeVar("R", bound=Reply)
 
 
-def prepare(socket: "zmq.Socket[Any]", place: str) -> None:
+def prepare(line: "zmq.Socket[Any]", place: str) -> None:
     """Cap and connect a client's socket.
 
     Raises:
         Unreachable: the address is not valid.
     """
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
+    line.setsockopt(zmq.LINGER, 0)
+    line.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
     # Send only to a daemon that is there: nothing is kept for one that may come later.
-    socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.IPV6, 1)
+    line.setsockopt(zmq.IMMEDIATE, 1)
+    line.setsockopt(zmq.IPV6, 1)
     try:
-        socket.connect(place)
+        line.connect(place)
     except zmq.ZMQError as error:
         raise Unreachable(f"{place} cannot be reached: {error.strerror}") from None
 
 
-def subscribe(socket: "zmq.Socket[Any]", topics: Sequence[str]) -> str:
+def subscribe(line: "zmq.Socket[Any]", topics: Sequence[str]) -> str:
     """Subscribe, and return the topic of the welcome that says when it has taken effect."""
     name = f"welcome.{wire.new_id()}"
     for topic in (*topics, name):
-        socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        line.setsockopt(zmq.SUBSCRIBE, topic.encode())
     return name
 
 
@@ -60,12 +63,33 @@ def event(message: Sequence[bytes]) -> Event:
 
 
 def nobody(places: Endpoints) -> Unreachable:
-    """Nothing accepted the connection, or, where there are sockets, it was one too many."""
-    may_run = places.folder is None or any((places.folder / name).exists() for name in NAMES)
-    also = "; if it runs, close connections that this program doesn't need" if may_run else ""
-    return Unreachable(
-        f"no daemon answers at {places.address}", remedy=f"{Unreachable.remedy}{also}"
-    )
+    """Why there is no connection: nobody is there, or whoever is there lets nobody in."""
+    if places.folder is None:
+        also = "; if it runs, close connections that this program doesn't need"
+        return Unreachable(
+            f"no daemon answers at {places.address}", remedy=f"{Unreachable.remedy}{also}"
+        )
+    trouble = _trouble_at(places.folder / NAMES[0])
+    if trouble is None:
+        return Unreachable(
+            f"the daemon at {places.address} did not let this program in within {CONNECT_S:g} s",
+            remedy="close connections that this program doesn't need; if it has none, see whether the daemon hangs"
+            " (its log, `systemctl status afdaemon`)",
+        )
+    if trouble in (errno.EACCES, errno.EPERM):
+        return Unreachable(
+            f"this user may not connect to the daemon at {places.address}",
+            remedy="become a member of its group (`sudo usermod -aG afdaemon $USER`), and log in again",
+        )
+    return Unreachable(f"no daemon answers at {places.address}")
+
+
+def _trouble_at(path: Path) -> int | None:
+    """What the system says to a connection there; None if somebody listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        trouble = probe.connect_ex(str(path))
+    return None if trouble in (0, errno.EAGAIN) else trouble
 
 
 def silent(address: str, ask: Ask[R]) -> Unreachable:

@@ -9,10 +9,12 @@ import ctypes
 import math
 import os
 import socket
+import string
 import struct
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -20,7 +22,8 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from afdaemon.api.caps import Share
-from afdaemon.api.connections import Connections
+from afdaemon.api.connections import Connections, Entrances
+from afdaemon.api.rundir import Listening, door_of
 from afdaemon.clock import SystemClock
 
 _WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
@@ -35,26 +38,35 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-class Porter:
-    """Watches one socket, bound to `addresses`: made before the socket is bound, and closed before it is."""
+class Guests:
+    """The connections of one door, at all its addresses."""
 
-    def __init__(
-        self, watched: "zmq.Socket[Any]", name: str, addresses: Collection[str], share: Share
-    ) -> None:
-        self._name = name
-        self._addresses = frozenset(map(_local, addresses))
+    def __init__(self, door: str, share: Share) -> None:
+        self.door = door
+        self.connections = Connections(share)
+        self.lock = threading.Lock()
+
+
+class Porter:
+    """Watches one socket, bound to `address`: made before the socket is bound, and closed before it is."""
+
+    def __init__(self, watched: "zmq.Socket[Any]", address: str, guests: Guests) -> None:
+        self._guests = guests
+        self._address = address
+        self._local = _local(address)
         self._watched = watched
-        self._connections = Connections(share)
-        self._lock = threading.Lock()
+        self._entrances = Entrances()
         self._clock = SystemClock()
         self._told_s: dict[str, float] = {}
         self._tidy_at_s = math.inf
-        place = f"inproc://monitor-{name}"
+        place = f"inproc://monitor of {address}"
         watched.monitor(place, _WATCHED)
         self._events: zmq.Socket[bytes] = zmq.Context(watched.context).socket(zmq.PAIR)
         self._events.setsockopt(zmq.RCVTIMEO, _LOOK_MS)
         self._events.connect(place)
-        self._thread = threading.Thread(target=self._work, name=f"porter-{name}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, name=f"porter-{guests.door}", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:
@@ -64,15 +76,26 @@ class Porter:
 
     def subscribed(self, descriptor: int, topic: bytes) -> None:
         """Count a subscription that came over that descriptor; with too many it is closed."""
-        with self._lock:
-            client = self._connections.subscribed(descriptor, topic, self._clock.now_s())
+        with self._guests.lock:
+            key = self._key(descriptor)
+            client = self._guests.connections.subscribed(key, topic, self._clock.now_s())
             if client is not None:
                 self._shut(descriptor, client, "had too many subscriptions")
 
     def unsubscribed(self, descriptor: int, topic: bytes) -> None:
         """The end of a subscription."""
-        with self._lock:
-            self._connections.unsubscribed(descriptor, topic)
+        with self._guests.lock:
+            self._guests.connections.unsubscribed(self._key(descriptor), topic)
+
+    def spent(self, given: Sequence[Listening]) -> list[Listening]:
+        """Those listening sockets by which nobody is connected and nobody will come."""
+        with self._guests.lock:
+            return [one for one in given if self._entrances.has_served(one.number)]
+
+    def has_seen(self, number: int) -> bool:
+        """Whether somebody was seen who came by the listening socket of that number, or by a later one."""
+        with self._guests.lock:
+            return self._entrances.has_seen(number)
 
     def tidy_later(self) -> None:
         """Much memory will be free: give it back to the system when it is quiet."""
@@ -88,17 +111,24 @@ class Porter:
                     continue
                 if event["event"] == zmq.EVENT_MONITOR_STOPPED:
                     return
-                with self._lock:
-                    self._note(event["event"], int(event["value"]))
+                _, number = _split(event["endpoint"].decode())
+                with self._guests.lock:
+                    if event["event"] == zmq.EVENT_DISCONNECTED:
+                        self._entrances.went(number)
+                        self._guests.connections.closed(self._key(event["value"]))
+                    else:
+                        self._entrances.came(number)
+                        self._came(event["value"])
 
-    def _note(self, event: int, descriptor: int) -> None:
-        if event == zmq.EVENT_DISCONNECTED:
-            self._connections.closed(descriptor)
-            return
+    def _key(self, descriptor: int) -> tuple[str, int]:
+        return self._address, descriptor
+
+    def _came(self, descriptor: int) -> None:
         client = _with(descriptor, self._client_of_ours)
         if client is None:  # it has gone already
             return
-        refused = self._connections.opened(descriptor, client, self._clock.now_s())
+        now_s = self._clock.now_s()
+        refused = self._guests.connections.opened(self._key(descriptor), client, now_s)
         if refused is not None:
             self._shut(descriptor, client, refused)
 
@@ -109,14 +139,14 @@ class Porter:
         if now_s - self._told_s.get(client, -_TELL_S) >= _TELL_S:
             self._told_s = {c: at_s for c, at_s in self._told_s.items() if now_s - at_s < _TELL_S}
             self._told_s[client] = now_s
-            log.warning("connection_refused", door=self._name, client=client, reason=why)
+            log.warning("connection_refused", door=self._guests.door, client=client, reason=why)
 
     def _shut_if_ours(self, line: socket.socket, client: str) -> None:
         if self._client_of_ours(line) == client:
             line.shutdown(socket.SHUT_RDWR)
 
     def _client_of_ours(self, line: socket.socket) -> str | None:
-        return client_of(line) if _local_of(line) in self._addresses else None
+        return client_of(line) if _local_of(line) == self._local else None
 
     def _tidy(self) -> None:
         if self._clock.now_s() >= self._tidy_at_s:
@@ -140,14 +170,21 @@ def give_memory_back() -> None:
 
 
 def _local(address: str) -> str:
-    """What tells our ends of connections from all other sockets: the path, or the port."""
+    """What tells our ends of connections from all other sockets: where listening sockets are made, or the port."""
     scheme, _, rest = address.partition("://")
-    return rest if scheme == "ipc" else rest.rpartition(":")[2]
+    return door_of(Path(rest)) if scheme == "ipc" else rest.rpartition(":")[2]
 
 
 def _local_of(line: socket.socket) -> str:
     name = line.getsockname()
-    return str(name if line.family == socket.AF_UNIX else name[1])
+    return _split(name)[0] if line.family == socket.AF_UNIX else str(name[1])
+
+
+def _split(endpoint: str) -> tuple[str, int]:
+    """Where listening sockets are made, and the number of one of them; on tcp there is but one."""
+    path = endpoint.removeprefix("ipc://")
+    door = path.rstrip(string.digits)
+    return door, int(path[len(door) :] or 0)
 
 
 def _with(descriptor: int, use: Callable[[socket.socket], T]) -> T | None:

@@ -5,11 +5,13 @@ drops it with the process, and what a crash leaves behind blocks nobody. The soc
 unlinks whatever it finds at an ipc path. Each is known by its inode, and only what is ours is ever removed.
 """
 
+import itertools
 import os
 import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -23,13 +25,33 @@ _FORBIDDEN = stat.S_IWGRP | stat.S_IRWXO
 """The owner may let a group in, as the systemd unit does; nobody but the owner may put anything there."""
 _SOCKET_MODE = 0o660
 _PROBE_S = 0.2
-_MOST_LISTENS = 1000
-"""Each time that a socket is made again leaves a descriptor of the one that nobody can reach any more."""
-
 _Identity = tuple[int, int]
 """Device and inode."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A listening socket. It was made as `path`, which is what its connections call their own end, and then renamed."""
+
+    descriptor: int
+    door: str
+    number: int
+
+    @property
+    def path(self) -> str:
+        """Where it was made."""
+        return f"{self.door}{self.number}"
+
+    @property
+    def address(self) -> str:
+        """What libzmq calls it."""
+        return f"ipc://{self.path}"
+
+    def close(self) -> None:
+        """Refuse whoever waits there."""
+        os.close(self.descriptor)
 
 
 class Folder:
@@ -42,31 +64,30 @@ class Folder:
         self._lock = _locked(path)
         self._held = _of(os.fstat(self._lock))
         self._sockets: dict[str, _Identity] = {}
-        self._listens = 0
+        self._numbers = itertools.count(1)
 
     @property
     def is_held(self) -> bool:
         """Whether the lock that we hold is the one that others would find there."""
         return _identity(self.path / _LOCK_NAME) == self._held
 
-    def listen(self, name: str, backlog: int) -> int:
-        """The descriptor of a new listening socket in the folder, for owner and group.
+    def listen(self, name: str, backlog: int) -> Listening:
+        """A new listening socket under that name, for owner and group; it replaces ours, if there is one.
+
+        Whoever connects finds either the old one or the new one.
 
         Raises:
             BusyError: another program listens there.
             ConfigError: what lies there is no socket of ours, or the folder has become unusable.
         """
         path = self.path / name
-        self._listens += 1
-        if self._listens > _MOST_LISTENS:
-            raise ConfigError(
-                f"the sockets in {self.path} were removed again and again",
-                remedy="name a folder that nothing else cleans with api.runtime_dir",
-            )
-        _clear(path)
-        descriptor = _listening(path, backlog)
-        self._sockets[name] = _of(path.lstat())
-        return descriptor
+        if not self.is_listening(name):
+            _clear(path)
+        listening = _listening(door_of(path), next(self._numbers), backlog)
+        made = Path(listening.path)
+        self._sockets[name] = _of(made.lstat())
+        made.rename(path)
+        return listening
 
     def is_listening(self, name: str) -> bool:
         """Whether others still find our socket under that name."""
@@ -177,7 +198,14 @@ def _locked(path: Path) -> int:
         raise _unusable(path, error) from None
 
 
-def _listening(path: Path, backlog: int) -> int:
+def door_of(path: Path) -> str:
+    """How the names begin under which the sockets of `path` are made; a number follows. Not longer than `path`."""
+    return str(path.with_name(f".{path.name[0]}"))
+
+
+def _listening(door: str, number: int, backlog: int) -> Listening:
+    path = Path(f"{door}{number}")
+    _clear(path)
     with socket.socket(socket.AF_UNIX) as made:
         try:
             made.bind(str(path))
@@ -185,7 +213,7 @@ def _listening(path: Path, backlog: int) -> int:
             made.listen(backlog)
         except OSError as error:
             raise ConfigError(f"cannot listen on {path}: {error.strerror}") from None
-        return made.detach()
+        return Listening(made.detach(), door, number)
 
 
 def _clear(path: Path) -> None:

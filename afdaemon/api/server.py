@@ -20,16 +20,16 @@ from afdaemon.api.allowance import Allowance, Pace
 from afdaemon.api.caps import ANSWERED, BYTES, COUNTED_BYTES, RECEIVED, REQUESTS, Caps, Share
 from afdaemon.api.dispatch import AbortDispatcher, Backend, Dispatcher, refusal
 from afdaemon.api.endpoints import Endpoints, check_bind, parse_endpoint
+from afdaemon.api.entry import Entry, enter
 from afdaemon.api.events import Calendar, Publisher
 from afdaemon.api.faults import RpcFault
+from afdaemon.api.gate import MEND_S, attend
 from afdaemon.api.places import Place
-from afdaemon.api.porter import Porter
+from afdaemon.api.porter import Guests
 from afdaemon.api.rundir import held
-from afdaemon.api.sockets import Binding, harden, unwrap
+from afdaemon.api.sockets import unwrap
 from afdaemon.pulse import Part
 
-_MEND_S = 1.0
-"""How often it is checked that our sockets are still where clients look for them."""
 _LARGE_BYTES = 1024 * 1024
 """A request that needs as much leaves memory behind that is worth giving back."""
 
@@ -42,38 +42,39 @@ class ControlDoor:
     def __init__(
         self, context: zmq.asyncio.Context, places: Sequence[Place], connections: Share
     ) -> None:
-        self._socket = context.socket(zmq.ROUTER)
-        addresses = [place.at.control for place in places]
-        self._porter = Porter(self._socket, "control", addresses, connections)
         self._requests = Allowance(REQUESTS, "requests")
         self._bytes = Allowance(BYTES, "bytes of requests")
         self._received = Pace(RECEIVED)
         self._answered = Pace(ANSWERED)
-        try:
-            harden(self._socket, max_bytes=wire.MAX_IMAGE_BYTES)
-            self.bindings = [
-                Binding(self._socket, place.at.control, place.folder) for place in places
-            ]
-        except BaseException:
-            self.close()
-            raise
+        addresses = [(place.at.control, place.folder) for place in places]
+        guests = Guests("control", connections)
+        self.entries = enter(context, zmq.ROUTER, addresses, guests, max_bytes=wire.MAX_IMAGE_BYTES)
 
     def close(self) -> None:
         """Release the socket; the last answers still leave within the linger time."""
-        self._porter.close()
-        self._socket.close()
+        for entry in self.entries:
+            entry.close()
 
     async def serve(self, dispatcher: Dispatcher) -> None:
-        """Answer until cancelled. This one task receives: cancelling a receive may lose a message."""
-        now_s = asyncio.get_running_loop().time
+        """Answer until cancelled."""
         async with asyncio.TaskGroup() as group:
-            while True:
-                await self._take(dispatcher, group)
-                # Also without a delay the others get their turn: a receive that need not wait gives none.
-                await asyncio.sleep(self._received.delay_s("", now_s()))
+            for entry in self.entries:
+                group.create_task(self._listen(entry, dispatcher, group), name="control")
 
-    async def _take(self, dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
-        frames = await self._socket.recv_multipart(copy=False)
+    async def _listen(
+        self, entry: Entry[zmq.asyncio.Socket], dispatcher: Dispatcher, group: asyncio.TaskGroup
+    ) -> None:
+        """Receive at one address. Only this task does: cancelling a receive may lose a message."""
+        now_s = asyncio.get_running_loop().time
+        while True:
+            await self._take(entry, dispatcher, group)
+            # Also without a delay the others get their turn: a receive that need not wait gives none.
+            await asyncio.sleep(self._received.delay_s("", now_s()))
+
+    async def _take(
+        self, entry: Entry[zmq.asyncio.Socket], dispatcher: Dispatcher, group: asyncio.TaskGroup
+    ) -> None:
+        frames = await entry.socket.recv_multipart(copy=False)
         address, payload = unwrap(frames)
         client = _client_of(frames[-1])
         size = sum(map(len, payload))
@@ -82,34 +83,14 @@ class ControlDoor:
                 holding.enter_context(self._requests.held(client))
                 holding.enter_context(self._bytes.held(client, size))
             except RpcFault as fault:
-                await self._reply(address, refusal([frame.bytes for frame in payload[:1]], fault))
+                await _reply(entry, address, refusal([frame.bytes for frame in payload[:1]], fault))
             else:
                 now_s = asyncio.get_running_loop().time()
                 delay_s = self._answered.delay_s(client, now_s, 1.0 + size / COUNTED_BYTES)
-                work = self._answer(dispatcher, client, address, payload, delay_s)
+                work = _answer(entry, dispatcher, client, address, payload, delay_s)
                 group.create_task(_while_held(holding.pop_all(), work), name="answer")
         if size >= _LARGE_BYTES:
-            self._porter.tidy_later()
-
-    async def _answer(
-        self,
-        dispatcher: Dispatcher,
-        client: str,
-        address: Sequence[zmq.Frame],
-        payload: Sequence[zmq.Frame],
-        delay_s: float,
-    ) -> None:
-        if delay_s > 0.0:
-            await asyncio.sleep(delay_s)
-        message = [frame.bytes for frame in payload]
-        await self._reply(address, await dispatcher.answer(message, client))
-
-    async def _reply(self, address: Sequence[zmq.Frame], reply: bytes) -> None:
-        """Without waiting: a client that doesn't read must not hold up the others."""
-        try:
-            await self._socket.send_multipart([*address, reply], flags=zmq.DONTWAIT)
-        except zmq.ZMQError as error:
-            log.debug("reply_undeliverable", reason=error.strerror)
+            entry.porter.tidy_later()
 
 
 class Doors:
@@ -129,7 +110,7 @@ class Doors:
         """Set as soon as requests and aborts are answered."""
         self._control = control
         self._folders = [place.folder for place in places if place.folder is not None]
-        self._bindings = [*control.bindings, *events.bindings]
+        self._entries = [*control.entries, *events.entries]
         self._abort = abort
         self.instance = instance
 
@@ -153,16 +134,17 @@ class Doors:
             group.create_task(self.events.run(), name="events")
             group.create_task(self._control.serve(dispatcher), name="control")
             group.create_task(self._keep(), name="runtime folder")
+            for entry in self._entries:
+                if entry.gate is not None:
+                    group.create_task(attend(entry.gate), name="gate")
             self.answering.set()
 
     async def _keep(self) -> None:
-        """Make again what somebody has removed: the folder, or sockets in it."""
+        """Make the folder again if somebody has removed it."""
         while True:
             for folder in self._folders:
                 folder.mend()
-            for binding in self._bindings:
-                binding.mend()
-            await asyncio.sleep(_MEND_S)
+            await asyncio.sleep(MEND_S)
 
 
 @contextmanager
@@ -184,7 +166,7 @@ def open_doors(
     endpoints = [parse_endpoint(address) for address in addresses]
     for place in endpoints:
         check_bind(place, insecure=insecure)
-    descriptors.secure(caps)
+    descriptors.secure(caps, tcp=any(at.folder is None for at in endpoints))
     with ExitStack() as stack:
         places = [_place(at, stack) for at in endpoints]
         context = zmq.asyncio.Context()
@@ -212,6 +194,30 @@ async def _ended(thread: Future[None]) -> None:
 async def _while_held(held: ExitStack, work: Awaitable[None]) -> None:
     with held:
         await work
+
+
+async def _answer(
+    entry: Entry[zmq.asyncio.Socket],
+    dispatcher: Dispatcher,
+    client: str,
+    address: Sequence[zmq.Frame],
+    payload: Sequence[zmq.Frame],
+    delay_s: float,
+) -> None:
+    if delay_s > 0.0:
+        await asyncio.sleep(delay_s)
+    message = [frame.bytes for frame in payload]
+    await _reply(entry, address, await dispatcher.answer(message, client))
+
+
+async def _reply(
+    entry: Entry[zmq.asyncio.Socket], address: Sequence[zmq.Frame], reply: bytes
+) -> None:
+    """Without waiting: a client that doesn't read must not hold up the others."""
+    try:
+        await entry.socket.send_multipart([*address, reply], flags=zmq.DONTWAIT)
+    except zmq.ZMQError as error:
+        log.debug("reply_undeliverable", reason=error.strerror)
 
 
 def _client_of(frame: zmq.Frame) -> str:

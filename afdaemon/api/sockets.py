@@ -4,11 +4,9 @@ import errno
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import structlog
 import zmq
 
-from afdaemon.api.rundir import Folder
-from afdaemon.errors import AfdaemonError, BusyError, ConfigError
+from afdaemon.errors import BusyError, ConfigError
 
 F = TypeVar("F", bytes, zmq.Frame)
 
@@ -27,8 +25,6 @@ _BACKLOG = 64
 _DOMAIN = b"afdaemon"
 """With any domain libzmq refuses the protocols of before 2013 (ZMTP 1, 2), whose messages don't say whose they are."""
 
-log = structlog.get_logger(__name__)
-
 
 def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
     """Set what all our listening sockets have in common, before they are bound."""
@@ -45,47 +41,28 @@ def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
     if socket.type == zmq.ROUTER:
         # An answer to a client that has gone raises an error instead of being dropped silently.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    if socket.type == zmq.XPUB:
+        # Report every subscription and its end, whoever else has the same.
+        socket.setsockopt(zmq.XPUB_VERBOSER, 1)
 
 
-class Binding:
-    """`socket` listens on an address: of tcp, or of a socket in a `folder` that we hold. For the socket's thread.
+def bind(socket: zmq.Socket[Any], address: str, listening: int = -1) -> None:
+    """Listen on an address, with a socket that does so already if one is given; libzmq takes that over.
 
     Raises:
         BusyError: something else listens there.
         ConfigError: it can't be listened on.
     """
-
-    def __init__(self, socket: zmq.Socket[Any], address: str, folder: Folder | None) -> None:
-        self._socket = socket
-        self._address = address
-        self._folder = folder
-        self._name = address.rpartition("/")[2]
-        self._bind()
-
-    def mend(self) -> None:
-        """Listen again if the socket in the folder has gone; those who are connected stay so."""
-        folder = self._folder
-        if folder is None or not folder.is_held or folder.is_listening(self._name):
-            return
-        try:
-            self._bind()
-        except AfdaemonError as error:
-            folder.tell(str(error), error.remedy)
-        else:
-            log.warning("socket_made_again", address=self._address)
-
-    def _bind(self) -> None:
-        listening = -1 if self._folder is None else self._folder.listen(self._name, _BACKLOG)
-        self._socket.setsockopt(zmq.USE_FD, listening)  # libzmq takes it over, and unlinks nothing
-        try:
-            self._socket.bind(self._address)
-        except zmq.ZMQError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise BusyError(
-                    f"another program already listens on {self._address}",
-                    remedy="if it is afdaemon, use that one; otherwise give this one another address",
-                ) from None
-            raise ConfigError(f"cannot listen on {self._address}: {error.strerror}") from None
+    socket.setsockopt(zmq.USE_FD, listening)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BusyError(
+                f"another program already listens on {address}",
+                remedy="if it is afdaemon, use that one; otherwise give this one another address",
+            ) from None
+        raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
 
 
 def unwrap(message: Sequence[F]) -> tuple[Sequence[F], Sequence[F]]:

@@ -1,9 +1,11 @@
 import asyncio
+import errno
 import sys
 from pathlib import Path
 
 import pytest
 
+from afdaemon.api import lines
 from afdaemon.api.client import AsyncClient, Client
 from afdaemon.api.fake import FOCUS_UM, FakeBackend, fake_daemon
 from afdaemon.api.schemas import Event, Job, JobState
@@ -137,10 +139,30 @@ async def test_not_running_is_told_to_the_asyncio_client_too(folder: Path) -> No
 async def test_a_daemon_that_hangs_is_told_apart_from_one_that_is_not_there(
     doors: Doors, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("afdaemon.api.asks.ANSWER_S", 0.05)
     async with AsyncClient(str(folder)) as client:
+        with pytest.raises(Unreachable, match=r"did not let this program in within 1\.5 s"):
+            await client.ping()
+
+
+async def test_a_daemon_that_hangs_later_is_told_by_what_it_did_not_answer(
+    doors: Doors, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncClient(str(folder)) as client:
+        async with fake_daemon(doors, instance="i-1"):
+            await client.ping()
+        monkeypatch.setattr("afdaemon.api.asks.ANSWER_S", 0.05)
         with pytest.raises(Unreachable, match=r"did not answer job\.wait within 0\.05 s"):
             await client.wait("one", 0.0)
+
+
+async def test_a_socket_that_this_user_may_not_use_is_told_as_that(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "_trouble_at", lambda _path: errno.EACCES)
+    async with AsyncClient(str(folder)) as client:
+        with pytest.raises(Unreachable, match="may not connect") as refused:
+            await client.ping()
+    assert "its group" in refused.value.remedy
 
 
 async def test_another_major_version_is_refused(

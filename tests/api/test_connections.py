@@ -1,8 +1,10 @@
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.api.caps import EVICTED_S, TOPICS, Share
-from afdaemon.api.connections import Connections
+from afdaemon.api.connections import Connections, Entrances
 
 CLIENTS = st.sampled_from("abcd")
 
@@ -64,3 +66,19 @@ def test_what_is_said_of_a_connection_that_has_gone_does_not_matter() -> None:
     connections.closed(5)
     connections.unsubscribed(5, b"x")
     assert connections.subscribed(5, b"x", 0.0) is None
+
+
+@given(st.lists(st.integers(1, 6), max_size=60), st.randoms(use_true_random=False))
+def test_an_entrance_has_served_when_all_who_came_by_it_have_gone_and_a_later_one_is_used(
+    numbers: list[int], order: Random
+) -> None:
+    entrances = Entrances()
+    came: list[int] = []
+    for latest in sorted(numbers):
+        entrances.came(latest)
+        came.append(latest)
+        if order.random() < 0.5:
+            gone = came.pop(order.randrange(len(came)))
+            entrances.went(gone)
+        for number in range(1, 7):
+            assert entrances.has_served(number) == (number < latest and number not in came)

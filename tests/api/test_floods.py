@@ -22,7 +22,7 @@ from afdaemon.api.caps import TOPICS, WAITS, Caps, Rate, Share
 from afdaemon.api.client import AsyncClient
 from afdaemon.api.dispatch import Dispatcher
 from afdaemon.api.fake import FakeBackend, fake_daemon
-from afdaemon.api.porter import Porter, client_of, give_memory_back
+from afdaemon.api.porter import Guests, Porter, client_of, give_memory_back
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.clock import ManualClock
 from afdaemon.errors import ConfigError, RequestRefused, Unreachable
@@ -71,7 +71,7 @@ def another_process_pings(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["control.sock", "abort.sock", "events.sock"])
 async def test_a_connection_too_many_is_closed_and_a_place_that_is_given_up_can_be_had(
-    few: FakeBackend, dial: Callable[[str], socket.socket], name: str, until: Until
+    few: FakeBackend, dial: Callable[[str], socket.socket], name: str
 ) -> None:
     kept = [dial(name) for _ in range(3)]
     assert await asyncio.to_thread(is_closed, dial(name))
@@ -85,7 +85,9 @@ async def test_a_connection_too_many_is_closed_and_a_place_that_is_given_up_can_
         except OSError:
             return False
 
-    await until(is_welcome)
+    async with asyncio.timeout(20.0):
+        while not await asyncio.to_thread(is_welcome):
+            pass
 
 
 async def test_a_client_with_all_the_connections_it_may_have_locks_nobody_out(
@@ -227,18 +229,20 @@ async def test_a_flood_leaves_the_event_loop_to_the_others(
     monkeypatch.setattr(control, "_received", Pace(Rate(per_s=1e9, burst=1)))
     serving: Awaitable[None]
     if door == "control":
-        whole, control._socket = control._socket, ready  # type: ignore[assignment]
+        entry = control.entries[0]
+        whole, entry.socket = entry.socket, ready  # type: ignore[assignment]
         backend = FakeBackend(doors.events, instance="i-1")
         serving = control.serve(Dispatcher(backend, instance="i-1"))
     else:
-        whole, doors.events._socket = doors.events._socket, ready  # type: ignore[assignment]
+        entry = doors.events.entries[0]
+        whole, entry.socket = entry.socket, ready  # type: ignore[assignment]
         serving = doors.events.run()
     turns = 0
     task = asyncio.ensure_future(serving)
     while not task.done():
         turns += 1
         await asyncio.sleep(0)
-    (control if door == "control" else doors.events)._socket = whole
+    entry.socket = whole
     assert task.exception() is not None
     assert turns >= ready.received
 
@@ -262,7 +266,7 @@ def test_only_connections_of_our_own_are_shut_down(folder: Path) -> None:
     with (
         zmq.Context() as context,
         context.socket(zmq.ROUTER) as router,
-        closing(Porter(router, "x", [f"ipc://{folder}/x.sock"], FEW.connections)) as porter,
+        closing(Porter(router, f"ipc://{folder}/x.sock", Guests("x", FEW.connections))) as porter,
     ):
         one, other = socket.socketpair()
         with one, other, (folder / "file").open("w") as file:
@@ -292,28 +296,31 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 def test_the_limit_of_open_files_is_raised(limits: SimpleNamespace) -> None:
     with structlog.testing.capture_logs() as said:
-        assert descriptors.secure(Caps()) == 4096
+        assert descriptors.secure(Caps(), tcp=True) == 4096
     assert limits.now == (4096, 4096)
     assert said == []
 
 
-def test_a_limit_that_only_the_fastest_flood_exceeds_is_a_warning(limits: SimpleNamespace) -> None:
+@pytest.mark.parametrize(("tcp", "events"), [(False, []), (True, ["few_descriptors"])])
+def test_a_limit_that_only_the_fastest_flood_by_tcp_exceeds_is_a_warning(
+    limits: SimpleNamespace, tcp: bool, events: list[str]
+) -> None:
     limits.now = (1024, 1024)
     with structlog.testing.capture_logs() as said:
-        assert descriptors.secure(Caps()) == 1024
-    assert [one["event"] for one in said] == ["few_descriptors"]
+        assert descriptors.secure(Caps(), tcp=tcp) == 1024
+    assert [one["event"] for one in said] == events
 
 
-@pytest.mark.parametrize(("hard", "remedy"), [(600, "most_connections to 114$"), (100, r"-n\)$")])
+@pytest.mark.parametrize(("hard", "remedy"), [(600, "most_connections to 62$"), (100, r"-n\)$")])
 def test_too_few_open_files_are_refused_with_what_to_do(
     limits: SimpleNamespace, hard: int, remedy: str
 ) -> None:
     limits.now = (hard, hard)
     with pytest.raises(ConfigError, match=f"may open {hard} files") as refused:
-        descriptors.secure(Caps())
+        descriptors.secure(Caps(), tcp=False)
     assert re.search(remedy, refused.value.remedy)
 
 
 def test_no_limit_is_enough(limits: SimpleNamespace) -> None:
     limits.now = (1024, resource.RLIM_INFINITY)
-    descriptors.secure(Caps(connections=Share(each=1, all=10**6)))
+    descriptors.secure(Caps(connections=Share(each=1, all=10**6)), tcp=True)

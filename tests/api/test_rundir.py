@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from afdaemon.api import abort, server
+from afdaemon.api import abort, gate, server
 from afdaemon.api.client import AsyncClient
 from afdaemon.api.fake import FakeBackend
 from afdaemon.api.rundir import held, holder_of, problem_of
@@ -141,7 +141,8 @@ def test_who_holds_a_folder_can_be_found_out_without_disturbing(folder: Path) ->
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """It looks often."""
-    monkeypatch.setattr(server, "_MEND_S", 0.01)
+    monkeypatch.setattr(server, "MEND_S", 0.01)
+    monkeypatch.setattr(gate, "MEND_S", 0.01)
     monkeypatch.setattr(abort, "_TURN_MS", 10)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from afdaemon.api.caps import Caps
+from afdaemon.api.descriptors import TCP_FLOOD, needed
 from afdaemon.cli.doctor.facts import (
     ComputeFacts,
     ConfigFacts,
@@ -21,9 +23,8 @@ from afdaemon.cli.doctor.facts import (
     WeightFacts,
 )
 
-FEW_DESCRIPTORS = 4096
-"""A client takes three, a busy laboratory has a hundred; below this a flood of connections is felt."""
-TOO_FEW_DESCRIPTORS = 256
+TOO_FEW_DESCRIPTORS = needed(Caps())
+FEW_DESCRIPTORS = TOO_FEW_DESCRIPTORS + TCP_FLOOD
 LITTLE_SPACE = 2**30
 TOO_LITTLE_SPACE = 2**26
 """A job takes some hundred kilobytes of journal: this is enough for a few hundred more."""
