@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 import numpy as np
-from link_rigs import RULES, Ended, Rig, job, rig, running, together
+from link_rigs import RULES, Ended, Rig, job, rig, together
 from reporting import conclude, parse
 
 from afdaemon.drivers.errors import DriverError
+from afdaemon.drivers.registry import kept_up
 from afdaemon.evaluate.section import Bar, at_least, at_most
 from afdaemon.job.loop import Job
 from afdaemon.service.scoring import Networks, ScoringThread, load_networks
@@ -181,7 +182,7 @@ async def _cell(cell: Cell, scoring: ScoringThread, networks: Networks) -> Cell:
             on.microscope.on = begin.at
             if cell.step == "connect":
                 begin.now()
-            async with running(on.microscope):
+            async with kept_up(on.microscope):
                 await _connected(on, cell)
                 cell.note(await job(on, scoring, networks, begin.at_reading))
                 await begin.over()
@@ -290,7 +291,7 @@ async def _break_twice(cell: Cell, scoring: ScoringThread, networks: Networks) -
                 if number == 1 and not breaking:
                     breaking.append(asyncio.create_task(unplugged()))
 
-            async with running(on.microscope):
+            async with kept_up(on.microscope):
                 await on.microscope.wait_connected(WITHIN_S)
                 cell.note(await job(on, scoring, networks, at_reading))
                 await asyncio.gather(*breaking)

@@ -8,7 +8,6 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
     closing,
-    suppress,
 )
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -272,19 +271,6 @@ async def rig(link: str, seed: int, make: Make = plain) -> AsyncIterator[Rig]:
         microscope = Watched(inner)
         yield Rig(link=link, microscope=microscope, instrument=instrument, chaos=chaos)
         await microscope.close()
-
-
-@asynccontextmanager
-async def running(microscope: Microscope) -> AsyncIterator[None]:
-    """Its link is kept up inside."""
-    task = asyncio.create_task(microscope.run())
-    try:
-        yield
-    finally:
-        await microscope.close()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def job(

@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from link_rigs import LINKS, RULES, Ended, Rig, job, rig, running, together
+from link_rigs import LINKS, RULES, Ended, Rig, job, rig, together
 from reporting import conclude, parse
 
 from afdaemon.clock import SystemClock
 from afdaemon.drivers.errors import DriverError
+from afdaemon.drivers.registry import kept_up
 from afdaemon.evaluate.section import Bar
 from afdaemon.job.loop import Job
 from afdaemon.service.scoring import Networks, ScoringThread, load_networks
@@ -186,7 +187,8 @@ async def _watched(run: Run, scoring: ScoringThread, networks: Networks) -> Run:
     if task.done():
         return task.result()
     run.false.append("hangs")
-    run.detail = " | ".join(map(_waits_for, asyncio.all_tasks()))
+    places = map(_waits_for, asyncio.all_tasks())
+    run.detail = " | ".join(place for place in places if "Semaphore.acquire" not in place)
     return run
 
 
@@ -217,7 +219,7 @@ async def _run(run: Run, scoring: ScoringThread, networks: Networks) -> Run:
                 if number == 1:
                     begin()
 
-            async with running(on.microscope):
+            async with kept_up(on.microscope):
                 await on.microscope.wait_connected(CONNECTED_S)
                 if is_early:
                     begin()

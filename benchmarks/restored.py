@@ -10,7 +10,7 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.values import Outcome, Reading
 from afdaemon.drivers.base import Frame, Microscope
+from afdaemon.drivers.registry import kept_up
 from afdaemon.evaluate.section import Bar, at_most
 from afdaemon.job.bench import Bench, Deadlines
 from afdaemon.job.journal import Journal
@@ -214,15 +215,9 @@ def _settings(seed: int) -> InstrumentSettings:
 async def _running(instrument: Instrument, clock: ManualClock) -> AsyncIterator[Microscope]:
     """Its microscope, while its link is kept up."""
     microscope = InProcessMicroscope(instrument, clock=clock)
-    task = asyncio.create_task(microscope.run())
-    try:
+    async with kept_up(microscope):
         await microscope.wait_connected(1.0)
         yield microscope
-    finally:
-        await microscope.close()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def _bench(

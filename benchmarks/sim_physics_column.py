@@ -25,7 +25,7 @@ from reporting import conclude, parse
 from afdaemon.clock import ScaledClock, SystemClock
 from afdaemon.drivers.base import Frame, Microscope
 from afdaemon.drivers.em30.usb import open_usb
-from afdaemon.drivers.registry import open_microscope
+from afdaemon.drivers.registry import kept_up, open_microscope
 from afdaemon.drivers.wire.jpeg import decode_jpeg
 from afdaemon.evaluate.section import Bar
 from afdaemon.sim.instrument.age import Ageing
@@ -85,15 +85,9 @@ async def connected(
     """A microscope of a new instrument, up and running."""
     with TemporaryDirectory() as folder:
         served = Instrument(World(settings, clock=clock), clock=clock)
-        async with LINKS[link](served, clock, Path(folder)) as microscope:
-            running = asyncio.create_task(microscope.run())
-            try:
-                await microscope.wait_connected(5.0)
-                yield microscope
-            finally:
-                await microscope.close()
-                running.cancel()
-                await asyncio.wait([running])
+        async with LINKS[link](served, clock, Path(folder)) as microscope, kept_up(microscope):
+            await microscope.wait_connected(5.0)
+            yield microscope
 
 
 def a_column(seed: int, **changes: float) -> InstrumentSettings:

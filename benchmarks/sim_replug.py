@@ -6,8 +6,6 @@ import gc
 import hashlib
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from afdaemon.clock import ScaledClock, SystemClock
 from afdaemon.drivers.base import Frame, Microscope
 from afdaemon.drivers.em30.usb import open_usb
 from afdaemon.drivers.errors import DriverError
+from afdaemon.drivers.registry import kept_up
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.settings import InstrumentSettings
 from afdaemon.sim.instrument.world import RecordedFrame, World
@@ -91,7 +90,7 @@ async def replug(seed: int, cycles: int) -> Replugged:
     async with UsbServer(witness, clock=clock) as server:
         microscope = open_usb(DRIVER, SystemClock(), backend=server.bus)
         rng = np.random.default_rng(seed)
-        async with _running(microscope):
+        async with kept_up(microscope):
             await microscope.wait_connected(GIVEN_UP_S)
             for cycle in range(cycles):
                 await _cycle(microscope, server, witness, rng, result)
@@ -156,17 +155,6 @@ def _is_wrong(frame: Frame, wd_um: float, witness: Witness) -> bool:
 
 def _digest(pixels: np.ndarray[tuple[int, ...], np.dtype[np.integer]]) -> bytes:
     return hashlib.sha256(pixels.tobytes()).digest()
-
-
-@asynccontextmanager
-async def _running(microscope: Microscope) -> AsyncIterator[None]:
-    running = asyncio.create_task(microscope.run())
-    try:
-        yield
-    finally:
-        await microscope.close()
-        running.cancel()
-        await asyncio.wait([running])
 
 
 def holdings() -> Holdings:

@@ -5,8 +5,10 @@ name, and its object a function `(settings, clock) -> Microscope`. A built-in na
 overridden.
 """
 
+import asyncio
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -17,6 +19,7 @@ from afdaemon.drivers.errors import SettingsError
 __all__ = [
     "GROUP",
     "DriverFactory",
+    "kept_up",
     "link_names",
     "open_microscope",
 ]
@@ -47,6 +50,25 @@ def open_microscope(link: str, settings: Mapping[str, Any], *, clock: Clock) -> 
     It is not connected yet: its `run` does that. Raises `SettingsError`.
     """
     return _factory(link)(settings, clock)
+
+
+@asynccontextmanager
+async def kept_up(microscope: Microscope) -> AsyncIterator[None]:
+    """Keep its link up inside: connect, and connect again. Afterwards it is closed, and nothing of it is left.
+
+    Whatever its `run` failed with is raised at the end.
+    """
+    running = asyncio.create_task(microscope.run(), name="microscope")
+    try:
+        yield
+    finally:
+        try:
+            await microscope.close()
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+    if not running.cancelled():
+        running.result()
 
 
 def _factory(link: str) -> DriverFactory:

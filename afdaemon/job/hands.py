@@ -171,9 +171,12 @@ class Hands:
             except (LinkLost, NotConnected) as error:
                 until_s = min(until_s, clock.now_s() + self._deadlines.outage_s)
                 await self._wait_for_link(error, until_s - clock.now_s())
+                async with asyncio.timeout(limit_s):
+                    await self._lens.require_ours()
+                    await self._lens.repeat()
 
     async def _wait_for_link(self, error: DriverError, left_s: float) -> None:
-        """Return when a broken link is up again and the lens stands where it was sent; else raise `error`."""
+        """Return when a broken link is up again; else raise `error`."""
         microscope = self._bench.microscope
         if microscope.connected or left_s <= 0.0:
             raise error
@@ -181,5 +184,3 @@ class Hands:
             await microscope.wait_connected(left_s)
         except LinkTimeout:
             raise error from None
-        await self._lens.require_ours()
-        await self._lens.repeat()

@@ -44,7 +44,7 @@ import zlib
 from collections import deque
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, NamedTuple, NoReturn, Union, cast
+from typing import TYPE_CHECKING, Callable, NamedTuple, NoReturn, TypeVar, Union, cast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 __version__ = "1.0.0"
 
 log = logging.getLogger("em30_bridge")
+
+T = TypeVar("T")
 
 
 class Trouble(Exception):
@@ -74,6 +76,25 @@ def now_us() -> int:
 def now_s() -> float:
     """Monotonic seconds."""
     return time.monotonic()
+
+
+async def within(work: Awaitable[T], timeout_s: float | None) -> T:
+    """Its result, or `asyncio.TimeoutError` after so long.
+
+    `asyncio.wait_for` does the same, but before Python 3.12 it loses a cancellation that comes together with the
+    result: a program that is told to end then goes on.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=timeout_s)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+        if task.cancelled():
+            raise asyncio.TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def on_one_line(text: object, longest: int = 160) -> str:
@@ -770,7 +791,7 @@ class VendorLine(asyncio.Protocol):
             return False
         self._news.clear()
         try:
-            await asyncio.wait_for(self._news.wait(), timeout_s)
+            await within(self._news.wait(), timeout_s)
         except asyncio.TimeoutError:
             return False
         return True
@@ -787,7 +808,7 @@ class VendorLine(asyncio.Protocol):
             self._transport.write(b"FINISH")
             self._transport.close()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self.over.wait(), REPLY_TIMEOUT_S)
+                await within(self.over.wait(), REPLY_TIMEOUT_S)
 
     def _end(self, cause: str) -> None:
         if not self.over.is_set():
@@ -1058,10 +1079,11 @@ class Vendor:
         """A greeted session. Raises `CONNECT_ERRORS`."""
         loop = asyncio.get_running_loop()
         vendor = self._options.vendor
-        opening = loop.create_connection(VendorLine, vendor.host, vendor.port)
-        _, line = await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
+        line = VendorLine()
         session = Session(line, self._folder, self._options, self._earlier, self._first)
         try:
+            opening = loop.create_connection(lambda: line, vendor.host, vendor.port)
+            await within(opening, CONNECT_TIMEOUT_S)
             await session.greet()
             if self._first:  # is it the same instrument again?
                 with contextlib.suppress(Trouble):
@@ -1205,7 +1227,7 @@ class Visit:
         """What has come, empty at the end; None when the sender has paused in the middle of a message."""
         patience_s = CUT_OFF_S if self._decoder.pending or not self.welcome else None
         try:
-            return await asyncio.wait_for(self._reader.read(READ_BYTES), patience_s)
+            return await within(self._reader.read(READ_BYTES), patience_s)
         except asyncio.TimeoutError:
             self._decoder.give_up()
             return None
@@ -1302,7 +1324,7 @@ class Visit:
         self._writer.write(encode(message._replace(sequence=self._sequence)))
         try:
             async with self._sending:
-                await asyncio.wait_for(self._writer.drain(), SEND_TIMEOUT_S)
+                await within(self._writer.drain(), SEND_TIMEOUT_S)
         except asyncio.TimeoutError:
             self.hang_up(f"it takes nothing for {SEND_TIMEOUT_S:g} s")
         except OSError:
@@ -1406,7 +1428,7 @@ class DaemonServer:
             self._visits.discard(visit)
             writer.close()
             with contextlib.suppress(OSError, asyncio.TimeoutError):
-                await asyncio.wait_for(writer.wait_closed(), SEND_TIMEOUT_S)
+                await within(writer.wait_closed(), SEND_TIMEOUT_S)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

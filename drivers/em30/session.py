@@ -90,11 +90,13 @@ class AisemSession:
 
     async def finish(self) -> None:
         """Say FINISH, if the link is up, and release it."""
-        if self.link.is_up:
-            with suppress(DriverError):
-                farewell = wire.encode(wire.Word.FINISH)
-                await self.link.send(farewell, timeout_s=self._settings.reply_timeout_s)
-        await self._exchange.close()
+        try:
+            if self.link.is_up:
+                with suppress(DriverError):
+                    farewell = wire.encode(wire.Word.FINISH)
+                    await self.link.send(farewell, timeout_s=self._settings.reply_timeout_s)
+        finally:
+            await self._exchange.close()
 
     # --- state ---
 

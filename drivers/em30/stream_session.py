@@ -149,10 +149,12 @@ class StreamSession:
 
     async def finish(self) -> None:
         """Say BYE, if the link is up, and release it."""
-        if self.link.is_up:
-            with suppress(DriverError):
-                await self._talk.send(Bye(), set())
-        await self._talk.close()
+        try:
+            if self.link.is_up:
+                with suppress(DriverError):
+                    await self._talk.send(Bye(), set())
+        finally:
+            await self._talk.close()
 
     # --- state and moves ---
 

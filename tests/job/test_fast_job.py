@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.limits import Limits, MotionGuard, Range
 from afdaemon.control.values import Phase, ReadingKind, Reason
 from afdaemon.drivers.base import MicroscopeState
+from afdaemon.drivers.registry import kept_up
 from afdaemon.job.bench import DEADLINES, Bench
 from afdaemon.job.journal import Journal
 from afdaemon.job.loop import Job, JobProgress, JobResult
@@ -102,8 +103,6 @@ async def job_of(
 ) -> JobResult:
     with closing(ScoringThread(lambda: networks)) as scoring:
         await scoring.open()
-        running = asyncio.create_task(microscope.run())
-        await microscope.wait_connected(1.0)
         bench = Bench(
             microscope=microscope,
             score=scoring.read,
@@ -114,12 +113,9 @@ async def job_of(
         )
         job = Job("job-1", bench, rules=rules, report=microscope.watch)
         microscope.job = job if is_aborted else None
-        result = await job.run()
-        await microscope.close()
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-    return result
+        async with kept_up(microscope):
+            await microscope.wait_connected(1.0)
+            return await job.run()
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ OLD_PATHS = (
     ("afdaemon.api.client", "AsyncClient"),
     ("afdaemon.api.schemas", "Job"),
     ("afdaemon.sim.pytest_plugin", "em30"),
+    ("afdaemon.drivers.registry", "kept_up"),
     ("afdaemon.drivers.registry", "open_microscope"),
     ("afdaemon.cli.daemon", "main"),
     ("afdaemon.cli.afctl", "main"),

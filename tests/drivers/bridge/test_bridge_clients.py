@@ -13,6 +13,7 @@ from afdaemon.clock import SystemClock
 from afdaemon.drivers.em30.settings import StreamSettings
 from afdaemon.drivers.em30.stream import stream_microscope
 from afdaemon.drivers.errors import LinkTimeout
+from afdaemon.drivers.registry import kept_up
 from afdaemon.drivers.wire.messages import (
     Ack,
     Bye,
@@ -162,13 +163,8 @@ async def wait_connected(port: int, token_file: Path | None, timeout_s: float) -
     """Connect to the bridge with the driver, and hang up."""
     settings = StreamSettings(port=port, token_file=token_file)
     microscope = stream_microscope(settings, clock=SystemClock())
-    running = asyncio.create_task(microscope.run())
-    try:
+    async with kept_up(microscope):
         await microscope.wait_connected(timeout_s)
-    finally:
-        await microscope.close()
-        running.cancel()
-        await asyncio.wait([running])
 
 
 async def test_the_bridge_has_limits_of_its_own(vendor: Vendor, kit: Kit) -> None:

@@ -1,7 +1,6 @@
 """The links that the contract is held against. A new one is a function, and a line in `RIGS`."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from afdaemon.clock import ScaledClock, SystemClock
 from afdaemon.drivers.base import Microscope
 from afdaemon.drivers.bridge import em30_bridge
 from afdaemon.drivers.em30.usb import open_usb
-from afdaemon.drivers.registry import open_microscope
+from afdaemon.drivers.registry import kept_up, open_microscope
 from afdaemon.sim.instrument.faults import FaultPlan
 from afdaemon.sim.instrument.inprocess import InProcessMicroscope
 from afdaemon.sim.instrument.instrument import Instrument
@@ -196,10 +195,6 @@ async def idle(
 @pytest.fixture
 async def rig(idle: Rig) -> AsyncIterator[Rig]:
     """A connected microscope."""
-    running = asyncio.create_task(idle.microscope.run())
-    await idle.microscope.wait_connected(5.0)
-    yield idle
-    await idle.microscope.close()
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    async with kept_up(idle.microscope):
+        await idle.microscope.wait_connected(5.0)
+        yield idle

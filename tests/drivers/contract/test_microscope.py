@@ -12,6 +12,7 @@ import pytest
 
 from afdaemon.drivers.base import Frame, Microscope
 from afdaemon.drivers.errors import CommandRefused, DriverError, LinkTimeout, NotConnected
+from afdaemon.drivers.registry import kept_up
 from afdaemon.sim.instrument.settings import FrameMode
 
 # The classes stand in conftest.py, which is not importable.
@@ -247,18 +248,14 @@ async def test_another_instrument_in_its_place_is_not_moved(rig: Rig, until: Unt
 
 async def test_not_there_at_first_it_is_found_when_it_is(idle: Rig) -> None:
     idle.instrument.unplug(AWAY_S)
-    running = asyncio.create_task(idle.microscope.run())
-    with pytest.raises(LinkTimeout):
-        await idle.microscope.wait_connected(0.05)
-    idle.instrument.replug()
-    await idle.microscope.wait_connected(5.0)
-    assert (await idle.microscope.read_state()).wd_um == pytest.approx(
-        START_WD_UM, abs=TOLERANCE_UM
-    )
-    await idle.microscope.close()
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    async with kept_up(idle.microscope):
+        with pytest.raises(LinkTimeout):
+            await idle.microscope.wait_connected(0.05)
+        idle.instrument.replug()
+        await idle.microscope.wait_connected(5.0)
+        assert (await idle.microscope.read_state()).wd_um == pytest.approx(
+            START_WD_UM, abs=TOLERANCE_UM
+        )
 
 
 @pytest.mark.parametrize("moment", ["at once", "commanded", "answered"], indirect=True)

@@ -1,7 +1,6 @@
 """Whatever happens on the way, on whatever link: a frame is true or there is a typed error, soon; then all is well."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from afdaemon.clock import ScaledClock, SystemClock
 from afdaemon.drivers.base import Frame, Microscope
 from afdaemon.drivers.em30.usb import open_usb
 from afdaemon.drivers.errors import DriverError
-from afdaemon.drivers.registry import open_microscope
+from afdaemon.drivers.registry import kept_up, open_microscope
 from afdaemon.sim.chaos.folder import FolderRelay
 from afdaemon.sim.chaos.plan import Chaos, Rule, Trouble, Way
 from afdaemon.sim.chaos.proxy import ChaosProxy
@@ -84,18 +83,6 @@ async def recovered(microscope: Microscope, wd_um: float) -> Frame:
     return came
 
 
-@asynccontextmanager
-async def running(microscope: Microscope) -> AsyncIterator[None]:
-    task = asyncio.create_task(microscope.run())
-    try:
-        yield
-    finally:
-        await microscope.close()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 ON_USB = (Trouble.DROP, Trouble.HALF, Trouble.SHIFT)
 """What differs there from `stream`: the rest is the same conversation."""
 
@@ -116,7 +103,7 @@ async def test_trouble_on_the_way_is_survived_or_told(
     await world.expose()  # draws the specimen
     instrument = Instrument(world, clock=clock)
     amount = 0.5 if trouble in (Trouble.DELAY, Trouble.FREEZE) else None
-    async with open_link(instrument, chaos, tmp_path) as microscope, running(microscope):
+    async with open_link(instrument, chaos, tmp_path) as microscope, kept_up(microscope):
         await recovered(microscope, 11_800.0)
         for way in Way:
             chaos.add(Rule(trouble=trouble, way=way, times=1, amount=amount))

@@ -16,6 +16,7 @@ from afdaemon.clock import SystemClock
 from afdaemon.drivers.em30.aisem import aisem_microscope
 from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import AisemSettings
+from afdaemon.drivers.registry import kept_up
 from afdaemon.drivers.wire.aisem import Parameters, SetWdMag, encode_parameters
 
 PARAMETERS = encode_parameters(Parameters(wd_um=12_000.0, magnification=2000))
@@ -126,13 +127,9 @@ async def connected(vendor: Vendor, **waits: Any) -> AsyncIterator[Em30Microscop
         **waits,
     )
     microscope = aisem_microscope(settings, clock=SystemClock())
-    running = asyncio.create_task(microscope.run())
-    await microscope.wait_connected(5.0)
-    yield microscope
-    await microscope.close()
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    async with kept_up(microscope):
+        await microscope.wait_connected(5.0)
+        yield microscope
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """When a link is tried again, and what is told of one that is missing, over sessions made of a script."""
 
 import asyncio
-import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from afdaemon.drivers.em30.microscope import Em30Microscope
 from afdaemon.drivers.em30.settings import LinkSettings
 from afdaemon.drivers.em30.tcp import TcpLink
 from afdaemon.drivers.errors import DriverError, LinkTimeout, NotConnected
-from afdaemon.drivers.registry import open_microscope
+from afdaemon.drivers.registry import kept_up, open_microscope
 
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 
@@ -94,18 +92,6 @@ class Instrument:
         return [b - a for a, b in zip(self.attempts_s, self.attempts_s[1:], strict=False)]
 
 
-@asynccontextmanager
-async def running(microscope: Microscope) -> AsyncIterator[None]:
-    task = asyncio.create_task(microscope.run())
-    try:
-        yield
-    finally:
-        await microscope.close()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 async def until_connected(microscope: Microscope) -> None:
     """As `wait_connected`, without being noticed."""
     for _ in range(10_000):
@@ -117,7 +103,7 @@ async def until_connected(microscope: Microscope) -> None:
 
 async def test_pauses_grow_while_nobody_waits() -> None:
     instrument = Instrument()
-    async with running(instrument.microscope):
+    async with kept_up(instrument.microscope):
         await until_connected(instrument.microscope)
     assert instrument.pauses_s[:5] == [0.25, 0.5, 1.0, 2.0, 3.0]
     assert instrument.pauses_s[-1] == CAP_S
@@ -132,7 +118,7 @@ async def test_while_somebody_waits_it_is_tried_again_soon() -> None:
             waiting.append(asyncio.create_task(instrument.microscope.wait_connected(10.0)))
 
     instrument.at_attempt = at_attempt
-    async with running(instrument.microscope):
+    async with kept_up(instrument.microscope):
         await until_connected(instrument.microscope)
         await waiting[0]
     assert instrument.pauses_s[4] == CAP_S
@@ -156,7 +142,7 @@ async def test_who_begins_to_wait_cuts_a_long_pause_short(until: Until) -> None:
 
     instrument = Instrument()
     clock = instrument.microscope._clock = Standing()
-    async with running(instrument.microscope):
+    async with kept_up(instrument.microscope):
         await until(lambda: clock.slept_s[-1:] == [0.5])
         await instrument.microscope.wait_connected(5.0)
     assert clock.slept_s == [0.25, 0.5, *[FIRST_S] * (ATTEMPTS - 2)]
@@ -168,7 +154,7 @@ async def test_why_it_is_down_is_told_until_it_is_up() -> None:
     assert str(microscope.why_down) == "it has not been opened yet"
     seen: set[str] = set()
     instrument.at_attempt = lambda number: seen.add(str(microscope.why_down))
-    async with running(microscope):
+    async with kept_up(microscope):
         await until_connected(microscope)
         assert microscope.why_down is None
         assert seen == {"it has not been opened yet", "nothing listens there"}
@@ -196,7 +182,7 @@ def a_closed_port() -> int:
 
 async def cause_of(microscope: Microscope) -> DriverError:
     """What is told within a second."""
-    async with running(microscope):
+    async with kept_up(microscope):
         with pytest.raises(LinkTimeout):
             await microscope.wait_connected(0.3)
         cause = microscope.why_down
@@ -289,7 +275,7 @@ async def test_a_folder_that_goes_is_noticed_while_nothing_is_asked_for(
     folder.mkdir()
     settings = {"folder": folder, "port": vendor.port, "reconnect_first_s": 0.01}
     microscope = open_microscope("aisem", settings, clock=SystemClock())
-    async with running(microscope):
+    async with kept_up(microscope):
         await microscope.wait_connected(5.0)
         folder.rmdir()
         await until(lambda: not microscope.connected)

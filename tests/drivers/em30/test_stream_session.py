@@ -30,6 +30,7 @@ from afdaemon.drivers.errors import (
     NotConnected,
     ProtocolError,
 )
+from afdaemon.drivers.registry import kept_up
 from afdaemon.drivers.wire.messages import (
     FRAME_HEAD_BYTES,
     Ack,
@@ -233,14 +234,8 @@ async def running(
     peer: Peer, clock: Clock | None = None, **waits: float
 ) -> AsyncIterator[Em30Microscope]:
     microscope = stream_microscope(settings(peer, **waits), clock=clock or SystemClock())
-    task = asyncio.create_task(microscope.run())
-    try:
+    async with kept_up(microscope):
         yield microscope
-    finally:
-        await microscope.close()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 @asynccontextmanager
@@ -734,3 +729,28 @@ async def test_nobody_there_is_said_with_the_address(peer: Peer) -> None:
         with pytest.raises(LinkTimeout, match=rf"em30 \(stream, 127\.0\.0\.1:{peer.port}\)"):
             await microscope.wait_connected(0.1)
     await peer.start()
+
+
+@pytest.mark.parametrize("is_closed_first", [True, False])
+async def test_whenever_it_is_ended_nothing_of_it_is_left(
+    peer: Peer, is_closed_first: bool
+) -> None:
+    """A session that was opened at the last moment would keep its link alive for ever."""
+    for turns in range(60):
+        microscope = stream_microscope(settings(peer), clock=SystemClock())
+        running = asyncio.create_task(microscope.run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if is_closed_first:
+            closing = asyncio.create_task(microscope.close())
+            await asyncio.sleep(0)
+            running.cancel()
+            await closing
+        else:
+            running.cancel()
+            await asyncio.wait({running})
+            await microscope.close()
+        await asyncio.wait({running})
+    async with asyncio.timeout(5.0):
+        await asyncio.gather(*peer.conversations)
+    assert peer.count(Hello) > 0
