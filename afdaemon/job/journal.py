@@ -28,29 +28,14 @@ from afdaemon.job import records, store
 from afdaemon.job.owed import Owed, owed_of
 from afdaemon.job.records import JobRecord, JournalStep
 from afdaemon.job.replay import replayed
+from afdaemon.job.schema import check_version, prepare
 
-SCHEMA_VERSION = 4
-"""Earlier versions are read too: see `afdaemon.job.records`."""
 LEAST_KEPT = 100
 """The last so many jobs are never removed: neither a clock that jumps ahead nor a small limit empties the journal."""
 _REMOVED_AT_ONCE = 16
 """Jobs removed by one call of `prune`: some milliseconds."""
 _FREED_PAGES_AT_ONCE = 256
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    job_id TEXT PRIMARY KEY, opened_utc TEXT NOT NULL, request TEXT NOT NULL, limits TEXT NOT NULL,
-    rules TEXT NOT NULL, outcome TEXT, closed_utc TEXT, interrupted_utc TEXT, instrument TEXT
-);
-CREATE TABLE IF NOT EXISTS steps (
-    job_id TEXT NOT NULL REFERENCES jobs (job_id), number INTEGER NOT NULL, event TEXT NOT NULL,
-    command TEXT NOT NULL, proposal TEXT, PRIMARY KEY (job_id, number)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS settled (
-    job_id TEXT PRIMARY KEY REFERENCES jobs (job_id), settled_utc TEXT NOT NULL, how TEXT NOT NULL
-);
-"""
-_TABLES = {"jobs", "steps", "settled"}
 _OPEN = (
     "INSERT INTO jobs (job_id, opened_utc, request, limits, rules, instrument)"
     " VALUES (:job_id, :opened_utc, :request, :limits, :rules, :instrument)"
@@ -62,6 +47,9 @@ _STEP = (
 _CLOSE = "UPDATE jobs SET outcome = :outcome, closed_utc = :closed_utc WHERE job_id = :job_id"
 _INTERRUPT = "UPDATE jobs SET interrupted_utc = :interrupted_utc WHERE job_id = :job_id"
 _SETTLE = "INSERT OR IGNORE INTO settled VALUES (:job_id, :settled_utc, :how)"
+_DISTRUST = "INSERT INTO faults (raised_utc, why) VALUES (:raised_utc, :why)"
+_TRUST = "UPDATE faults SET reset_utc = :reset_utc WHERE reset_utc IS NULL"
+_LAST_FAULT = "SELECT why FROM faults WHERE reset_utc IS NULL ORDER BY number DESC LIMIT 1"
 _LAST_WITH_A_MOVE = (
     "SELECT * FROM jobs WHERE EXISTS (SELECT 1 FROM steps WHERE job_id = jobs.job_id"
     ' AND command LIKE \'{"type": "MoveWd"%\') ORDER BY rowid DESC LIMIT 1'
@@ -70,7 +58,7 @@ _LAST_WITH_A_MOVE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Write:
-    """A statement and its values; one of them is `job_id`."""
+    """A statement and its values; where it is of a job, one of them is `job_id`."""
 
     sql: str
     values: Mapping[str, Any]
@@ -79,8 +67,8 @@ class _Write:
 class Journal:
     """A journal file, created if it is missing, and held by this object alone; with `read_only`, only looked at.
 
-    Every method but `keep`, `settle` and `flush` raises JournalError if the disk fails. Raises BusyError if another
-    daemon holds it.
+    Every method but `keep`, `settle`, `distrust`, `trust` and `flush` raises JournalError if the disk fails. Raises
+    BusyError if another daemon holds it.
     """
 
     def __init__(
@@ -91,14 +79,12 @@ class Journal:
         self._kept: list[_Write] = []
         self._problem: JournalError | None = None
         self._store = (
-            store.looked_at(path)
-            if read_only
-            else store.held(path, lambda one: _prepare(one, path))
+            store.looked_at(path) if read_only else store.held(path, lambda one: prepare(one, path))
         )
         if read_only:
             try:
                 with self._reading() as connection:
-                    _check_version(connection, path)
+                    check_version(connection, path)
             except JournalError:
                 self.close()
                 raise
@@ -158,6 +144,24 @@ class Journal:
         """Enter, now or later, that the restore which a job owed is owed no longer, and why."""
         values = {"job_id": job_id, "settled_utc": self._now(), "how": how}
         self._keep(_Write(sql=_SETTLE, values=values))
+
+    def distrust(self, why: str) -> None:
+        """Enter, now or later, that the instrument did not do what it was told."""
+        self._keep(_Write(sql=_DISTRUST, values={"raised_utc": self._now(), "why": why}))
+
+    def trust(self) -> None:
+        """Enter, now or later, that somebody has looked after it since."""
+        self._keep(_Write(sql=_TRUST, values={"reset_utc": self._now()}))
+
+    def fault(self) -> str | None:
+        """In what the instrument did not do what it was told, unless somebody has looked after it since."""
+        with self._reading() as connection:
+            row = connection.execute(_LAST_FAULT).fetchone()
+        why = None if row is None else str(row["why"])
+        for write in self._kept:
+            if write.sql in (_DISTRUST, _TRUST):
+                why = write.values.get("why")
+        return why
 
     def flush(self) -> None:
         """Write what is kept, if that is possible; `problem` says why not."""
@@ -282,7 +286,7 @@ class Journal:
 
     def _of(self, job_id: str, *statements: str) -> list[_Write]:
         """The kept writes of that job and of these kinds."""
-        return [w for w in self._kept if w.sql in statements and w.values["job_id"] == job_id]
+        return [w for w in self._kept if w.sql in statements and w.values.get("job_id") == job_id]
 
     def _is_settled(self, connection: sqlite3.Connection, job_id: str) -> bool:
         found = connection.execute("SELECT 1 FROM settled WHERE job_id = ?", (job_id,)).fetchone()
@@ -326,37 +330,6 @@ def _readable(job_id: str) -> Iterator[None]:
             f"the journal's entry of job {job_id} cannot be read: {error!r}",
             remedy="move the journal file away with its -wal and -shm files",
         ) from error
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make what is missing in a file of this or an earlier version; nothing is written to one that lacks nothing."""
-    version = _check_version(connection, path)
-    if version == SCHEMA_VERSION:
-        return
-    tables = {row["name"] for row in connection.execute("SELECT name FROM sqlite_master")}
-    if version == 0 and not {name for name in tables if "autoindex" not in name} <= _TABLES:
-        raise JournalError(
-            f"{path} is the database of another program",
-            remedy="set journal.path to a file of its own",
-        )
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.executescript(_SCHEMA)
-    columns = {row["name"] for row in connection.execute("PRAGMA table_info(jobs)")}
-    if "instrument" not in columns:
-        connection.execute("ALTER TABLE jobs ADD COLUMN instrument TEXT")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _check_version(connection: sqlite3.Connection, path: Path) -> int:
-    """The schema's version; 0 in an empty file. Raises JournalError for one that is not known yet."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > SCHEMA_VERSION:
-        raise JournalError(
-            f"the journal {path} was written by another version (schema {version}, "
-            f"this one knows {SCHEMA_VERSION})",
-            remedy="run the version that wrote it, or set journal.path to another file",
-        )
-    return version
 
 
 def _used_bytes(connection: sqlite3.Connection) -> int:

@@ -102,7 +102,7 @@ class FocusBackend:
                 done = await self._recovery.settle("declined; the instrument is left where it is")
             else:
                 done = await self._recovery.carry_out()
-        self._instrument.trust()  # a person has looked after it
+        await self._instrument.trust()  # a person has looked after it
         self._tell_state()
         return done
 
@@ -110,7 +110,7 @@ class FocusBackend:
         """Somebody has looked after the instrument: jobs may begin again."""
         was = self._instrument.fault
         if was is not None and not params.meta.dry_run:
-            self._instrument.trust()
+            await self._instrument.trust()
             log.warning("fault_reset", was=was)
             self._tell_state()
         return s.FaultReset(was=was)
@@ -152,6 +152,7 @@ class FocusBackend:
 
     async def open(self) -> None:
         """Learn what earlier jobs owe. Raises `JournalError`."""
+        await self._instrument.open()
         await self._recovery.open()
 
     async def watch(self) -> None:

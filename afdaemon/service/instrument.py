@@ -35,7 +35,12 @@ class Instrument:
         self._approach_um = bench.approach_um
         self._lock = asyncio.Lock()
         self._seen: Seen | None = None
+        self._journal = bench.journal
         self._fault: str | None = None
+
+    async def open(self) -> None:
+        """Learn whether it did what it was told before the daemon was started. Raises `JournalError`."""
+        self._fault = await asyncio.to_thread(self._journal.fault)
 
     @property
     def name(self) -> str:
@@ -72,14 +77,17 @@ class Instrument:
         """In what it did not do what it was told; None if it did, or somebody has reset that."""
         return self._fault
 
-    def distrust(self, why: str) -> None:
-        """It did not do what it was told: nothing moves it until somebody resets that."""
+    async def distrust(self, why: str) -> None:
+        """It did not do what it was told: nothing moves it until somebody resets that, whatever happens meanwhile."""
         self._fault = why
         log.error("fault", detail=why)
+        await asyncio.to_thread(self._journal.distrust, why)
 
-    def trust(self) -> None:
+    async def trust(self) -> None:
         """Somebody has looked after it."""
-        self._fault = None
+        if self._fault is not None:
+            self._fault = None
+            await asyncio.to_thread(self._journal.trust)
 
     def require_trusted(self) -> None:
         """Raise `FaultError` while it is in fault."""
@@ -141,7 +149,7 @@ class Instrument:
         except Misplaced as error:
             self.note(error.seen.wd_um, error.seen.magnification)
             if not isinstance(error, TakenOver):
-                self.distrust(str(error))
+                await self.distrust(str(error))
             raise
         except DriverError:
             self.lose_sight()

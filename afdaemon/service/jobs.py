@@ -302,6 +302,8 @@ class Jobs:
                 ended = await running.job.run()
             notes = (recovered, self._unwritten())
             result = translate.ended(ended, self._scoring.hashes, notes)
+            if _is_misplaced(result):
+                await self._instrument.distrust(result.detail)
             await self._recovery.look()
         except KNOWN_ERRORS as error:
             running.error = error
@@ -344,8 +346,6 @@ class Jobs:
         self._running = None
         if result.converged:
             self._last_focus_um = result.best_wd_um
-        if _is_misplaced(result):
-            self._instrument.distrust(result.detail)
         if result.wd_um is not None:
             self._instrument.note(result.wd_um, result.magnification)
         elif result.moves is None or result.moves > 0:

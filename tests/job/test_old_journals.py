@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from afdaemon.control.values import Conclude, Observed
-from afdaemon.job.journal import SCHEMA_VERSION, Journal
+from afdaemon.job.journal import Journal
+from afdaemon.job.schema import SCHEMA_VERSION
 
 DATA = Path(__file__).with_name("data") / "journal_v1.json"
 """Jobs of both procedures on simulated instruments: near and far, with a ladder, aborted, over their dose, ..."""
@@ -67,5 +68,6 @@ def test_the_numbers_of_a_profile_are_read_under_their_old_names(path: Path) -> 
     with closing(Journal(path)) as journal:
         kept = {record.rules.name for record in journal.latest(len(JOBS))}
         version = journal._store.connection.execute("PRAGMA user_version").fetchone()[0]
+        assert journal.fault() is None
     assert kept == {"fast", "paper"}
     assert version == SCHEMA_VERSION

@@ -28,8 +28,9 @@ from afdaemon.control.values import (
 from afdaemon.errors import BusyError, JournalError
 from afdaemon.job import journal as journal_module
 from afdaemon.job import store
-from afdaemon.job.journal import SCHEMA_VERSION, Journal
+from afdaemon.job.journal import Journal
 from afdaemon.job.records import JournalStep
+from afdaemon.job.schema import SCHEMA_VERSION
 
 LIMITS = Limits(hard=Range(lo_um=5_000.0, hi_um=30_000.0))
 START = JournalStep(
@@ -102,6 +103,26 @@ def test_a_full_disk_asks_for_space_and_loses_nothing_before(journal: Journal) -
     assert "free space on the disk" in error.remedy
     assert "journal.path" in error.remedy
     assert journal.steps("job-1") == [START]
+
+
+def test_a_fault_is_remembered_also_where_it_cannot_be_written(
+    journal: Journal, path: Path
+) -> None:
+    assert journal.fault() is None
+    begin(journal)
+    fill(journal)
+    journal.keep("job-1", 0, LONG)  # what is kept is written in order
+    journal.distrust("it stands elsewhere")
+    assert journal.fault() == "it stands elsewhere"
+    journal.trust()
+    assert journal.fault() is None
+    journal.distrust("again")
+    empty(journal)
+    journal.close()
+    with closing(Journal(path)) as later:
+        assert later.fault() == "again"
+        later.trust()
+        assert later.fault() is None
 
 
 def test_what_a_full_disk_refuses_is_kept_seen_and_written_later(

@@ -701,6 +701,23 @@ async def test_what_does_not_do_as_told_is_in_fault_until_somebody_resets_it(
         assert status.owed is not None
 
 
+async def test_a_fault_outlives_the_daemon(settings: Settings) -> None:
+    async with service(settings, Disobedient()) as client:
+        job = await in_fault(client)
+    microscope = FakeMicroscope()
+    async with service(settings, microscope) as client:
+        status = await client.status()
+        assert status.state == "fault"
+        assert status.fault is not None
+        assert status.fault.detail == job.detail
+        with pytest.raises(RequestRefused, match="did not do what it was told"):
+            await client.start()
+        assert microscope.moves == []
+        await client.reset()
+    async with service(settings, FakeMicroscope()) as client:
+        assert (await client.status()).state == "ready"
+
+
 async def test_whoever_has_brought_it_back_has_reset_it(settings: Settings) -> None:
     microscope = Disobedient()
     async with service(settings, microscope) as client:

@@ -40,7 +40,7 @@ from afdaemon.cli.doctor.facts import (
 from afdaemon.clock import SystemClock
 from afdaemon.drivers.em30.settings import AisemSettings, StreamSettings, UsbSettings
 from afdaemon.errors import KNOWN_ERRORS, Unreachable
-from afdaemon.job.journal import SCHEMA_VERSION
+from afdaemon.job.schema import SCHEMA_VERSION
 from afdaemon.settings import ModelSettings, Settings
 
 SYSTEM_CONFIG = Path("/etc/afdaemon/afdaemon.toml")
