@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from reporting import conclude, parse
 
-from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
+from afdaemon.drivers.wire.image import GreyPixels, decode_grey
 from afdaemon.evaluate.section import Bar
+from afdaemon.models.frames.data_bar import without_data_bar
 from afdaemon.models.scorers.focus_scorer import FocusScorer, load_scorer
 from afdaemon.sim.datasets.frames import find_micrographs
 from afdaemon.sim.specimens.catalogue import TRAINED, UNSEEN, open_specimen
@@ -41,7 +42,7 @@ def pictures(folder: Path | None, seed: int) -> dict[str, GreyPixels]:
     """Pictures by name: all micrographs of a folder, or a drawn one of each specimen."""
     if folder is not None:
         return {
-            f"{path.parent.name}/{path.name}": crop_data_bar(decode_grey(path.read_bytes()))
+            f"{path.parent.name}/{path.name}": without_data_bar(decode_grey(path.read_bytes()))
             for path in find_micrographs(folder)
         }
     patch = Patch(left_um=0.0, top_um=0.0, step_um=0.13, width=1280, height=960)

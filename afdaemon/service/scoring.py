@@ -18,8 +18,9 @@ from afdaemon.control.published.servo import acnet_law
 from afdaemon.control.values import Proposal, Reading
 from afdaemon.drivers.base import Frame
 from afdaemon.drivers.errors import FrameInvalid
-from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
+from afdaemon.drivers.wire.image import GreyPixels, decode_grey
 from afdaemon.models.errors import ImageError, WeightsError
+from afdaemon.models.frames.data_bar import without_data_bar
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.region import WHOLE, Region, cut
 from afdaemon.pulse import Part
@@ -125,7 +126,7 @@ class ScoringThread:
 
     def _score_file(self, data: bytes, magnification: float) -> ScoredFile:
         try:
-            pixels = crop_data_bar(decode_grey(data))
+            pixels = without_data_bar(decode_grey(data))
         except FrameInvalid as error:
             raise ImageError(f"the image cannot be scored: {error}") from error
         height, width = pixels.shape

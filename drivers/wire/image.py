@@ -128,29 +128,3 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
     if first is None:
         raise FrameInvalid("the TIFF has no image in it")
     return first.width_px, first.height_px
-
-
-def crop_data_bar(grey: GreyPixels) -> GreyPixels:
-    """Cut off the strip of text that many microscopes put at the bottom, if there is one.
-
-    A bar is recognised by its background: from some row in the lowest third on, most pixels of most rows share one
-    value, with text of another grey on it, while few rows of the picture above do.
-    """
-    height = grey.shape[0]
-    values = grey.astype(np.float32)
-    tolerance = 1.0 if grey.dtype == np.uint8 else 257.0
-    flat = (
-        np.mean(np.abs(values - np.median(values, axis=1, keepdims=True)) <= tolerance, axis=1)
-        > 0.5
-    )
-    start = height
-    while start > height - height // 3 and np.mean(flat[start - 1 : start + 8]) > 0.5:
-        start -= 1
-    while start < height and not flat[start]:
-        start += 1
-    if not max(1, height // 50) <= height - start < height // 3:
-        return grey
-    bar = values[start:]
-    has_text = float(bar.max() - bar.min()) > 60.0 * tolerance
-    differs = start > 0 and float(np.mean(flat[:start])) < 0.2
-    return grey[:start] if has_text and differs else grey

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.drivers.errors import FrameInvalid
-from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
+from afdaemon.drivers.wire.image import GreyPixels, decode_grey
+from afdaemon.models.frames.data_bar import without_data_bar
 from afdaemon.sim.errors import SpecimenError
 from afdaemon.sim.optics import pixel_um
 from afdaemon.sim.surface import FloatImage, Patch, Surface
@@ -73,7 +74,7 @@ def load_micrograph(path: Path) -> Micrograph:
     Raises:
         SpecimenError: missing, not an image, truncated, too small or too large, or without any contrast.
     """
-    grey = crop_data_bar(_read_grey(path))
+    grey = without_data_bar(_read_grey(path))
     if min(grey.shape) < MIN_SIDE_PX:
         raise SpecimenError(
             f"{path} is {grey.shape[1]} x {grey.shape[0]} pixels without its data bar;"

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from afdaemon.drivers.errors import FrameInvalid
 from afdaemon.drivers.wire import tiff
-from afdaemon.drivers.wire.image import GreyPixels, crop_data_bar, decode_grey
+from afdaemon.drivers.wire.image import GreyPixels, decode_grey
 from afdaemon.drivers.wire.metadata import MAX_TEXT_BYTES, Metadata, Size, from_page, from_text
 from afdaemon.errors import UsageError
+from afdaemon.models.frames.data_bar import without_data_bar
 from afdaemon.models.frames.preprocess import MIN_SIDE_PX, reduced_grey, reduction_factor
 from afdaemon.models.optics import magnification_of
 
@@ -202,7 +203,7 @@ def _cut(
         return _region(path, grey, roi)
     if told is not None and told.picture_px is not None:
         return grey[: told.picture_px], 1
-    return crop_data_bar(grey), 1
+    return without_data_bar(grey), 1
 
 
 def _region(path: Path, grey: GreyPixels, roi: Roi) -> tuple[GreyPixels, int]:

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.drivers.wire.image import crop_data_bar
 from afdaemon.evaluate.judged import Case, Judge, Judged, drawn, judged
 from afdaemon.evaluate.section import Section, at_least, new_figure
+from afdaemon.models.frames.data_bar import without_data_bar
 from afdaemon.models.frames.shot import Shot
 from afdaemon.sim.datasets.dataset1 import PUBLISHED_MAGNIFICATIONS, UNSEEN_MAGNIFICATIONS
 from afdaemon.sim.datasets.scenes import log_uniform, worth_looking
@@ -138,7 +138,7 @@ def cropped_again(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     bar = np.zeros((round(_BAR_SHARE * frame.shape[0]), frame.shape[1]), np.uint8)
     text = "15.0 kV  WD 12.3 mm  x2000  SE"
     cv2.putText(bar, text, (8, bar.shape[0] - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1)
-    return np.asarray(crop_data_bar(np.vstack([frame, bar])), np.uint8)
+    return np.asarray(without_data_bar(np.vstack([frame, bar])), np.uint8)
 
 
 def _changes_of(found: Sequence[Judged[Change]]) -> dict[str, NDArray[np.float64]]:

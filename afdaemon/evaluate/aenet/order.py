@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.drivers.wire.image import crop_data_bar, decode_grey
+from afdaemon.drivers.wire.image import decode_grey
 from afdaemon.evaluate.judged import Case, Judge, Judged, judged
 from afdaemon.evaluate.section import Section, at_least, at_most, new_figure
+from afdaemon.models.frames.data_bar import without_data_bar
 from afdaemon.models.frames.preprocess import FloatImage
 from afdaemon.models.frames.shot import Shot, judged_image
 
@@ -48,7 +49,7 @@ def measure(judge: Judge, micrographs: Sequence[Path], *, repeats: int, seed: in
 def cases(micrographs: Sequence[Path], *, repeats: int, seed: int) -> Iterator[Case[Worn]]:
     """Each micrograph at each blur with each noise."""
     for path in micrographs:
-        whole = crop_data_bar(decode_grey(path.read_bytes()))
+        whole = without_data_bar(decode_grey(path.read_bytes()))
         image = judged_image(Shot(pixels=whole, magnification=MAGNIFICATION))
         name = f"{path.parent.name}/{path.name}"
         rng = np.random.default_rng([seed, *name.encode()])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.drivers.errors import FrameInvalid
-from afdaemon.drivers.wire.image import crop_data_bar, decode_grey, image_size, is_repeat
+from afdaemon.drivers.wire.image import decode_grey, image_size, is_repeat
 
 PICTURE = np.random.default_rng(5).integers(0, 256, (30, 44), dtype=np.uint8)
 FILES = {suffix: cv2.imencode(suffix, PICTURE)[1].tobytes() for suffix in (".png", ".tif", ".jpg")}
@@ -65,15 +65,6 @@ def test_mutated_files_give_pixels_or_a_typed_refusal(
 def test_garbage_is_refused(data: bytes) -> None:
     with pytest.raises(FrameInvalid):
         decode_grey(data)
-
-
-@given(height=st.integers(1, 80), width=st.integers(1, 80), seed=st.integers(0, 99))
-def test_pictures_without_a_bar_are_left_alone(height: int, width: int, seed: int) -> None:
-    grey = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
-    if width > 8:
-        assert crop_data_bar(grey).shape == grey.shape
-    flat = np.full((height, width), seed, np.uint8)
-    assert crop_data_bar(flat).shape == flat.shape
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
