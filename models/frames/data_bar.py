@@ -38,7 +38,7 @@ def picture_rows(pixels: Pixels) -> slice:
 def full_scale(pixels: Pixels) -> int:
     """The largest grey value that the image can have: of 8 bits, or of as many as its brightest pixel needs."""
     bits = 8 if pixels.dtype == np.uint8 else max(8, int(pixels.max()).bit_length())
-    return 2**bits - 1
+    return int(2**bits) - 1
 
 
 def _is_background(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
