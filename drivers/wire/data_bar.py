@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.models.frames.preprocess import Pixels
+from afdaemon.drivers.wire.image import GreyPixels
 
 _TOLERANCE = 2.0
 """A drawn background is of one grey; JPEG leaves a step or two. In 256 levels, as all greys here."""
@@ -19,12 +19,12 @@ _LOWEST, _HIGHEST = 60, 3
 """A bar has at least a 60th of the rows, and less than a third."""
 
 
-def without_data_bar(pixels: Pixels) -> Pixels:
+def without_data_bar(pixels: GreyPixels) -> GreyPixels:
     """The picture alone, of an image (H, W); the image itself if there is no bar below or above."""
     return pixels[picture_rows(pixels)]
 
 
-def picture_rows(pixels: Pixels) -> slice:
+def picture_rows(pixels: GreyPixels) -> slice:
     """Which rows of an image (H, W) are picture: all but a data bar below, or one above."""
     height = pixels.shape[0]
     grey = pixels.astype(np.float32) * np.float32(255.0 / full_scale(pixels))
@@ -35,7 +35,7 @@ def picture_rows(pixels: Pixels) -> slice:
     return slice(height - _begin_of_bar(grey[::-1], flat[::-1]), height)
 
 
-def full_scale(pixels: Pixels) -> int:
+def full_scale(pixels: GreyPixels) -> int:
     """The largest grey value that the image can have: of 8 bits, or of as many as its brightest pixel needs."""
     bits = 8 if pixels.dtype == np.uint8 else max(8, int(pixels.max()).bit_length())
     return int(2**bits) - 1
