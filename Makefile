@@ -51,8 +51,10 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/first_light.py
 
 train: $(STAMP)
-	$(BIN)/afdaemon train aenet
-	$(BIN)/afdaemon train acnet
+	$(BIN)/afdaemon train aenet --out models/weights/aenet_compact.safetensors
+	$(BIN)/afdaemon train acnet --out models/weights/acnet.safetensors
+	$(BIN)/afdaemon train defocus --out models/weights/defocus.safetensors
+	$(BIN)/python -m afdaemon.models.shipped
 
 clean:
 	rm -rf $(VENV) build dist runs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
 from afdaemon.control.fast.law import defocus_law
 from afdaemon.control.fast.profile import FAST, FastProfile
 from afdaemon.control.procedures import Laws
@@ -23,11 +25,14 @@ from afdaemon.drivers.wire.image import GreyPixels, decode_grey
 from afdaemon.models.errors import ImageError, WeightsError
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.region import WHOLE, Region, cut
+from afdaemon.models.shipped import are_shipped
 from afdaemon.pulse import Part
 from afdaemon.settings import ModelSettings
 
 SCORING_DEADLINE_S = 30.0
 """A frame takes a fraction of a second, the largest image file that the API takes some seconds on a slow processor."""
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -72,6 +77,7 @@ class ScoringThread:
             return self._networks
 
         loaded = await asyncio.get_running_loop().run_in_executor(self._thread, load)
+        _tell_of_others(loaded.hashes)
         self._loaded.set()
         return loaded
 
@@ -139,6 +145,12 @@ class ScoringThread:
                 return work()
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, watched)
+
+
+def _tell_of_others(hashes: Mapping[str, str]) -> None:
+    for name, sha256 in hashes.items():
+        if not are_shipped(sha256):
+            log.warning("weights_not_shipped", network=name, sha256=sha256)
 
 
 def require_weights(settings: ModelSettings) -> None:

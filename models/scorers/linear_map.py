@@ -22,7 +22,7 @@ PREPROCESSING: dict[str, Any] = {
     "grey_values": "0..1",
     "sampling_width_px": SAMPLING_WIDTH_PX,
 }
-_REMEDY = "fit them with `afdaemon train classical`, or reinstall the package"
+_REMEDY = "reinstall the package"
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ def _found(name: str, weights: Path | None) -> Path:
         command = "aenet" if name == COMPACT else f"scorer {name}"
         raise WeightsError(
             f"{name} is not trained: there is no {path}",
-            remedy=f"train it with `afdaemon train {command}`",
+            remedy=f"train it with `afdaemon train {command} --out {path}`",
         )
     return path
 

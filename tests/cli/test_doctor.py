@@ -151,6 +151,13 @@ CASES = {
         "warning",
         "open to others (mode 0644)",
     ),
+    "weights of one's own": (
+        replace(
+            WELL, weights=[WeightFacts(name="aenet", path="/mine.safetensors", is_shipped=False)]
+        ),
+        "warning",
+        "not the file that came with this version",
+    ),
     "disk full": (machine(free_bytes=2**20), "failure", "1 MiB are free"),
     "disk nearly full": (machine(free_bytes=2**28), "warning", "256 MiB are free"),
     "few descriptors": (machine(hard_descriptors=1024), "warning", "1024"),

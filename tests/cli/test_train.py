@@ -13,6 +13,7 @@ from afdaemon.cli.daemon import app
 from afdaemon.cli.runner import run_app
 from afdaemon.drivers.wire.labelled_files import Labelled, encode_labelled
 from afdaemon.evaluate import series as evaluate_series
+from afdaemon.models import shipped
 from afdaemon.models.acnet.focus_series import FocusSeries
 from afdaemon.models.aenet.out_of_distribution import load_aenet
 from afdaemon.models.defocus.network import load_defocus
@@ -147,6 +148,24 @@ def test_a_scorer_is_trained_on_dataset_1(tmp_path: Path) -> None:
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["metrics"]["frames"] == 24
     assert card["training"]["data"]["dataset"]["width_px"] == 320
+
+
+def test_weights_in_use_are_left_as_they_are(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A stranger's training of two steps replaced them once."""
+    before = shipped.found()
+    monkeypatch.chdir(tmp_path)
+    words = ("--data", folder, "--keep", tmp_path / "kept", "--workers=0")
+    assert train("scorer", "PACF", "--steps=2", "--batch=2", *words) == 0
+    assert shipped.found() == before
+    assert (tmp_path / "runs" / "pacf.safetensors").is_file()
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "wrote runs/pacf.safetensors" in said
+    assert "not used yet" in said
 
 
 def test_acnet_is_trained_as_published_on_series_that_are_scored_once(

@@ -701,6 +701,14 @@ async def test_what_does_not_do_as_told_is_in_fault_until_somebody_resets_it(
         assert status.owed is not None
 
 
+async def test_weights_of_ones_own_are_told(settings: Settings) -> None:
+    with capture_logs() as lines:
+        async with service(settings, FakeMicroscope()) as client:
+            await client.autofocus()
+    told = {line["network"] for line in lines if line["event"] == "weights_not_shipped"}
+    assert told == {"aenet", "acnet"}
+
+
 async def test_a_fault_outlives_the_daemon(settings: Settings) -> None:
     async with service(settings, Disobedient()) as client:
         job = await in_fault(client)

@@ -193,6 +193,12 @@ def _weights(facts: WeightFacts) -> Finding:
     about = f"weights {facts.name}"
     if facts.trouble is not None:
         return _failed(about, facts.trouble)
+    if not facts.is_shipped:
+        return _warning(
+            about,
+            f"{facts.path} is not the file that came with this version ({facts.sha256[:12]})",
+            f"if that is not wanted, install afdaemon anew, or set models.{facts.name} to default",
+        )
     return _ok(about, f"{facts.path} is what its card describes ({facts.sha256[:12]})")
 
 

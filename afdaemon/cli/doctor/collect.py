@@ -251,6 +251,7 @@ def _weights(settings: ModelSettings) -> Iterator[WeightFacts]:
 
 def _weight(name: str, path: Path) -> WeightFacts:
     from afdaemon.models.checkpoint import read_card
+    from afdaemon.models.shipped import are_shipped
 
     found, what = "", ""
     try:
@@ -264,7 +265,13 @@ def _weight(name: str, path: Path) -> WeightFacts:
         what = str(error)
     remedy = f"install afdaemon anew, or set models.{name}"
     trouble = Trouble(what=what, remedy=remedy) if what else None
-    return WeightFacts(name=name, path=str(path), sha256=found, trouble=trouble)
+    return WeightFacts(
+        name=name,
+        path=str(path),
+        sha256=found,
+        is_shipped=are_shipped(found),
+        trouble=trouble,
+    )
 
 
 def _journal(path: Path, daemon: DaemonFacts) -> JournalFacts:

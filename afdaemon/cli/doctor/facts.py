@@ -101,6 +101,7 @@ class WeightFacts:
     name: str
     path: str
     sha256: str = ""
+    is_shipped: bool = True
     trouble: Trouble | None = None
 
 

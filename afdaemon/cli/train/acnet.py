@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from afdaemon.cli.train.common import DEFAULT_MICROGRAPHS, names_of, progress_bar, split_micrographs
+from afdaemon.cli.train.common import (
+    DEFAULT_MICROGRAPHS,
+    RUNS,
+    names_of,
+    progress_bar,
+    split_micrographs,
+    told_where,
+)
 from afdaemon.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -55,6 +62,7 @@ def acnet(
     """Train ACNet on focus series scored by the shipped AENet (about 10 minutes on two cores)."""
     from afdaemon.models.acnet import presets as acnet_presets
     from afdaemon.models.acnet import train as train_acnet
+    from afdaemon.models.acnet.policy import DEFAULT_WEIGHTS
     from afdaemon.models.memory import keep_freed_memory
     from afdaemon.models.training.presets import one_called
 
@@ -76,21 +84,19 @@ def acnet(
     metrics = train_acnet.evaluate(network, judge_by, config)
     typer.echo(f"unseen series: {metrics}")
     seconds = clock.now_s() - began_s
-    path = out or _usual_file(preset, config.without)
+    path = out or _own_file(preset, config.without)
     notes = {"preset": preset, "source": chosen.source, "data": told}
     train_acnet.save(network, path, config=config, notes=notes, metrics=metrics, seconds=seconds)
-    typer.echo(f"wrote {path} after {seconds / 60:.1f} min")
+    typer.echo(told_where(path, DEFAULT_WEIGHTS, seconds))
 
 
-def _usual_file(preset: str, without: tuple[str, ...]) -> Path:
-    """Ours take the place of the shipped weights; others are not kept with the code."""
-    from afdaemon.models.acnet.policy import DEFAULT_WEIGHTS
+def _own_file(preset: str, without: tuple[str, ...]) -> Path:
+    """A file under `runs/`, named after what was trained."""
     from afdaemon.models.acnet.presets import OURS
 
-    if preset == OURS and not without:
-        return DEFAULT_WEIGHTS
-    words = ["acnet", preset, *(f"without_{kind}" for kind in without)]
-    return Path("runs") / f"{'_'.join(words)}.safetensors"
+    words = ["acnet", *([preset] if preset != OURS or without else [])]
+    words += [f"without_{kind}" for kind in without]
+    return RUNS / f"{'_'.join(words)}.safetensors"
 
 
 def _series(data: _Data) -> "tuple[list[FocusSeries], list[FocusSeries], dict[str, Any]]":

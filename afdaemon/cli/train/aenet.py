@@ -9,6 +9,7 @@ import typer
 from afdaemon.cli.train.common import (
     DEFAULT_MICROGRAPHS,
     dataset1_scenes,
+    file_to_write,
     keeper,
     names_of,
     notes_of,
@@ -16,6 +17,7 @@ from afdaemon.cli.train.common import (
     say,
     split_micrographs,
     steps_bar,
+    told_where,
 )
 from afdaemon.clock import SystemClock
 from afdaemon.errors import UsageError
@@ -121,7 +123,8 @@ def aenet(
         workers=workers,
         judged_scenes=judged_scenes,
     )
-    path = out or WEIGHTS_FOLDER / "aenet_compact.safetensors"
+    usual = WEIGHTS_FOLDER / "aenet_compact.safetensors"
+    path = file_to_write(out, usual)
     with joined(prepared_device(workers)) as team:
         say(team, f"micrographs: {len(used)} to train on, {len(kept)} held back")
         clock = SystemClock()
@@ -130,7 +133,7 @@ def aenet(
         seconds = clock.now_s() - began_s
         if team.first:
             _write(plan, team, run, path, seconds)
-            typer.echo(f"wrote {path} after {seconds / 60:.1f} min")
+            typer.echo(told_where(path, usual, seconds))
 
 
 def _chosen(name: str, **changes: Any) -> "Preset":

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from afdaemon.cli.train.common import file_to_write
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -37,7 +39,7 @@ def classical(
     values, scores = _measured(dataset)
     maps = {name: linear_map.fit(measured, scores) for name, measured in values.items()}
     metrics = _rmse(maps, values, scores)
-    path = out or linear_map.FITTED_MAPS
+    path = file_to_write(out, linear_map.FITTED_MAPS)
     training = {
         "data": "training part of Dataset 1, afdaemon.sim.datasets.dataset1",
         "seed": seed,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from afdaemon.sim.datasets.dataset1 import Dataset1, Part
     from afdaemon.sim.datasets.scenes import LabelledFrames
 
+RUNS = Path("runs")
 DEFAULT_MICROGRAPHS = Path("../shared/data/micrographs")
 
 
@@ -45,6 +46,19 @@ def steps_bar(title: str, team: "Team") -> "Iterator[Callable[[TrainingProgress]
     """A progress bar of training steps; one for a team."""
     with progress_bar(title, shown=team.first) as update:
         yield lambda p: update(p.step, p.steps, p.loss)
+
+
+def file_to_write(out: Path | None, usual: Path) -> Path:
+    """What was asked for, or a file under `runs/`: training never replaces weights that are in use unless told to."""
+    return out or RUNS / usual.name
+
+
+def told_where(path: Path, usual: Path, seconds: float) -> str:
+    """Where the result is, and how it comes to be used."""
+    done = f"wrote {path} after {seconds / 60:.1f} min"
+    if path.resolve() == usual.resolve():
+        return f"{done}; it is used from now on"
+    return f"{done}. It is not used yet: name it in a setting or an option, or train with --out {usual}"
 
 
 def say(team: "Team", text: str) -> None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from afdaemon.cli.train.common import DEFAULT_MICROGRAPHS, names_of, progress_bar, split_micrographs
+from afdaemon.cli.train.common import (
+    DEFAULT_MICROGRAPHS,
+    file_to_write,
+    names_of,
+    progress_bar,
+    split_micrographs,
+    told_where,
+)
 from afdaemon.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -74,9 +81,10 @@ def defocus(
     for name, figures in metrics.items():
         typer.echo(f"{name}: {figures}")
     seconds = clock.now_s() - began_s
-    path = out or WEIGHTS_FOLDER / "defocus.safetensors"
+    usual = WEIGHTS_FOLDER / "defocus.safetensors"
+    path = file_to_write(out, usual)
     train_defocus.save(network, path, config=config, data=data, metrics=metrics, seconds=seconds)
-    typer.echo(f"wrote {path} after {seconds / 60:.1f} min")
+    typer.echo(told_where(path, usual, seconds))
 
 
 def decide(posterior: "Posterior", count: "NDArray[np.int64]") -> "Moves":

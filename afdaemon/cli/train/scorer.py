@@ -13,6 +13,7 @@ from afdaemon.cli.labelled_frames import open_labelled
 from afdaemon.cli.train.common import (
     dataset1_scenes,
     fast_dataset1,
+    file_to_write,
     keeper,
     names_of,
     notes_of,
@@ -20,6 +21,7 @@ from afdaemon.cli.train.common import (
     say,
     split_micrographs,
     steps_bar,
+    told_where,
 )
 from afdaemon.clock import SystemClock
 from afdaemon.errors import UsageError
@@ -95,7 +97,8 @@ def scorer(
         resume=resume,
         workers=workers,
     )
-    path = out or zoo.weights_of(name)
+    usual = zoo.weights_of(name)
+    path = file_to_write(out, usual)
     with joined(prepared_device(workers)) as team:
         say(team, f"{name}: preset {plan.preset.name} ({plan.preset.source})")
         run = _begun(plan, team, network)
@@ -109,7 +112,7 @@ def scorer(
             notes = notes_of(plan.preset, run, team, workers)
             notes["seconds"] = round(seconds)
             _write(plan, best, run, path, notes, judge_by)
-            typer.echo(f"wrote {path} after {seconds / 60:.1f} min")
+            typer.echo(told_where(path, usual, seconds))
 
 
 def _fresh(name: str, seed: int) -> "ScoringNetwork":

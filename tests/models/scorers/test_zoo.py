@@ -93,7 +93,7 @@ def test_an_untrained_network_says_how_to_train_it(
     with pytest.raises(WeightsError, match=f"{name} is not trained") as caught:
         zoo.open_scorer(name, "cpu")
     command = "aenet" if name == "AENet.compact" else f"scorer {name}"
-    assert f"`afdaemon train {command}`" in caught.value.remedy
+    assert f"`afdaemon train {command} --out " in caught.value.remedy
 
 
 def test_trained_are_those_with_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
