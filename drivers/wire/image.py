@@ -1,4 +1,4 @@
-"""Image files: bytes in, grey pixels out. PNG, JPEG and TIFF, 8 or 16 bit, grey or colour.
+"""Image files: bytes in, grey pixels out. PNG, JPEG, TIFF and BMP, 8 or 16 bit, grey or colour.
 
 Files come from anywhere, so the size that the header promises is checked before a decoder reserves memory for it, and
 an image that is cut off is refused instead of being shown half grey.
@@ -24,6 +24,8 @@ _PNG_CHUNK_BYTES = 12
 _MAX_PNG_CHUNKS = 2**16
 """With chunks of 8 KiB, as libpng writes them, more than any picture that is read here needs."""
 _PNG_END = b"IEND\xaeB`\x82"
+_BMP, _BMP_HEADER_BYTES = b"BM", 40
+"""The header of Windows 3 (BITMAPINFOHEADER), or a later one, which begins alike."""
 _GREY_OF_BGR = np.array([0.114, 0.587, 0.299], dtype=np.float32)
 """ITU-R BT.601 luma, in OpenCV's channel order."""
 
@@ -45,7 +47,7 @@ def decode_grey(data: bytes) -> GreyPixels:
     """Grey pixels, uint8 or uint16 (H, W), of an image file's bytes; colour becomes luma, alpha is dropped.
 
     Raises:
-        FrameInvalid: not a PNG, JPEG or TIFF, cut off, damaged, too large, or of another sample type.
+        FrameInvalid: not a PNG, JPEG, TIFF or BMP, cut off, damaged, too large, or of another sample type.
     """
     if data.startswith(JPEG_START) and len(data) <= _MAX_FILE_BYTES:
         return decode_jpeg(data)
@@ -88,7 +90,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     """(width, height) in pixels that an image file's header promises.
 
     Raises:
-        FrameInvalid: not a PNG, JPEG or TIFF, or cut off.
+        FrameInvalid: not a PNG, JPEG, TIFF or BMP, or cut off.
     """
     try:
         if data.startswith(_PNG):
@@ -97,9 +99,11 @@ def image_size(data: bytes) -> tuple[int, int]:
             return _tiff_size(data)
         if data.startswith(JPEG_START):
             return jpeg_size(data)
+        if data.startswith(_BMP):
+            return _bmp_size(data)
     except struct.error as error:
         raise FrameInvalid("the image is cut off in its header") from error
-    raise FrameInvalid("it is not a PNG, JPEG or TIFF image")
+    raise FrameInvalid("it is not a PNG, JPEG, TIFF or BMP image")
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
@@ -128,3 +132,15 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
     if first is None:
         raise FrameInvalid("the TIFF has no image in it")
     return first.width_px, first.height_px
+
+
+def _bmp_size(data: bytes) -> tuple[int, int]:
+    """Rows are not compressed: what is missing can be counted."""
+    (pixels_at,) = struct.unpack_from("<I", data, 10)
+    header, width, height, _, bits, packing = struct.unpack_from("<IiiHHI", data, 14)
+    if header < _BMP_HEADER_BYTES or width <= 0 or height == 0 or packing != 0:
+        raise FrameInvalid("the BMP is compressed, or of an old kind: save it as PNG")
+    row_bytes = (width * bits + 31) // 32 * 4
+    if pixels_at + row_bytes * abs(height) > len(data):
+        raise FrameInvalid("the BMP is cut off")
+    return width, abs(height)

@@ -115,12 +115,11 @@ def test_texts_beside(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "shopping list", "[SemImageFile]\n"])
-def test_nothing_tells_the_magnification(tmp_path: Path, text: str) -> None:
+def test_where_nothing_tells_the_magnification_it_is_assumed(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "a.png")
     path.with_suffix(".txt").write_text(text)
-    with pytest.raises(UsageError, match=r"a\.png") as caught:
-        only(path, Wanted())
-    assert "--magnification" in caught.value.remedy
+    picture = only(path, Wanted())
+    assert (picture.magnification, picture.magnification_from) == (2_000.0, "assumed")
 
 
 def test_a_magnification_that_no_microscope_has(tmp_path: Path) -> None:
@@ -136,6 +135,7 @@ def test_a_magnification_that_no_microscope_has(tmp_path: Path) -> None:
 def test_colour_and_sixteen_bits(tmp_path: Path) -> None:
     colour = write(tmp_path / "a.png", np.dstack([GREY] * 3))
     assert (only(colour).pixels == GREY).all()
+    assert (only(write(tmp_path / "a.bmp", GREY)).pixels == GREY).all()
     deep = write(tmp_path / "b.tif", GREY.astype(np.uint16) * 257)
     assert only(deep).pixels.dtype == np.uint16
 
@@ -167,10 +167,12 @@ def test_what_came_before_a_missing_page_is_there(tmp_path: Path, make_tiff: Mak
         next(found)
 
 
-@pytest.mark.parametrize("name", ["absent.png", "text.png", "folder.png"])
+@pytest.mark.parametrize("name", ["absent.png", "text.png", "folder.png", "half.bmp"])
 def test_unreadable_files_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "text.png").write_text("I am no picture")
     (tmp_path / "folder.png").mkdir()
+    whole = write(tmp_path / "whole.bmp").read_bytes()
+    (tmp_path / "half.bmp").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match=name):
         only(tmp_path / name)
     shutil.rmtree(tmp_path / "folder.png")

@@ -319,7 +319,7 @@ TARGETS = {
          _picture(".jpg", cv2.IMWRITE_JPEG_RST_INTERVAL, 2)),
         (b"\xff\xd8", b"\xff\xd9", b"\xff\xda", b"\xff\xc0", b"\xff\xc2", b"\xff\xc4", b"\xff\xdd", b"\xff\xd0"),
     ),
-    "image": Target(_image, (_picture(".png"), _picture(".tiff"), _picture(".jpg")), (b"IHDR", b"IDAT")),
+    "image": Target(_image, tuple(map(_picture, (".png", ".tiff", ".jpg", ".bmp"))), (b"IHDR", b"IDAT")),
     "tiff": Target(_tiff, (_picture(".tiff"),), (b"II*\0", b"MM\0*", b"II+\0")),
     "stream": Target(_stream, (_STREAM, _STREAM[:40]), (b"AF30", b"AF30\x01")),
     "bridge": Target(_bridged, (_STREAM, _PARAMETERS, b"OK", b"NG"), _TEXT_WORDS),

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from afdaemon.cli.output import check_place, check_suffix, write_all
 from afdaemon.cli.runner import complain
+from afdaemon.cli.score.failures import Failure, summary
 from afdaemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,19 +42,20 @@ class Scored:
     """What became of the files."""
 
     rows: "list[Row]" = field(default_factory=list)
-    failures: list[UsageError] = field(default_factory=list)
+    failures: "list[Failure]" = field(default_factory=list)
     scorer: "RowScorer | None" = None
 
 
 def score(
     files: Annotated[
-        list[str], typer.Argument(help="PNG, JPEG or TIFF images, folders, patterns like '*.tif'")
+        list[str],
+        typer.Argument(help="PNG, JPEG, TIFF or BMP images, folders, patterns like '*.tif'"),
     ],
     *,
     magnification: Annotated[
         float | None,
         typer.Option(
-            help="127 mm / field width, for all of them; default: from each file's metadata"
+            help="127 mm / field width, for all of them; default: from each file's metadata, else 2000"
         ),
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="folders in folders too")] = False,
@@ -92,7 +94,7 @@ def score(
     if sheet is not None and contact_sheet is not None and sheet.shown:
         write_all({contact_sheet: sheet.png()}, option=_SHEET)
         _say(f"{contact_sheet}: {sheet.shown} of {sheet.seen} images, best first")
-    for failure in scored.failures:
+    for failure in summary(scored.failures):
         complain("afdaemon", failure)
     if scored.failures:
         raise typer.Exit(1)
@@ -129,7 +131,7 @@ def _score_all(
                         is_doubted = bool(row.measures.doubt)
                         sheet.add(name, row.measures.score, picture.pixels, doubtful=is_doubted)
             except UsageError as error:
-                scored.failures.append(error)
+                scored.failures.append(Failure(path, error))
             advance()
     return scored
 
@@ -162,7 +164,7 @@ def _print(scored: Scored, *, as_json: bool, csv: Path | None) -> None:
     if as_json:
         told = {
             "images": [score_rows.as_json(row) for row in scored.rows],
-            "errors": [str(failure) for failure in scored.failures],
+            "errors": [str(failure.error) for failure in scored.failures],
             "model": None if scored.scorer is None else scored.scorer.described,
         }
         typer.echo(json.dumps(told, indent=2))

@@ -19,9 +19,11 @@ from afdaemon.errors import UsageError
 from afdaemon.models.frames.preprocess import MIN_SIDE_PX, reduced_grey, reduction_factor
 from afdaemon.models.optics import magnification_of
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _MAGNIFICATION_RANGE = (1.0, 1_000_000.0)
-_KINDS = "give PNG, JPEG or TIFF files of 8 or 16 bit"
+_KINDS = "give PNG, JPEG, TIFF or BMP files of 8 or 16 bit"
+ASSUMED, ASSUMED_MAGNIFICATION = "assumed", 2_000.0
+"""In the middle of what AENet was trained on. Where a file tells none, the others it might be show in the error."""
 _SAY_IT = "give the one it was taken at, e.g. --magnification 2000"
 
 
@@ -95,7 +97,7 @@ def _found(name: str, recursive: bool) -> list[Path]:
         found = _images(path.rglob("*") if recursive else path.glob("*"))
         if not found:
             raise UsageError(
-                f"{path} holds no PNG, JPEG or TIFF images",
+                f"{path} holds no PNG, JPEG, TIFF or BMP images",
                 remedy="name another folder" if recursive else "--recursive looks deeper",
             )
         return found
@@ -104,7 +106,9 @@ def _found(name: str, recursive: bool) -> list[Path]:
     root = Path(path.anchor)
     found = _images(root.glob(str(path.relative_to(root))))
     if not found:
-        raise UsageError(f"no PNG, JPEG or TIFF image matches {name}", remedy="check the pattern")
+        raise UsageError(
+            f"no PNG, JPEG, TIFF or BMP image matches {name}", remedy="check the pattern"
+        )
     return found
 
 
@@ -124,7 +128,7 @@ def pictures(path: Path, wanted: Wanted) -> Iterator[Picture]:
     """The pictures in a file: one, or the pages of a TIFF without reduced copies.
 
     Raises:
-        UsageError: a picture cannot be read, or its magnification is not given anywhere.
+        UsageError: a picture cannot be read, or its file gives an impossible magnification.
     """
     try:
         data = path.read_bytes()
@@ -147,10 +151,7 @@ def _picture(
     told, where = _told(path, data, None if page is None else page[1], grey)
     magnification, source = wanted.magnification, "given"
     if magnification is None:
-        if told is None:
-            raise UsageError(f"the magnification of {path} is not known", remedy=_SAY_IT)
-        magnification, source = _magnification(told), f"{told.maker} {where}"
-        check_magnification(magnification, f"the magnification of {path} ({source})")
+        magnification, source = _magnification_of(path, told, where)
     cut, reduction = _cut(path, grey, wanted.roi, told)
     return Picture(
         path=path,
@@ -161,6 +162,15 @@ def _picture(
         reduction=reduction,
         wd_um=None if told is None else told.wd_um,
     )
+
+
+def _magnification_of(path: Path, told: Metadata | None, where: str) -> tuple[float, str]:
+    """The magnification, and who says so."""
+    if told is None:
+        return ASSUMED_MAGNIFICATION, ASSUMED
+    magnification, source = _magnification(told), f"{told.maker} {where}"
+    check_magnification(magnification, f"the magnification of {path} ({source})")
+    return magnification, source
 
 
 def _magnification(told: Metadata) -> float:

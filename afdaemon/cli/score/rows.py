@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from afdaemon.models.frames.measures import Measures
 
@@ -100,7 +101,7 @@ def print_table(rows: Sequence[Row]) -> None:
     for row in rows:
         frame = row.measures
         table.add_row(
-            row.name,
+            Text(row.name),
             f"{frame.score:.2f}",
             f"{frame.expected_error:.2f}" if row.knows_its_error else "",
             f"{frame.confidence:.0%}" if row.knows_its_error else "",
@@ -108,7 +109,7 @@ def print_table(rows: Sequence[Row]) -> None:
             str(row.reduction),
             f"{row.magnification:.0f} ({row.magnification_from})",
             f"{frame.saturated:.1%}",
-            "; ".join(frame.remarks),
+            Text("; ".join(frame.remarks)),
         )
     console = Console()
     if not console.is_terminal:

@@ -1,10 +1,10 @@
 """Pictures in, rows out: AENet.compact, which also gives its confidence, or another scorer by its name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from afdaemon.cli.score.files import Picture
+from afdaemon.cli.score.files import ASSUMED, Picture
 from afdaemon.cli.score.rows import Row, name_of
 from afdaemon.errors import UsageError
 from afdaemon.models.errors import ImageError
@@ -47,6 +47,10 @@ class RowScorer:
         )
 
 
+_MAYBE = (200.0, 20_000.0)
+"""What a picture of unknown magnification may have been taken at: nearly all are between these."""
+
+
 def row_scorer(name: str) -> RowScorer:
     """The scorer of this name.
 
@@ -60,8 +64,18 @@ def row_scorer(name: str) -> RowScorer:
 
 def _compact_scorer(scorer: FocusScorer) -> RowScorer:
     """AENet.compact as it serves autofocus."""
+
+    def measure(picture: Picture) -> Measures:
+        measures = scorer.score(picture.pixels, picture.magnification)
+        if picture.magnification_from != ASSUMED:
+            return measures
+        others = scorer.score_many([picture.pixels] * len(_MAYBE), _MAYBE)
+        scores = [one.score for one in (measures, *others)]
+        spread = (max(scores) - min(scores)) / 2.0
+        return replace(measures, expected_error=measures.expected_error + spread)
+
     return RowScorer(
-        lambda picture: scorer.score(picture.pixels, picture.magnification),
+        measure,
         knows_its_error=True,
         described=scorer.describe(),
     )
