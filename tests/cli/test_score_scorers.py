@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -12,7 +12,9 @@ from afdaemon.cli.score import scorers
 from afdaemon.cli.score.files import ASSUMED, Picture
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.preprocess import Pixels
-from afdaemon.models.scorers.focus_scorer import FocusScorer
+
+if TYPE_CHECKING:
+    from afdaemon.models.scorers.focus_scorer import FocusScorer
 
 
 @dataclass
