@@ -1,9 +1,12 @@
-"""Image files: bytes in, grey pixels out. PNG, JPEG, TIFF and BMP, 8 or 16 bit, grey or colour.
+"""Image files: bytes in, grey pixels out. PNG, JPEG, TIFF and BMP, grey or colour.
+
+Samples of other types than 8 or 16 bit (TIFF has signed, long and floating ones) are scaled to 16 bit.
 
 Files come from anywhere, so the size that the header promises is checked before a decoder reserves memory for it, and
 an image that is cut off is refused instead of being shown half grey.
 """
 
+import math
 import struct
 
 import cv2
@@ -47,7 +50,7 @@ def decode_grey(data: bytes) -> GreyPixels:
     """Grey pixels, uint8 or uint16 (H, W), of an image file's bytes; colour becomes luma, alpha is dropped.
 
     Raises:
-        FrameInvalid: not a PNG, JPEG, TIFF or BMP, cut off, damaged, too large, or of another sample type.
+        FrameInvalid: not a PNG, JPEG, TIFF or BMP, cut off, damaged, too large, or not of numbers.
     """
     if data.startswith(JPEG_START) and len(data) <= _MAX_FILE_BYTES:
         return decode_jpeg(data)
@@ -60,10 +63,30 @@ def decode_grey(data: bytes) -> GreyPixels:
         )
     image = _decode(data)
     if image is None:
-        raise FrameInvalid("the image is damaged or cut off and cannot be decoded")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise FrameInvalid(f"the image has samples of type {image.dtype}, not 8 or 16 bit")
-    return _to_grey(image)
+        raise FrameInvalid(f"the image is {_why_not(data)}")
+    return _to_grey(_unsigned(image))
+
+
+def _why_not(data: bytes) -> str:
+    page = next(tiff.pages(data), None) if tiff.is_tiff(data) else None
+    if page is not None and page.compression:
+        return f"damaged, or its compression, {page.compression}, is not known here"
+    return "damaged or cut off and cannot be decoded"
+
+
+def _unsigned(image: NDArray[np.generic]) -> GreyPixels:
+    """The samples as they are, or scaled to 16 bit from the lowest to the highest; of 8 bit if no more is used."""
+    is_shallow = image.dtype == np.uint16 and int(image.max()) < 2**8
+    if image.dtype == np.uint8 or is_shallow:
+        return np.asarray(image, np.uint8)
+    if image.dtype == np.uint16:
+        return np.asarray(image, np.uint16)
+    values = image.astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise FrameInvalid("the image has samples that are not numbers")
+    scale = (2**16 - 1) / (high - low) if high > low else 0.0
+    return np.rint((values - low) * scale).astype(np.uint16)
 
 
 def _decode(data: bytes) -> NDArray[np.generic] | None:
@@ -76,7 +99,7 @@ def _decode(data: bytes) -> NDArray[np.generic] | None:
         cv2.utils.logging.setLogLevel(level)
 
 
-def _to_grey(image: NDArray[np.generic]) -> GreyPixels:
+def _to_grey(image: GreyPixels) -> GreyPixels:
     if image.ndim == 3 and image.shape[2] >= 3:
         grey = np.rint(image[:, :, :3].astype(np.float32) @ _GREY_OF_BGR)
     else:

@@ -17,7 +17,13 @@ MAX_TEXT_BYTES = 2**20
 
 _ORDER = {b"II": "<", b"MM": ">"}
 _MAX_ENTRIES = 512
-_WIDTH, _HEIGHT, _SUBFILE = 256, 257, 254
+_WIDTH, _HEIGHT, _SUBFILE, _COMPRESSION = 256, 257, 254, 259
+_COMPRESSIONS = {
+    5: "LZW", 7: "JPEG", 8: "deflate", 32773: "PackBits", 32946: "deflate", 33003: "JPEG 2000",
+    33005: "JPEG 2000", 34712: "JPEG 2000", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
+    50002: "JPEG XL",
+}  # fmt: skip
+"""By the values of tag 259 (TIFF 6.0 and libtiff's list)."""
 _REDUCED_COPY = 1
 _INTEGERS = {3: "H", 4: "I", 16: "Q"}
 _BYTES = {1, 2, 6, 7}  # BYTE, ASCII, SBYTE, UNDEFINED
@@ -25,11 +31,15 @@ _BYTES = {1, 2, 6, 7}  # BYTE, ASCII, SBYTE, UNDEFINED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page: its size, whether it is a reduced copy of another, and where its directory and texts are."""
+    """A page: its size, whether it is a reduced copy of another, and where its directory and texts are.
+
+    `compression` is its name, "" where there is none.
+    """
 
     width_px: int
     height_px: int
     reduced: bool
+    compression: str
     at: int
     spans: Mapping[int, tuple[int, int]]
 
@@ -131,7 +141,12 @@ def _read(data: bytes, layout: _Layout, at: int) -> tuple[Page, int]:
         width_px=numbers[_WIDTH],
         height_px=numbers[_HEIGHT],
         reduced=bool(numbers.get(_SUBFILE, 0) & _REDUCED_COPY),
+        compression=_compression(numbers.get(_COMPRESSION, 1)),
         at=start,
         spans=spans,
     )
     return page, following
+
+
+def _compression(number: int) -> str:
+    return "" if number == 1 else _COMPRESSIONS.get(number, f"method {number}")

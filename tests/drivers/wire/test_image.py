@@ -30,6 +30,39 @@ def test_sixteen_bits_stay_sixteen() -> None:
     assert (decode_grey(cv2.imencode(".png", deep)[1].tobytes()) == deep).all()
 
 
+def test_eight_bits_in_sixteen_are_eight() -> None:
+    grey = decode_grey(cv2.imencode(".png", PICTURE.astype(np.uint16))[1].tobytes())
+    assert grey.dtype == np.uint8
+    assert (grey == PICTURE).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.uint32, np.float32, np.float64])
+def test_other_samples_are_scaled_to_sixteen_bits(dtype: type[np.number]) -> None:
+    is_signed = np.issubdtype(dtype, np.signedinteger)
+    values = (PICTURE.astype(np.float64) - (128.0 if is_signed else 0.0)).astype(dtype)
+    grey = decode_grey(cv2.imencode(".tiff", values)[1].tobytes())
+    assert grey.dtype == np.uint16
+    assert (grey.min(), grey.max()) == (0, 65535)
+    assert np.corrcoef(grey.ravel(), PICTURE.ravel())[0, 1] > 0.999
+
+
+def test_what_is_no_number_is_refused() -> None:
+    values = PICTURE.astype(np.float32)
+    values[3, 4] = np.nan
+    with pytest.raises(FrameInvalid, match="not numbers"):
+        decode_grey(cv2.imencode(".tiff", values)[1].tobytes())
+    flat = np.full((20, 20), 1.5, np.float32)
+    assert (decode_grey(cv2.imencode(".tiff", flat)[1].tobytes()) == 0).all()
+
+
+def test_a_compression_that_is_not_known_is_named() -> None:
+    data = bytearray(cv2.imencode(".tiff", PICTURE)[1].tobytes())
+    at = data.index(struct.pack("<HHI", 259, 3, 1))
+    struct.pack_into("<H", data, at + 8, 50000)
+    with pytest.raises(FrameInvalid, match="Zstandard"):
+        decode_grey(bytes(data))
+
+
 def test_colour_becomes_luma() -> None:
     colour = np.zeros((8, 8, 3), np.uint8)
     colour[..., 1] = 100  # green
