@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, signal
 
 Array: TypeAlias = Any
 """A float32 (or, of a spectrum, complex64) array of whichever kind the `Ops` at work makes."""
@@ -45,6 +45,10 @@ class Ops(Protocol):
 
     def power(self, a: Array, exponent: Array) -> Array:
         """`a` to the `exponent` where `a` is positive, else `a`; in place where it can be."""
+        ...
+
+    def lag(self, a: Array, left: Array) -> Array:
+        """Each pixel keeps the share `left` (0..1) of what the one before it in its line shows; may change `a`."""
         ...
 
     def interpolate(self, table: Array, position: Array) -> Array:
@@ -91,6 +95,16 @@ class NumpyOps:
         if np.ndim(exponent) == 0 and float(exponent) == 1.0:
             return a
         return np.where(a > 0.0, np.maximum(a, np.float32(0.0)) ** np.float32(exponent), a)
+
+    def lag(self, a: Array, left: Array) -> Array:
+        """A filter of first order along the last axis, at rest before the line; nothing to do for 0."""
+        keep = float(left)
+        if keep == 0.0:
+            return a
+        before = (keep * a[..., :1]).astype(np.float32)
+        gains = np.array([[1.0 - keep, 0.0], [1.0, -keep]], np.float32)
+        lagged, _ = signal.lfilter(gains[0], gains[1], a, axis=-1, zi=before)
+        return np.asarray(lagged, np.float32)
 
     def interpolate(self, table: Array, position: Array) -> Array:
         """Linear interpolation in a table, in place."""

@@ -41,6 +41,15 @@ class TorchOps:
         """Power of the positive values."""
         return torch.where(a > 0.0, a.clamp(min=0.0).pow(exponent), a)
 
+    def lag(self, a: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
+        """A filter of first order along the last axis, at rest before the line."""
+        if not bool((left > 0.0).any()):
+            return a
+        keep = left[..., 0]
+        for column in range(1, a.shape[-1]):
+            a[..., column] += keep * (a[..., column - 1] - a[..., column])
+        return a
+
     def interpolate(self, table: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Linear interpolation in a table, in place."""
         index = position.long().clamp_(max=table.shape[1] - 1)

@@ -6,6 +6,7 @@ difference on another processor changes a pixel by one grey level at most, where
 step with its random stream and change all later pixels. For the same reason counts are not rounded to whole electrons.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ class Detector:
     The amplifier maps signal 0.5 to `brightness` (0..1 of the grey scale) with gain `contrast`, applies `gamma` and
     adds Gaussian `read_noise` (in grey levels); it saturates at 0 and 255. `backscatter` is the share of the
     backscattered electrons in the signal: 0 is the SE detector, 1 the BSE detector, in between both are mixed.
+    `tau_px` is the time constant with which scintillator and amplifier follow the counted electrons, in pixels of the
+    line: it smears signal and counting noise along the line, as a fast scan does (Reimer, section 5.2.3).
     """
 
     electrons: float = 150.0
@@ -41,6 +44,7 @@ class Detector:
     gamma: float = 1.0
     read_noise: float = 2.0
     backscatter: float = 0.0
+    tau_px: float = 0.0
 
 
 def electrons_per_pixel(
@@ -65,7 +69,10 @@ def detect(signal: FloatImage, detector: Detector, rng: np.random.Generator) -> 
 
 
 def detector_terms(detector: Detector) -> NDArray[np.float32]:
-    """The terms of `evaluate_detector`, float32 (5,): electrons, gain per electron, offset, gamma, noise in levels."""
+    """The terms of `evaluate_detector`, float32 (6,).
+
+    Electrons, gain per electron, offset, gamma, noise in levels, and what is left of a pixel in the next one.
+    """
     return np.array(
         [
             detector.electrons,
@@ -73,6 +80,7 @@ def detector_terms(detector: Detector) -> NDArray[np.float32]:
             detector.brightness - 0.5 * detector.contrast,
             detector.gamma,
             detector.read_noise,
+            math.exp(-1.0 / detector.tau_px) if detector.tau_px > 0.0 else 0.0,
         ],
         dtype=np.float32,
     )
@@ -83,12 +91,12 @@ def evaluate_detector(
 ) -> Array:
     """Levels (0..255, unbounded and unrounded) of one or many signals (..., H, W), which are overwritten.
 
-    Each of the five terms is a number or has the shape (n, 1, 1); the normals have the signal's shape and are
+    Each of the six terms is a number or has the shape (n, 1, 1); the normals have the signal's shape and are
     overwritten too.
     """
-    electrons, gain, offset, gamma, read_noise = terms
+    electrons, gain, offset, gamma, read_noise, left = terms
     signal *= electrons
-    level = count(ops, ops.at_least(signal, 0.0), counting)
+    level = ops.lag(count(ops, ops.at_least(signal, 0.0), counting), left)
     level *= gain
     level += offset
     level = ops.power(level, gamma)

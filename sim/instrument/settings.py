@@ -137,6 +137,13 @@ class DetectorSettings:
     read_noise: float = number(
         _DETECTOR.read_noise, 0.0, 100.0, "grey levels", "rms noise of the amplifier"
     )
+    response_ns: float = number(
+        0.0,
+        0.0,
+        100_000.0,
+        "ns",
+        "time constant of scintillator and amplifier: fast scans are smeared along the lines",
+    )
 
     def __post_init__(self) -> None:
         check(self, SettingError)
@@ -151,6 +158,7 @@ class DetectorSettings:
             gamma=self.gamma,
             read_noise=self.read_noise,
             backscatter=1.0 if self.kind is Electrons.BSE else 0.0,
+            tau_px=self.response_ns / dwell_ns,
         )
 
 

@@ -21,7 +21,10 @@ EXPOSURES = [
         field=i % 3,
         blur=Blur(radius_px=1.3 * i, minor_px=0.4 * i, angle_rad=0.7 * i, gaussian_px=0.2),
         detector=Detector(
-            electrons=20.0 * (i + 1), contrast=0.4 + 0.2 * i, gamma=(1.0, 0.7, 1.5)[i % 3]
+            electrons=20.0 * (i + 1),
+            contrast=0.4 + 0.2 * i,
+            gamma=(1.0, 0.7, 1.5)[i % 3],
+            tau_px=(0.0, 0.3, 1.5)[i // 3],
         ),
     )
     for i in range(9)

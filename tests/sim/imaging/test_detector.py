@@ -66,3 +66,24 @@ def test_electrons_come_with_current_and_dwell() -> None:
     assert electrons_per_pixel(50.0, 1_000.0, emitted=2.0) == pytest.approx(
         2.5 * Detector().electrons, rel=0.01
     )
+
+
+@pytest.mark.parametrize("tau_px", [0.2, 0.7, 1.5])
+def test_a_slow_detector_smears_signal_and_counting_noise_along_the_line(tau_px: float) -> None:
+    rng, left = np.random.default_rng(3), np.exp(-1.0 / tau_px)
+    detector = Detector(electrons=400.0, read_noise=0.0, tau_px=tau_px)
+    flat = detect(np.full((200, 400), 0.5, np.float32), detector, rng).astype(float)
+    noise = flat[:, 50:] - flat.mean()
+    white = 255.0 * np.sqrt(0.5 * 400.0) / 400.0
+    assert noise.std() == pytest.approx(white * np.sqrt((1.0 - left) / (1.0 + left)), rel=0.04)
+    along = float(np.mean(noise[:, 1:] * noise[:, :-1]) / noise.var())
+    across = float(np.mean(noise[1:] * noise[:-1]) / noise.var())
+    assert along == pytest.approx(left, abs=0.02)
+    assert across == pytest.approx(0.0, abs=0.02)
+    edge = np.zeros((8, 64), np.float32)
+    edge[:, 32:] = 0.8
+    clear = Detector(electrons=1e7, brightness=0.5, contrast=1.0, read_noise=0.0, tau_px=tau_px)
+    line = detect(edge, clear, rng).astype(float)[0] / 255.0
+    assert line[:32] == pytest.approx(0.0, abs=0.01)
+    rest = 0.8 * left ** np.arange(1, 33)
+    assert line[32:] == pytest.approx(0.8 - rest, abs=0.01)
