@@ -22,6 +22,7 @@ from afdaemon.sim.optics import (
     probe_nm,
 )
 
+_STRAIGHT_UM = 20_000.0
 _WANDER_PERIODS_S = np.geomspace(30.0, 3_600.0, 8)
 
 
@@ -78,15 +79,27 @@ class Column:
             astigmatism_um=(self.settings.astigmatism_x_um, self.settings.astigmatism_y_um),
         )
 
-    def rotation_rad(self, magnification: float) -> float:
-        """Rotation of the scan at a magnification, relative to the start."""
-        return math.radians(self.settings.rotation_deg) * self._decades(magnification)
+    def rotation_rad(self, magnification: float, wd_um: float) -> float:
+        """Rotation of the scan at a magnification and a WD, relative to the start's and the best one."""
+        with_wd_rad = (
+            1e-3 * math.radians(self.settings.wd_rotation_deg_per_mm) * self._off_um(wd_um)
+        )
+        return math.radians(self.settings.rotation_deg) * self._decades(magnification) + with_wd_rad
 
-    def shift_um(self, magnification: float) -> Place:
-        """Shift of the field's centre at a magnification, relative to the start: a share of the field's width."""
+    def shift_um(self, magnification: float, wd_um: float) -> Place:
+        """Shift of the field's centre: a share of its width with the magnification, and a way with the WD."""
         width_um = REFERENCE_WIDTH_UM / magnification
         far_um = 0.01 * self.settings.shift_pct * width_um * self._decades(magnification)
+        far_um += 1e-3 * self.settings.wd_shift_nm_per_um * self._off_um(wd_um)
         return far_um * math.cos(self.skew_rad), far_um * math.sin(self.skew_rad)
+
+    def zoom(self, wd_um: float) -> float:
+        """By which the nominal magnification is to be multiplied at a WD; 1 at the best one."""
+        return 1.0 + 1e-5 * self.settings.wd_zoom_pct_per_mm * self._off_um(wd_um)
+
+    def _off_um(self, wd_um: float) -> float:
+        """How far a WD is from the best one at the start, at most 20 mm: the laws are straight lines."""
+        return min(max(wd_um - self.focus_um, -_STRAIGHT_UM), _STRAIGHT_UM)
 
     def _decades(self, magnification: float) -> float:
         return math.log10(magnification / self.magnification)

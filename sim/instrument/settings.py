@@ -116,6 +116,19 @@ class ColumnSettings:
         "%",
         "shift of the field per decade of magnification, as a share of its width",
     )
+    wd_shift_nm_per_um: float = number(
+        0.0,
+        0.0,
+        1_000.0,
+        "nm/um",
+        "shift of the field with the WD: the beam is off the lens's axis",
+    )
+    wd_rotation_deg_per_mm: float = number(
+        0.0, -90.0, 90.0, "degrees/mm", "the image turns with the WD, as behind a magnetic lens"
+    )
+    wd_zoom_pct_per_mm: float = number(
+        0.0, -50.0, 50.0, "%/mm", "the magnification grows with the WD that the lens is set to"
+    )
 
     def __post_init__(self) -> None:
         check(self, SettingError)

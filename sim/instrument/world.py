@@ -310,7 +310,7 @@ class World:
             stage_x_um=x_um,
             stage_y_um=y_um,
             stage_moves=seen_s < self._travel.until_s,
-            rotation_rad=self._column.rotation_rad(self._magnification),
+            rotation_rad=self._column.rotation_rad(self._magnification, lens_wd_um),
             age_s=age_s,
         )
 
@@ -335,14 +335,14 @@ class World:
         """What a frame begun at `age_s` shows; focus, stage and beam are those of its middle."""
         end_s, middle_s = age_s + scan.frame_time_s, age_s + 0.5 * scan.frame_time_s
         wd_um = self._lens.reached.mean(age_s, end_s)
-        rotation_rad = self._column.rotation_rad(magnification)
-        x_um, y_um = self._centre_um(magnification, scan, middle_s)
+        rotation_rad = self._column.rotation_rad(magnification, wd_um)
+        x_um, y_um = self._centre_um(magnification, wd_um, scan, middle_s)
         return Exposure(
             number=number,
             view=View(
                 x_um=x_um,
                 y_um=y_um,
-                magnification=magnification,
+                magnification=magnification * self._column.zoom(wd_um),
                 width_px=scan.width_px,
                 height_px=scan.height_px,
                 rotation_rad=rotation_rad,
@@ -353,11 +353,12 @@ class World:
             dwell_ns=scan.dwell_ns,
         )
 
-    def _centre_um(self, magnification: int, scan: Scan, age_s: float) -> Place:
-        """The field's centre on the specimen: stage, shift with the magnification, and creep in steps."""
+    def _centre_um(self, magnification: int, wd_um: float, scan: Scan, age_s: float) -> Place:
+        """The field's centre on the specimen: stage, shift with magnification and WD, and creep in steps."""
         step_um = _CREEP_STEP_PX * pixel_um(magnification, scan.width_px)
         flaws = self.settings.scan
-        stage_um, shift_um = self._travel.at(age_s), self._column.shift_um(magnification)
+        stage_um = self._travel.at(age_s)
+        shift_um = self._column.shift_um(magnification, wd_um)
         crept_um = (
             round(1e-3 * rate * age_s / step_um) * step_um
             for rate in (flaws.creep_x_nm_per_s, flaws.creep_y_nm_per_s)

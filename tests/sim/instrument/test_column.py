@@ -66,8 +66,17 @@ def test_a_lower_voltage_and_a_larger_spot_make_a_larger_probe() -> None:
 def test_a_decade_of_magnification_turns_and_shifts_the_field(decades: float) -> None:
     magnification = 1000.0 * 10.0**decades
     seen = column(rotation_deg=2.0, shift_pct=5.0)
-    assert seen.rotation_rad(magnification) == pytest.approx(math.radians(2.0) * decades)
-    far_um = math.hypot(*seen.shift_um(magnification))
+    assert seen.rotation_rad(magnification, 12_000.0) == pytest.approx(math.radians(2.0) * decades)
+    far_um = math.hypot(*seen.shift_um(magnification, 12_000.0))
     assert far_um == pytest.approx(
         0.05 * abs(decades) * REFERENCE_WIDTH_UM / magnification, abs=1e-9
     )
+
+
+@pytest.mark.parametrize("off_um", [-2_000.0, 0.0, 500.0])
+def test_the_picture_follows_the_lens(off_um: float) -> None:
+    seen = column(wd_shift_nm_per_um=20.0, wd_rotation_deg_per_mm=3.0, wd_zoom_pct_per_mm=2.0)
+    wd_um = seen.focus_um + off_um
+    assert math.hypot(*seen.shift_um(1000.0, wd_um)) == pytest.approx(0.02 * abs(off_um))
+    assert seen.rotation_rad(1000.0, wd_um) == pytest.approx(math.radians(3.0) * 1e-3 * off_um)
+    assert seen.zoom(wd_um) == pytest.approx(1.0 + 0.02 * 1e-3 * off_um)
