@@ -6,6 +6,7 @@ from pathlib import Path
 from afdaemon.sim.errors import SpecimenError
 from afdaemon.sim.specimens.butterfly_wing import ButterflyWing
 from afdaemon.sim.specimens.empty import Empty
+from afdaemon.sim.specimens.families import Foam, Labyrinth, Lattice, Layers, Sparse
 from afdaemon.sim.specimens.gold_nanoparticles import GoldNanoparticles
 from afdaemon.sim.specimens.micrograph import load_micrograph
 from afdaemon.sim.specimens.mixture import Mixture
@@ -30,7 +31,14 @@ _UNSEEN_SPECIMENS: dict[str, Drawn] = {
     "butterfly_wing": ButterflyWing,
     "woven_fabric": WovenFabric,
 }
-_BY_NAME = TRAINING_SPECIMENS | _UNSEEN_SPECIMENS | {"empty": Empty}
+_STRANGE_SPECIMENS: dict[str, Drawn] = {
+    "lattice": Lattice,
+    "labyrinth": Labyrinth,
+    "foam": Foam,
+    "sparse": Sparse,
+    "layers": Layers,
+}
+_BY_NAME = TRAINING_SPECIMENS | _UNSEEN_SPECIMENS | _STRANGE_SPECIMENS | {"empty": Empty}
 
 TRAINED = tuple(TRAINING_SPECIMENS)
 """Names of those that networks learn from."""
@@ -40,6 +48,9 @@ STAND_INS = ("mixture", "ruled")
 
 UNSEEN = tuple(_UNSEEN_SPECIMENS)
 """Names of those that no network may ever learn from."""
+
+STRANGE = tuple(_STRANGE_SPECIMENS)
+"""Names of those that mislead focus measures; no network has learned from them yet."""
 
 SPECIMENS = tuple(_BY_NAME)
 """Names of all drawn specimens; `image:PATH` makes one of a micrograph."""

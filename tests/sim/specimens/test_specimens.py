@@ -1,5 +1,7 @@
 """Specimens: places that stay what they are, at their scale, with something to see at every magnification."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from afdaemon.sim.optics import pixel_um
 from afdaemon.sim.specimens.catalogue import (
     LAYERS,
     SPECIMENS,
+    STRANGE,
     TRAINED,
     TRAINING_SPECIMENS,
     UNSEEN,
@@ -258,3 +261,26 @@ def test_a_bad_name_is_told_with_the_good_ones(name: str, told: str) -> None:
 def test_a_file_may_have_plus_signs_in_its_name() -> None:
     with pytest.raises(SpecimenError, match=r"a\+b\.png cannot be read"):
         open_specimen("image:/nowhere/a+b.png+dust", seed=0)
+
+
+@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize("magnification", MAGNIFICATIONS)
+def test_a_strange_specimen_has_something_to_see_everywhere(
+    name: str, magnification: float
+) -> None:
+    for seed in range(4):
+        patch = patch_at(magnification, (310.0, -40.0), 120)
+        image = open_specimen(name, seed=seed).draw(patch).secondary
+        assert image.shape == (patch.height, patch.width)
+        assert image.dtype == np.float32
+        assert np.isfinite(image).all()
+        assert 0.0 <= image.min() < image.max() <= 1.2
+        assert image.std() > 0.02
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_specimen_is_the_same_from_one_patch_to_the_next(name: str) -> None:
+    specimen, whole = open_specimen(name, seed=5), patch_at(2_000.0)
+    part = replace(whole, left_um=whole.left_um + 100 * whole.step_um, width=200, height=150)
+    image = specimen.draw(whole).secondary[:150, 100:300]
+    assert np.abs(image - specimen.draw(part).secondary).mean() < 0.01
