@@ -25,7 +25,7 @@ from afdaemon.sim.datasets.scenes import (
 )
 from afdaemon.sim.imaging.frame import View
 from afdaemon.sim.optics import FAST_WIDTH_PX, depth_of_focus_um, pixel_um
-from afdaemon.sim.specimens.catalogue import TRAINING_SPECIMENS
+from afdaemon.sim.specimens.catalogue import TRAINABLE
 from afdaemon.sim.specimens.micrograph import Micrograph, load_micrograph
 from afdaemon.sim.surface import Specimen
 
@@ -43,12 +43,14 @@ _CELLS_PX, _TERRACED_SHARE = (30.0, 400.0), 0.5
 """Size of its hills in fast-mode pixels, and the share of uneven grounds that are terraced."""
 
 HARSH = Variety(
-    electrons=(30.0, 3000.0),
+    electrons=(12.0, 3000.0),
     contrast=(0.3, 1.8),
     brightness=(0.3, 0.7),
     gamma=(0.6, 1.6),
     read_noise=(0.5, 8.0),
+    astigmatism_dof=4.0,
     astigmatic_share=0.5,
+    slow_share=0.5,
     tilt_rad=0.1,
 )
 
@@ -65,12 +67,15 @@ class Recipe:
 
     weights: dict[str, float] = field(
         default_factory=lambda: {
-            "tin_balls": 0.17,
-            "tem_grid": 0.17,
-            "gold_nanoparticles": 0.17,
-            "mixture": 0.1,
-            "ruled": 0.16,
-            "micrograph": 0.23,
+            "tin_balls": 0.14,
+            "tem_grid": 0.14,
+            "gold_nanoparticles": 0.14,
+            "mixture": 0.08,
+            "ruled": 0.12,
+            "lattice": 0.08,
+            "sparse": 0.05,
+            "layers": 0.05,
+            "micrograph": 0.2,
         }
     )
     variety: Variety = HARSH
@@ -130,7 +135,7 @@ class Scenery:
 
     def _specimen(self, name: str, magnification: float) -> Specimen:
         if name != "micrograph":
-            return TRAINING_SPECIMENS[name](int(self._rng.integers(2**31)))
+            return TRAINABLE[name](int(self._rng.integers(2**31)))
         chosen = self._micrographs[int(self._rng.integers(len(self._micrographs)))]
         return micrograph_at(chosen, magnification, self._rng.uniform(3.3, 6.5))
 

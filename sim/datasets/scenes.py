@@ -38,6 +38,7 @@ class Variety:
     """What varies between scenes and frames, and how much. Ranges are log-uniform, except for brightness and gamma.
 
     `astigmatism_dof` is the largest distance between the line foci in depths of focus; shares are probabilities.
+    `tau_px` is the time constant of the share of detectors that are slow.
     """
 
     alpha_rad: Range = (2e-3, 8e-3)
@@ -49,6 +50,8 @@ class Variety:
     read_noise: Range = (0.5, 5.0)
     astigmatism_dof: float = 2.0
     astigmatic_share: float = 0.4
+    tau_px: Range = (0.1, 1.5)
+    slow_share: float = 0.0
     soiled_share: float = 0.3
     backscatter_share: float = 0.2
     tilt_rad: float = 0.0
@@ -155,7 +158,12 @@ class Scene:
             gamma=float(rng.uniform(*variety.gamma)),
             read_noise=log_uniform(rng, variety.read_noise),
             backscatter=self.imager.detector.backscatter,
+            tau_px=self._tau_px(rng),
         )
+
+    def _tau_px(self, rng: np.random.Generator) -> float:
+        is_slow = self.variety.slow_share > 0.0 and rng.random() < self.variety.slow_share
+        return log_uniform(rng, self.variety.tau_px) if is_slow else 0.0
 
     def _scanning(self, rng: np.random.Generator) -> Scanning:
         pixel_nm = 1000.0 * self.view.pixel_um

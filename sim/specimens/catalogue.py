@@ -50,7 +50,15 @@ UNSEEN = tuple(_UNSEEN_SPECIMENS)
 """Names of those that no network may ever learn from."""
 
 STRANGE = tuple(_STRANGE_SPECIMENS)
-"""Names of those that mislead focus measures; no network has learned from them yet."""
+"""Names of those that mislead focus measures."""
+STRANGE_TRAINED = ("lattice", "sparse", "layers")
+"""Those of them that networks may learn from."""
+STRANGE_UNSEEN = ("labyrinth", "foam")
+"""And those that they never may."""
+TRAINABLE: dict[str, Drawn] = TRAINING_SPECIMENS | {
+    name: _STRANGE_SPECIMENS[name] for name in STRANGE_TRAINED
+}
+"""All that may be drawn for training."""
 
 SPECIMENS = tuple(_BY_NAME)
 """Names of all drawn specimens; `image:PATH` makes one of a micrograph."""
