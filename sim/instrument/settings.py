@@ -11,6 +11,7 @@ from enum import StrEnum
 from afdaemon.sim.errors import SettingError
 from afdaemon.sim.imaging.depth import Tilt
 from afdaemon.sim.imaging.detector import Detector, electrons_per_pixel
+from afdaemon.sim.imaging.prints import Print, parse_prints
 from afdaemon.sim.imaging.scan import ScanFlaws
 from afdaemon.sim.instrument.age import Ageing
 from afdaemon.sim.instrument.stage import Place
@@ -272,6 +273,11 @@ class InstrumentSettings:
     wd_quantum_um: float = number(
         0.1, 0.001, 100.0, "um", "step of WD commands and read-backs", name="the WD step"
     )
+    prints: str = text(
+        "",
+        f"what is drawn into each picture, joined by +: {', '.join(Print)}",
+        optional=True,
+    )
     ageing: Ageing = choice(
         Ageing.WORK, Ageing, "what drift goes by: the instrument's work or the clock"
     )
@@ -282,6 +288,7 @@ class InstrumentSettings:
 
     def __post_init__(self) -> None:
         check(self, SettingError)
+        parse_prints(self.prints)
 
     @property
     def alpha_rad(self) -> float:

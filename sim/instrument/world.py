@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from afdaemon.drivers.base import Clock
 from afdaemon.sim.errors import OutOfReach
 from afdaemon.sim.imaging.frame import Imager, View
+from afdaemon.sim.imaging.prints import parse_prints, printed
 from afdaemon.sim.imaging.scan import Scanning
 from afdaemon.sim.instrument.age import Age
 from afdaemon.sim.instrument.column import Column, draw_wds, rested_lens
@@ -247,7 +248,7 @@ class World:
         exposure = self._exposure(number, scan, magnification, kv, age_s)
         told_um = self._lens.current.mean(age_s, age_s + scan.frame_time_s)
         return RecordedFrame(
-            pixels=await asyncio.to_thread(self.render, exposure),
+            pixels=await asyncio.to_thread(self._picture, exposure),
             wd_um=self._read_back(told_um, self._random(Stream.READ_BACK, number)),
             magnification=magnification,
             number=number,
@@ -257,6 +258,10 @@ class World:
             dwell_ns=scan.dwell_ns,
             kv=kv,
         )
+
+    def _picture(self, exposure: Exposure) -> NDArray[np.uint8]:
+        """What leaves the instrument: the frame, and what its software draws over it."""
+        return printed(self.render(exposure), parse_prints(self.settings.prints), exposure.number)
 
     def render(self, exposure: Exposure) -> NDArray[np.uint8]:
         """Grey values, uint8 (height, width). Blocks: an exposure calls it in a thread."""
