@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from reporting import conclude, parse
 
-from afdaemon.drivers.wire.data_bar import without_data_bar
 from afdaemon.drivers.wire.image import GreyPixels, decode_grey
 from afdaemon.evaluate.section import Bar
+from afdaemon.grey.data_bar import without_data_bar
 from afdaemon.models.scorers.focus_scorer import FocusScorer, load_scorer
 from afdaemon.sim.datasets.frames import find_micrographs
 from afdaemon.sim.specimens.catalogue import TRAINED, UNSEEN, open_specimen

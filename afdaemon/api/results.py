@@ -200,6 +200,10 @@ class Measured(Reply):
     """Fraction of pixels at either end of the grey scale."""
     streaked: bool = False
     """Charging left streaks; the frame was judged without them."""
+    masked: float = 0.0
+    """Fraction of the frame that is no specimen (a border, prints) and was left out."""
+    mask: str = ""
+    """What that was; empty if nothing was left out."""
 
     @model_validator(mode="before")
     @classmethod

@@ -20,8 +20,8 @@ from afdaemon.control.published.servo import acnet_law
 from afdaemon.control.values import Proposal, Reading
 from afdaemon.drivers.base import Frame
 from afdaemon.drivers.errors import FrameInvalid
-from afdaemon.drivers.wire.data_bar import without_data_bar
 from afdaemon.drivers.wire.image import GreyPixels, decode_grey
+from afdaemon.grey.data_bar import without_data_bar
 from afdaemon.models.errors import ImageError, WeightsError
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.region import WHOLE, Region, cut

@@ -128,6 +128,8 @@ def _measured(measures: Measures) -> dict[str, Any]:
         "entropy": measures.entropy,
         "saturated": measures.saturated,
         "streaked": measures.streaked,
+        "masked": measures.masked,
+        "mask": measures.mask,
     }
 
 

@@ -16,6 +16,8 @@ _LEAST_GROUPING = 1.3
 """Variance of means over blocks of pixels, times the pixels of a block, over that of pixels: 1 for white noise."""
 _MOST_SATURATED = 0.6
 """Share of saturated pixels above which a frame is doubted."""
+_MOST_MASKED = 0.6
+"""Share of a frame that may be covered: a border of 15 % of the height on each side leaves just over a half."""
 _FARTHEST = 1.0
 """Distance from the training's features above which a frame is out of distribution."""
 DOUBTFUL_CONFIDENCE = 0.2
@@ -48,6 +50,13 @@ def doubt_of(pixels: Pixels, saturated: float, distance: float = 0.0) -> str:
     if distance > _FARTHEST:
         return "unlike every frame of the training"
     return ""
+
+
+def covered(masked: float) -> str:
+    """Why a frame of which that share was left out should not be trusted; "" if enough of it is left."""
+    if masked <= _MOST_MASKED:
+        return ""
+    return f"covered: {masked:.0%} of the frame is border or print; switch the overlay off, or judge a region"
 
 
 def grey_levels(pixels: Pixels) -> int:

@@ -19,6 +19,8 @@ class Measures:
         bands: natural logarithms of the power in 18 bands of spatial frequency (`afdaemon.models.frames.spectrum`).
         doubt: why the score may mean nothing (`afdaemon.models.frames.doubt`); "" if there is no reason to doubt it.
         streaked: charging left streaks, which were removed before the frame was judged.
+        masked: share of the frame that is no specimen and was left out, 0 .. 1 (`afdaemon.models.frames.mask`).
+        mask: what that was; "" if nothing was.
     """
 
     score: float
@@ -29,6 +31,8 @@ class Measures:
     bands: tuple[float, ...] = ()
     doubt: str = ""
     streaked: bool = False
+    masked: float = 0.0
+    mask: str = ""
 
     @property
     def confidence(self) -> float:
@@ -53,4 +57,6 @@ class Measures:
     @property
     def remarks(self) -> list[str]:
         """What a person should know about the frame apart from its score."""
-        return [said for said in (self.doubt, "streaks: charging" if self.streaked else "") if said]
+        masked = f"{self.mask} left out: {self.masked:.0%}" if self.mask else ""
+        streaks = "streaks: charging" if self.streaked else ""
+        return [said for said in (self.doubt, masked, streaks) if said]

@@ -12,7 +12,9 @@ from afdaemon.models.aenet.out_of_distribution import Familiarity, load_aenet
 from afdaemon.models.aenet.runtime import Runtime
 from afdaemon.models.checkpoint import WEIGHTS_FOLDER, Card
 from afdaemon.models.devices import choose_device
-from afdaemon.models.frames.doubt import doubt_of
+from afdaemon.models.frames.doubt import covered, doubt_of
+from afdaemon.models.frames.mask import Seen
+from afdaemon.models.frames.mask import seen as seen_of
 from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.preprocess import (
     FloatImage,
@@ -62,9 +64,10 @@ class FocusScorer:
         Raises:
             ImageError: a frame is too small, or a magnification is not a positive number.
         """
+        looks = [seen_of(pixels) for pixels in frames]
         shots = [
-            Shot(pixels=pixels, magnification=magnification)
-            for pixels, magnification in zip(frames, magnifications, strict=True)
+            Shot(pixels=look.pixels, magnification=magnification)
+            for look, magnification in zip(looks, magnifications, strict=True)
         ]
         seen = [judged_image(shot) for shot in shots]
         images = [without_streaks(image) for image in seen]
@@ -76,7 +79,7 @@ class FocusScorer:
             told = zip(judged.score, judged.expected_error, judged.distance, strict=True)
             for k, numbers in zip(places, told, strict=True):
                 streaked = images[k] is not seen[k]
-                measures[k] = _measures(shots[k].pixels, images[k], numbers, streaked=streaked)
+                measures[k] = _measures(looks[k], images[k], numbers, streaked=streaked)
         return [measures[k] for k in range(len(shots))]
 
     def warm_up(self) -> None:
@@ -93,12 +96,10 @@ class FocusScorer:
         }
 
 
-def _measures(
-    pixels: Pixels, image: FloatImage, told: Sequence[float], *, streaked: bool
-) -> Measures:
-    """All measures of a frame; `image` is the one that was judged, `told` its score, expected error and distance."""
+def _measures(look: Seen, image: FloatImage, told: Sequence[float], *, streaked: bool) -> Measures:
+    """All measures of what is seen of a frame; `told` are the score of `image`, its expected error and distance."""
     score, expected_error, distance = map(float, told)
-    saturated = classical.saturated_share(to_unit(pixels))
+    saturated = classical.saturated_share(to_unit(look.pixels))
     return Measures(
         score=score,
         contrast=classical.contrast(image),
@@ -106,8 +107,10 @@ def _measures(
         saturated=saturated,
         expected_error=expected_error,
         bands=tuple(map(float, band_powers(image))),
-        doubt=doubt_of(pixels, saturated, distance),
+        doubt=doubt_of(look.pixels, saturated, distance) or covered(look.masked),
         streaked=streaked,
+        masked=look.masked,
+        mask=look.why,
     )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.drivers.errors import FrameInvalid
-from afdaemon.drivers.wire.data_bar import without_data_bar
 from afdaemon.drivers.wire.image import GreyPixels, decode_grey
+from afdaemon.grey.data_bar import without_data_bar
 from afdaemon.sim.errors import SpecimenError
 from afdaemon.sim.optics import pixel_um
 from afdaemon.sim.surface import FloatImage, Patch, Surface

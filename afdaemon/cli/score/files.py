@@ -12,10 +12,10 @@ from pathlib import Path
 
 from afdaemon.drivers.errors import FrameInvalid
 from afdaemon.drivers.wire import tiff
-from afdaemon.drivers.wire.data_bar import without_data_bar
 from afdaemon.drivers.wire.image import GreyPixels, decode_grey
 from afdaemon.drivers.wire.metadata import MAX_TEXT_BYTES, Metadata, Size, from_page, from_text
 from afdaemon.errors import UsageError
+from afdaemon.grey.data_bar import without_data_bar
 from afdaemon.models.frames.preprocess import MIN_SIDE_PX, reduced_grey, reduction_factor
 from afdaemon.models.optics import magnification_of
 

@@ -65,6 +65,8 @@ _COLUMNS: Mapping[str, Callable[[Row], Any]] = {
     "entropy": lambda row: round(row.measures.entropy, 4),
     "saturated": lambda row: round(row.measures.saturated, 5),
     "streaked": lambda row: row.measures.streaked,
+    "masked": lambda row: round(row.measures.masked, 4),
+    "mask": lambda row: row.measures.mask,
 }
 """What JSON and CSV say about a picture; `variance` is the old name of `contrast`."""
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.drivers.wire.data_bar import without_data_bar
 from afdaemon.evaluate.judged import Case, Judge, Judged, drawn, judged
 from afdaemon.evaluate.section import Section, at_least, new_figure
+from afdaemon.grey.data_bar import without_data_bar
 from afdaemon.models.frames.shot import Shot
 from afdaemon.sim.datasets.dataset1 import PUBLISHED_MAGNIFICATIONS, UNSEEN_MAGNIFICATIONS
 from afdaemon.sim.datasets.scenes import log_uniform, worth_looking

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.drivers.wire.data_bar import without_data_bar
 from afdaemon.drivers.wire.image import decode_grey
 from afdaemon.evaluate.judged import Case, Judge, Judged, judged
 from afdaemon.evaluate.section import Section, at_least, at_most, new_figure
+from afdaemon.grey.data_bar import without_data_bar
 from afdaemon.models.frames.preprocess import FloatImage
 from afdaemon.models.frames.shot import Shot, judged_image
 

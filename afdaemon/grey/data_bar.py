@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.drivers.wire.image import GreyPixels
+from afdaemon.grey.scale import Pixels, levels, share_of_one_grey
 
 _TOLERANCE = 2.0
 """A drawn background is of one grey; JPEG leaves a step or two. In 256 levels, as all greys here."""
@@ -19,33 +19,20 @@ _LOWEST, _HIGHEST = 60, 3
 """A bar has at least a 60th of the rows, and less than a third."""
 
 
-def without_data_bar(pixels: GreyPixels) -> GreyPixels:
+def without_data_bar(pixels: Pixels) -> Pixels:
     """The picture alone, of an image (H, W); the image itself if there is no bar below or above."""
     return pixels[picture_rows(pixels)]
 
 
-def picture_rows(pixels: GreyPixels) -> slice:
+def picture_rows(pixels: Pixels) -> slice:
     """Which rows of an image (H, W) are picture: all but a data bar below, or one above."""
     height = pixels.shape[0]
-    grey = pixels.astype(np.float32) * np.float32(255.0 / full_scale(pixels))
-    flat = _is_background(grey)
+    grey = levels(pixels)
+    flat = share_of_one_grey(grey, _TOLERANCE) > _BACKGROUND_SHARE
     end = _begin_of_bar(grey, flat)
     if end < height:
         return slice(0, end)
     return slice(height - _begin_of_bar(grey[::-1], flat[::-1]), height)
-
-
-def full_scale(pixels: GreyPixels) -> int:
-    """The largest grey value that the image can have: of 8 bits, or of as many as its brightest pixel needs."""
-    bits = 8 if pixels.dtype == np.uint8 else max(8, int(pixels.max()).bit_length())
-    return int(2**bits) - 1
-
-
-def _is_background(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which rows are mostly of one grey."""
-    middle = np.median(grey, axis=1, keepdims=True)
-    share = np.mean(np.abs(grey - middle) <= _TOLERANCE, axis=1)
-    return np.asarray(share > _BACKGROUND_SHARE)
 
 
 def _begin_of_bar(grey: NDArray[np.float32], flat: NDArray[np.bool_]) -> int:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from afdaemon.drivers.wire.data_bar import full_scale, picture_rows, without_data_bar
+from afdaemon.grey.data_bar import picture_rows, without_data_bar
+from afdaemon.grey.scale import full_scale
 
 Grey = NDArray[np.uint8]
 HEIGHT, WIDTH, BAR = 480, 640, 40
