@@ -48,6 +48,7 @@ STRIKES = 0.15
 VISITORS, VISITED_EVERY = 4, 10
 FLOOD, FLOODED_EVERY = 200, 25
 """So many pings at once, and after how many jobs."""
+_FLOODING, _DEVICE = "--flooding", "device"
 START_S, JOB_S, SETTLES_S = 60.0, 60.0, 0.2
 SAMPLED_S, QUICK_SAMPLED_S = 10.0, 1.0
 WARM_SHARE = 0.2
@@ -98,6 +99,7 @@ class Seen:
     pings: int = 0
     pongs: int = 0
     visits: int = 0
+    linkless: int = 0
     rows: int = 0
     ended: int = 0
     problems: list[str] = field(default_factory=list)
@@ -226,7 +228,10 @@ async def _turn(bench: Bench, seen: Seen, rng: np.random.Generator, number: int)
         await _job(bench, seen, rng)
         await asyncio.gather(*stirred)
     except (*KNOWN_ERRORS, TimeoutError) as error:
-        seen.problems.append(f"job {number}: {error!r}")
+        if isinstance(error, RequestRefused) and error.kind == _DEVICE:
+            seen.linkless += 1  # the trouble of the job before has just broken the link
+        else:
+            seen.problems.append(f"job {number}: {error!r}")
         bench.chaos.clear()
         await asyncio.gather(*stirred, return_exceptions=True)
         await _ready(bench.client)
@@ -302,13 +307,25 @@ async def _visit(bench: Bench, seen: Seen) -> None:
 
 
 async def _flood(bench: Bench, seen: Seen) -> None:
-    """Many pings at once, from one client."""
-    async with AsyncClient(bench.address) as client:
-        seen.pings += FLOOD
+    """Many pings at once, from another client: a process of its own."""
+    command = [sys.executable, __file__, _FLOODING, bench.address]
+    flooding = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    told, _ = await flooding.communicate()
+    seen.pings += FLOOD
+    seen.pongs += int(told or 0)
+
+
+async def _pinged(address: str) -> int:
+    """How many of many pings at once are answered, or refused for being too many."""
+    async with AsyncClient(address) as client:
         answers = await asyncio.gather(
             *(client.ping() for _ in range(FLOOD)), return_exceptions=True
         )
-        seen.pongs += sum(isinstance(answer, s.Pong) for answer in answers)
+    return sum(
+        isinstance(answer, s.Pong)
+        or (isinstance(answer, RequestRefused) and answer.kind == "overloaded")
+        for answer in answers
+    )
 
 
 # --- what the daemon holds ---
@@ -372,7 +389,11 @@ def _bars(seen: Seen, lasts_s: float, *, quick: bool) -> list[Bar]:
             len(jobs) == seen.rows == seen.ended,
             f"{seen.rows} of {len(jobs)}, {seen.ended} ended",
         ),
-        Bar("pings answered", seen.pings == seen.pongs, f"{seen.pongs} of {seen.pings}"),
+        Bar(
+            "pings answered, or refused as too many",
+            seen.pings == seen.pongs,
+            f"{seen.pongs} of {seen.pings}",
+        ),
         Bar("requests that failed", not seen.problems, f"{len(seen.problems)}"),
         _memory(samples, quick=quick),
         at_most("handles more", _change([sample.handles for sample in samples]), 0.0),
@@ -404,7 +425,8 @@ def _table(seen: Seen, lasts_s: float) -> str:
     )
     lines = [
         f"{len(seen.jobs)} jobs in {hours:.3g} h: {', '.join(f'{n} {e}' for e, n in ends.most_common())}",
-        f"{aborted} were aborted, {troubled} met trouble; {seen.visits} visitors, {seen.pings} pings in floods",
+        f"{aborted} were aborted, {troubled} met trouble, {seen.linkless} were refused while the link was broken;"
+        f" {seen.visits} visitors, {seen.pings} pings in floods",
         f"{'the daemon':<12}{'warm':>10}{'at the end':>12}",
         f"{'memory, MB':<12}{first.rss_mb:>10.1f}{last.rss_mb:>12.1f}",
         f"{'handles':<12}{first.handles:>10}{last.handles:>12}",
@@ -420,4 +442,7 @@ def _table(seen: Seen, lasts_s: float) -> str:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == [_FLOODING]:
+        sys.stdout.write(str(asyncio.run(_pinged(sys.argv[2]))))
+        sys.exit(0)
     sys.exit(main())
