@@ -56,7 +56,6 @@ OFFLINE = {
     "a tiny image": (["score", "tiny.png", "--magnification=1000"], ["too small"]),
     "magnification 0": (["score", "good.png", "--magnification=0"], ["magnification", "from 1"]),
     "magnification NaN": (["score", "good.png", "--magnification=nan"], ["magnification", "nan"]),
-    "no magnification": (["score", "good.png"], ["--magnification"]),
     "no file": (["score", "--magnification=1000"], ["Missing argument"]),
     "a misspelt key": (["config", "check", "misspelt.toml"], ["timeuot_s", "timeout_s"]),
     "no TOML": (["config", "check", "broken.toml"], ["broken.toml"]),

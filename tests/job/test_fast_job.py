@@ -72,7 +72,7 @@ async def test_an_abort_does_not_wait_for_the_lens_at_its_last_step(
         magnification=2_000,
         seed=3,
         focus_wd_um=FOCUS_UM,
-        start_wd_um=FOCUS_UM + 1_100.0,
+        start_wd_um=FOCUS_UM + 1_500.0,
     )
     microscope = Stuck(Instrument(World(settings, clock=clock), clock=clock), clock=clock)
     result = await job_of(microscope, clock, networks, journal, is_aborted=True)

@@ -14,6 +14,9 @@ from afdaemon.sim.specimens.catalogue import (
     LAYERS,
     SPECIMENS,
     STRANGE,
+    STRANGE_TRAINED,
+    STRANGE_UNSEEN,
+    TRAINABLE,
     TRAINED,
     TRAINING_SPECIMENS,
     UNSEEN,
@@ -238,8 +241,11 @@ def test_nothing_unseen_is_trained_on() -> None:
     assert set(UNSEEN) == {"butterfly_wing", "woven_fabric"}
     assert not set(UNSEEN) & set(TRAINED)
     assert set(TRAINING_SPECIMENS) == set(TRAINED)
-    assert set(Recipe().weights) <= {*TRAINED, "micrograph"}
-    assert {*TRAINED, *UNSEEN} < set(SPECIMENS)
+    assert set(Recipe().weights) <= {*TRAINABLE, "micrograph"}
+    assert set(TRAINABLE) == {*TRAINED, *STRANGE_TRAINED}
+    assert {*STRANGE_TRAINED, *STRANGE_UNSEEN} == set(STRANGE)
+    assert not set(TRAINABLE) & {*UNSEEN, *STRANGE_UNSEEN}
+    assert {*TRAINABLE, *UNSEEN, *STRANGE} < set(SPECIMENS)
 
 
 @pytest.mark.parametrize(
