@@ -17,8 +17,9 @@ from afdaemon.drivers.base import MAX_FRAME_SIDE_PX
 from afdaemon.drivers.errors import FrameInvalid
 from afdaemon.drivers.wire import tiff
 from afdaemon.drivers.wire.jpeg import JPEG_START, decode_jpeg, jpeg_size
+from afdaemon.grey import scale
 
-GreyPixels = NDArray[np.uint8] | NDArray[np.uint16]
+GreyPixels = scale.Pixels
 
 _MAX_FILE_BYTES = 256 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -85,8 +86,8 @@ def _unsigned(image: NDArray[np.generic]) -> GreyPixels:
     low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise FrameInvalid("the image has samples that are not numbers")
-    scale = (2**16 - 1) / (high - low) if high > low else 0.0
-    return np.rint((values - low) * scale).astype(np.uint16)
+    gain = (2**16 - 1) / (high - low) if high > low else 0.0
+    return np.rint((values - low) * gain).astype(np.uint16)
 
 
 def _decode(data: bytes) -> NDArray[np.generic] | None:

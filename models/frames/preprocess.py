@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.grey import scale
 from afdaemon.models.optics import MAGNIFICATION_SCALE, SAMPLING_WIDTH_PX
 
 MIN_SIDE_PX = 64
@@ -18,7 +19,7 @@ CHANNELS = 3
 RESIDUE_LIMIT = 10.0
 """Largest value of the second channel: a nearly flat frame is all noise."""
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = scale.Pixels
 FloatImage = NDArray[np.float32]
 
 

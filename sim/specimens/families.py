@@ -40,8 +40,7 @@ class Lattice:
 
     def draw(self, patch: Patch) -> Surface:
         """What lies in `patch`."""
-        k, period_um = _octave(patch, self.seed, _LATTICE)
-        own = np.random.default_rng((self.seed, k + 64))
+        period_um, own = _octave(patch, self.seed, _LATTICE)
         angle, between = own.uniform(0.0, np.pi), np.pi * own.choice((0.5, 1.0 / 3.0, 0.45))
         bend = own.uniform(0.0, 0.04)
         across, along = (
@@ -67,8 +66,7 @@ class Labyrinth:
 
     def draw(self, patch: Patch) -> Surface:
         """What lies in `patch`."""
-        k, period_um = _octave(patch, self.seed, _LABYRINTH)
-        own = np.random.default_rng((self.seed, k + 64))
+        period_um, own = _octave(patch, self.seed, _LABYRINTH)
         waves = np.zeros((patch.height, patch.width), np.float32)
         for angle, phase in own.uniform(0.0, 2.0 * np.pi, (_WAVES, 2)):
             turns = _phase(patch, period_um, angle).astype(np.float32)
@@ -88,8 +86,7 @@ class Foam:
 
     def draw(self, patch: Patch) -> Surface:
         """What lies in `patch`."""
-        k, cell_um = _octave(patch, self.seed, _FOAM)
-        own = np.random.default_rng((self.seed, k + 64))
+        cell_um, own = _octave(patch, self.seed, _FOAM)
         cells = crystals(patch, cell_um, seed=self.seed, stream=_FOAM)
         wall = own.uniform(0.05, 0.14)
         ridge = np.exp(-((cells.border / np.float32(wall)) ** 2))
@@ -137,8 +134,7 @@ class Layers:
 
     def draw(self, patch: Patch) -> Surface:
         """What lies in `patch`."""
-        k, thick_um = _octave(patch, self.seed, _LAYERS)
-        own = np.random.default_rng((self.seed, k + 64))
+        thick_um, own = _octave(patch, self.seed, _LAYERS)
         x, y = axes_um(patch)
         tilt, wave = np.radians(own.uniform(-2.0, 2.0)), own.uniform(0.0, 0.15)
         depth = (y * np.cos(tilt) + x * np.sin(tilt)) / thick_um
@@ -159,13 +155,17 @@ class Layers:
         )
 
 
-def _octave(patch: Patch, seed: int, stream: int) -> tuple[int, float]:
-    """The one octave of sizes that is drawn: of those that fit, the seed's favourite, which stays it while it fits."""
+def _octave(patch: Patch, seed: int, stream: int) -> tuple[float, np.random.Generator]:
+    """The size (um) that is drawn, and what is random about it.
+
+    It is an octave: of those that fit, the seed's favourite, which stays it while it fits.
+    """
 
     def liking(octave: tuple[int, float]) -> float:
         return float(np.random.default_rng((seed, stream, octave[0] + 64)).random())
 
-    return max(octaves(patch, *_SIZES_PX), key=liking)
+    k, size_um = max(octaves(patch, *_SIZES_PX), key=liking)
+    return size_um, np.random.default_rng((seed, k + 64))
 
 
 def _tones(own: np.random.Generator) -> tuple[float, float]:

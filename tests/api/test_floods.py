@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import structlog
@@ -228,14 +229,12 @@ async def test_a_flood_leaves_the_event_loop_to_the_others(
     control = doors._control
     monkeypatch.setattr(control, "_received", Pace(Rate(per_s=1e9, burst=1)))
     serving: Awaitable[None]
+    entry = (control if door == "control" else doors.events).entries[0]
+    whole, entry.socket = entry.socket, cast("zmq.asyncio.Socket", ready)
     if door == "control":
-        entry = control.entries[0]
-        whole, entry.socket = entry.socket, ready  # type: ignore[assignment]
         backend = FakeBackend(doors.events, instance="i-1")
         serving = control.serve(Dispatcher(backend, instance="i-1"))
     else:
-        entry = doors.events.entries[0]
-        whole, entry.socket = entry.socket, ready  # type: ignore[assignment]
         serving = doors.events.run()
     turns = 0
     task = asyncio.ensure_future(serving)
