@@ -26,6 +26,7 @@ MAGNIFICATION = 2_000
 _REACH_UM = 2_000.0
 _START_S = 60.0
 _CHUNK = 1 << 16
+_SHOWN_OF_LOG = 4_000
 
 
 @dataclass
@@ -218,8 +219,15 @@ def _running(
         try:
             yield process
         finally:
+            code = process.poll()
+            if code is not None:  # nobody has asked it to end
+                print(f"{arguments[0]} ended with {code}: {_end_of(log)}", file=sys.stderr)
             process.terminate()
             process.communicate(timeout=20.0)
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-_SHOWN_OF_LOG:]
 
 
 def _address(simulator: "subprocess.Popen[bytes]") -> tuple[str, int]:

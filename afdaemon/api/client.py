@@ -143,11 +143,12 @@ class Client:
             subscriber.close()
 
     def _await_welcome(self, events: "Events", name: str) -> None:
-        end_s = self._clock.now_s() + lines.CONNECT_S
-        while (left_s := end_s - self._clock.now_s()) > 0:
-            event = events.next(left_s)
-            if event is not None and event.topic == name:
-                return
+        for wait_s in lines.waits_s(self._places):
+            end_s = self._clock.now_s() + wait_s
+            while (left_s := end_s - self._clock.now_s()) > 0:
+                event = events.next(left_s)
+                if event is not None and event.topic == name:
+                    return
         raise lines.nobody(self._places)
 
     def _ask(
@@ -161,7 +162,8 @@ class Client:
     ) -> R:
         line = self._line(place or self._places.control)
         request_id = request_id or wire.new_id()
-        if not line.poll(int(lines.CONNECT_S * 1000), zmq.POLLOUT):
+        waits_s = lines.waits_s(self._places)
+        if not any(line.poll(int(wait_s * 1000), zmq.POLLOUT) for wait_s in waits_s):
             raise lines.nobody(self._places)
         line.send_multipart(lines.frames(ask, request_id))
         end_s = self._clock.now_s() + ask.timeout_s
@@ -304,7 +306,7 @@ class AsyncClient:
             name = lines.subscribe(subscriber, topics)
             async with aclosing(_received(subscriber)) as events:
                 try:
-                    async with asyncio.timeout(lines.CONNECT_S):
+                    async with asyncio.timeout(sum(lines.waits_s(self._places))):
                         while (await anext(events)).topic != name:
                             pass
                 except TimeoutError:
@@ -330,11 +332,12 @@ class AsyncClient:
             self._pending.pop(request_id, None)
 
     async def _send(self, line: "zmq.asyncio.Socket", message: list[bytes]) -> None:
-        try:
-            async with asyncio.timeout(lines.CONNECT_S):
-                await line.send_multipart(message)
-        except TimeoutError:
-            raise lines.nobody(self._places) from None
+        for wait_s in lines.waits_s(self._places):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await line.send_multipart(message)
+                    return
+        raise lines.nobody(self._places)
 
     def _line(self, place: str) -> "zmq.asyncio.Socket":
         if place not in self._lines:

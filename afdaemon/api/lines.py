@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +15,8 @@ from afdaemon.api.endpoints import NAMES, Endpoints
 from afdaemon.api.schemas import Event, Reply
 from afdaemon.errors import Unreachable, VersionMismatch
 
-CONNECT_S = 1.5
-"""A daemon on this machine accepts at once; a longer wait is in vain."""
+_CONNECT_S, _LET_IN_S = 1.5, 5.0
+"""A daemon that runs accepts at once; one that is starting, on a busy machine, may take some seconds."""
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 """A job's trace of many thousand readings fits; nothing larger can be genuine."""
 
@@ -62,6 +62,13 @@ def event(message: Sequence[bytes]) -> Event:
         raise VersionMismatch("an event came that this client does not understand") from None
 
 
+def waits_s(places: Endpoints) -> Iterator[float]:
+    """How long to wait for a connection (s), and how much longer if somebody listens there."""
+    yield _CONNECT_S
+    if places.folder is not None and _trouble_at(places.folder / NAMES[0]) is None:
+        yield _LET_IN_S - _CONNECT_S
+
+
 def nobody(places: Endpoints) -> Unreachable:
     """Why there is no connection: nobody is there, or whoever is there lets nobody in."""
     if places.folder is None:
@@ -72,7 +79,7 @@ def nobody(places: Endpoints) -> Unreachable:
     trouble = _trouble_at(places.folder / NAMES[0])
     if trouble is None:
         return Unreachable(
-            f"the daemon at {places.address} did not let this program in within {CONNECT_S:g} s",
+            f"the daemon at {places.address} did not let this program in within {_LET_IN_S:g} s",
             remedy="close connections that this program doesn't need; if it has none, see whether the daemon hangs"
             " (its log, `systemctl status afdaemon`)",
         )

@@ -96,8 +96,8 @@ class Journal:
 
     @property
     def kept(self) -> int:
-        """How many entries wait in memory until they can be written."""
-        return len(self._kept)
+        """How many entries wait in memory because they could not be written; not those that are being written."""
+        return 0 if self._problem is None else len(self._kept)
 
     @property
     def problem(self) -> JournalError | None:

@@ -256,7 +256,7 @@ class Job:
             guess_wd_um=self._guess_wd_um,
             confirm=bench.confirm and bench.standing.confirmed_link != self._link,
         )
-        return self._must_stop() or await self._interruptibly(self._hands.start(request))
+        return await self._interruptibly(lambda: self._hands.start(request))
 
     async def _carry_out(self, command: MoveWd | TakeReading) -> Event:
         if self._state.phase is not Phase.RESTORE:
@@ -264,7 +264,7 @@ class Job:
             if stop is not None:
                 return stop
         if isinstance(command, TakeReading):
-            return await self._interruptibly(self._hands.read(self._elapsed_s))
+            return await self._interruptibly(lambda: self._hands.read(self._elapsed_s))
         out = self._forbidden(command)
         if out is not None:
             return out
@@ -274,7 +274,7 @@ class Job:
             case Phase.ADJUST:
                 event = await self._hands.adjust(command)
                 if isinstance(event, Moved):
-                    return await self._interruptibly(self._hands.arrive(event))
+                    return await self._interruptibly(lambda: self._hands.arrive(event))
                 return event
             case _:
                 return await self._hands.move(command)
@@ -292,12 +292,15 @@ class Job:
             return Failed(reason=Reason.OUT_OF_RANGE, detail=str(error))
         return None
 
-    async def _interruptibly(self, action: Coroutine[Any, Any, Event]) -> Event:
-        """What an abort or the end of the job's time may interrupt."""
+    async def _interruptibly(self, act: Callable[[], Coroutine[Any, Any, Event]]) -> Event:
+        """What an abort or the end of the job's time may interrupt; it does not begin after either."""
+        stop = self._must_stop()
+        if stop is not None:
+            return stop
         left_s = self._deadlines.job_s - self._elapsed_s()
         try:
             async with asyncio.timeout(left_s) as self._scope:
-                return await action
+                return await act()
         except TimeoutError:
             return self._must_stop() or self._out_of_time()
         finally:

@@ -63,18 +63,50 @@ class Stuck(InProcessMicroscope):
         return await super().read_state()
 
 
+class Leaving(Stuck):
+    """Takes the last step, `job` being aborted just then; `looks` are those before the way home."""
+
+    looks = 0
+    is_on_its_way = False
+
+    async def move_wd(self, wd_um: float, magnification: float | None = None) -> None:
+        self.is_on_its_way = self.is_last_step
+        if self.is_last_step and self.job is not None:
+            self.is_last_step = False
+            self.job.abort("enough")
+            await asyncio.sleep(0)  # the loop runs what the abort has called
+        await super().move_wd(wd_um, magnification)
+
+    async def read_state(self) -> MicroscopeState:
+        self.looks += self.is_on_its_way
+        return await super().read_state()
+
+
+SETTINGS = InstrumentSettings(
+    specimen="tin_balls",
+    magnification=2_000,
+    seed=3,
+    focus_wd_um=FOCUS_UM,
+    start_wd_um=FOCUS_UM + 1_500.0,
+)
+
+
+async def test_an_abort_during_the_last_step_turns_round_at_once(
+    networks: Networks, journal: Journal
+) -> None:
+    """One look: has somebody else moved it? Without waiting for the lens to arrive first."""
+    clock = ManualClock()
+    microscope = Leaving(Instrument(World(SETTINGS, clock=clock), clock=clock), clock=clock)
+    result = await job_of(microscope, clock, networks, journal, is_aborted=True)
+    assert (result.outcome.reason, result.outcome.restored) == (Reason.ABORTED, True)
+    assert microscope.looks <= 1
+
+
 async def test_an_abort_does_not_wait_for_the_lens_at_its_last_step(
     networks: Networks, journal: Journal
 ) -> None:
     clock = ManualClock()
-    settings = InstrumentSettings(
-        specimen="tin_balls",
-        magnification=2_000,
-        seed=3,
-        focus_wd_um=FOCUS_UM,
-        start_wd_um=FOCUS_UM + 1_500.0,
-    )
-    microscope = Stuck(Instrument(World(settings, clock=clock), clock=clock), clock=clock)
+    microscope = Stuck(Instrument(World(SETTINGS, clock=clock), clock=clock), clock=clock)
     result = await job_of(microscope, clock, networks, journal, is_aborted=True)
     assert (result.outcome.reason, result.outcome.restored) == (Reason.ABORTED, True)
     assert result.outcome.detail == "enough"
