@@ -16,8 +16,10 @@ from afdaemon.clock import ManualClock
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.state import Procedure, new_job
 from afdaemon.control.values import Outcome, Reading, ReadingCount, Reason, Started, TracePoint
+from afdaemon.drivers.base import Frame
 from afdaemon.evaluate.conversation import Live, converse
 from afdaemon.models.scorers.focus_scorer import FocusScorer
+from afdaemon.service.looks import Looks
 from afdaemon.sim.datasets.scenes import log_uniform
 from afdaemon.sim.instrument.conditions import Condition, instrument
 from afdaemon.sim.instrument.settings import (
@@ -266,9 +268,22 @@ async def _converse(
 ) -> tuple[tuple[TracePoint, ...], Outcome]:
     state = new_job(procedure, _LIMITS)
     start = Started(wd_um=world.truth().start_wd_um, magnification=float(world.magnification))
-    played = await converse(Live(world, partial(_reading, scorer)), state, start)
+    looks = Looks(procedure.profile.dof_um)
+    played = await converse(Live(world, partial(_looked, scorer, looks)), state, start)
     await world.settle()  # the way home counts when it is done
     return played
+
+
+def _looked(scorer: FocusScorer, looks: Looks, shot: RecordedFrame) -> Reading:
+    """As the daemon reads the frames of a job."""
+    frame = Frame(
+        pixels=shot.pixels,
+        wd_um=shot.wd_um,
+        magnification=float(shot.magnification),
+        sequence=shot.number,
+        received_s=1e-6 * shot.end_us,
+    )
+    return looks.read(frame, scorer.score)
 
 
 def _reading(scorer: FocusScorer, shot: RecordedFrame) -> Reading:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.control.evidence import is_trusted
 from afdaemon.control.profile import Profile
 from afdaemon.control.values import TracePoint
 from afdaemon.models.optics import HALF_SCORE_DOF, TOP_SCORE
@@ -106,7 +107,7 @@ def _near(trace: Sequence[TracePoint]) -> list[TracePoint]:
     return [
         p
         for p in trace
-        if p.score >= LEAST_SCORE and p.reading.magnification == shown and not p.frame.doubt
+        if p.score >= LEAST_SCORE and p.reading.magnification == shown and is_trusted(p)
     ]
 
 

@@ -9,8 +9,6 @@ from afdaemon.control.values import ReadingCount, ReadingKind, Reason, TracePoin
 
 Trace = Sequence[TracePoint]
 
-_MOST_HIDDEN = 0.75
-"""Share of black or white pixels above which no score counts. Half of a grid's frame may be black holes."""
 _LEAST_CONTRAST = 0.8
 """Share of the highest contrast; in focus it is hardly ever lower by more than a tenth.
 
@@ -50,14 +48,21 @@ def may_be_in_focus(trace: Trace, profile: Profile) -> list[TracePoint]:
     return [point for point in informative if point.frame.contrast >= _LEAST_CONTRAST * most]
 
 
+def is_trusted(point: TracePoint) -> bool:
+    """Whether anything may be concluded from its score: nothing is from a doubted one."""
+    return not point.frame.doubt
+
+
 def is_informative(point: TracePoint, profile: Profile) -> bool:
-    """Whether a success may rest on this reading: its frame shows something, and enough of it."""
-    return not _is_flat(point, profile) and point.frame.saturated <= _MOST_HIDDEN
+    """Whether a success may rest on this reading: its frame shows something, and its score is trusted."""
+    return is_trusted(point) and not _is_flat(point, profile)
 
 
-def is_saturated(trace: Trace, profile: Profile) -> bool:
-    """Whether every frame of the job was mostly saturated."""
-    return all(_is_saturated(point, profile) for point in trace)
+def hidden_by(trace: Trace, profile: Profile) -> Reason | None:
+    """What hides the specimen in every frame, wherever the focus is; None if anything shows in one of them."""
+    if all(_is_saturated(point, profile) for point in trace):
+        return Reason.SATURATED
+    return Reason.COVERED if all(point.frame.is_covered for point in trace) else None
 
 
 def may_be_noise(point: TracePoint) -> bool:
@@ -68,10 +73,18 @@ def may_be_noise(point: TracePoint) -> bool:
 def flaws(trace: Trace, profile: Profile) -> str:
     """What was wrong with frames of a failed job, as the end of a sentence; "" if nothing was."""
     saturated = sum(_is_saturated(point, profile) for point in trace)
+    covered = sum(point.frame.is_covered for point in trace)
     streaked = sum(point.frame.streaked for point in trace)
+    strange = Counter(
+        point.frame.doubt
+        for point in trace
+        if _is_strange(point) and not _is_saturated(point, profile)
+    )
     found = (
         (saturated, "mostly black or white: change brightness and contrast"),
+        (covered, "mostly border or print: switch the overlay off, or give a region"),
         (streaked, "streaked: the specimen charges"),
+        *((count, f"doubted: {why}") for why, count in strange.most_common(1)),
     )
     return "".join(f"; {count} of {len(trace)} frames are {what}" for count, what in found if count)
 
@@ -80,17 +93,24 @@ def _is_flat(point: TracePoint, profile: Profile) -> bool:
     return point.frame.contrast < profile.flat_contrast or point.frame.is_blank
 
 
+def _is_strange(point: TracePoint) -> bool:
+    """Whether its score is doubted although something shows."""
+    return bool(point.frame.doubt) and not (point.frame.is_blank or point.frame.is_covered)
+
+
 def _is_saturated(point: TracePoint, profile: Profile) -> bool:
     return point.frame.saturated > profile.saturated_fraction
 
 
 def diagnose(trace: Trace, profile: Profile, otherwise: Reason) -> Reason:
     """The most specific reason for a failure; a frame that is all white is flat too."""
-    if is_saturated(trace, profile):
-        return Reason.SATURATED
+    hidden = hidden_by(trace, profile)
+    if hidden is not None:
+        return hidden
     if all(_is_flat(point, profile) for point in trace):
         return Reason.NO_CONTRAST
-    return otherwise
+    best = best_seen(trace)
+    return Reason.DOUBTED if _is_strange(best) and best.score >= profile.fail_score else otherwise
 
 
 def as_shown(trace: Trace, *, converged: bool) -> tuple[TracePoint, ...]:

@@ -61,6 +61,7 @@ from afdaemon.control.answers import confirmed, fail, give_up, read, succeed
 from afdaemon.control.state import KIND_OF_PHASE, Answer, Own, State
 from afdaemon.control.values import (
     Command,
+    Correction,
     Event,
     Failed,
     Moved,
@@ -204,10 +205,20 @@ def _number(known: float | None) -> float:
     return math.nan if known is None else known
 
 
+def _corrected(
+    trace: tuple[TracePoint, ...], corrections: tuple[Correction, ...]
+) -> tuple[TracePoint, ...]:
+    now = {correction.was: correction.now for correction in corrections}
+    return tuple(
+        replace(point, reading=replace(point.reading, frame=now.get(point.frame, point.frame)))
+        for point in trace
+    )
+
+
 def _observe(state: State[Own], reading: Reading) -> Answer[Own]:
     if not reading.is_usable:
         detail = f"a reading has unusable numbers: {reading}"
         return fail(state, Failed(reason=Reason.NOT_CONVERGED, detail=detail))
     point = TracePoint(kind=KIND_OF_PHASE[state.phase], wd_um=state.wd_um, reading=reading)
-    state = replace(state, trace=(*state.trace, point))
+    state = replace(state, trace=(*_corrected(state.trace, reading.corrections), point))
     return confirmed(state) if state.phase is Phase.CONFIRM else state.procedure.observe(state)

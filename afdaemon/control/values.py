@@ -37,6 +37,8 @@ class Reason(StrEnum):
     DOSE_LIMIT = "dose_limit"
     TIMEOUT = "timeout"
     SATURATED = "saturated"
+    COVERED = "covered"
+    DOUBTED = "doubted"
     TAKEN_OVER = "taken_over"
 
 
@@ -49,6 +51,14 @@ class ReadingKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What an earlier frame of the job shows `now` that less of it counts as specimen, and what it `was` taken for."""
+
+    was: Measures
+    now: Measures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """One usable frame: where it was taken, and what was measured in it.
 
@@ -58,6 +68,7 @@ class Reading:
         frame: what was measured in it.
         dose_e_nm2: its dose on the specimen, electrons per square nanometre; 0 if that is not counted.
         at_s: when the frame arrived, in s since the job began.
+        corrections: of earlier readings, known by what was measured in them.
     """
 
     wd_um: float
@@ -65,13 +76,15 @@ class Reading:
     frame: Measures
     dose_e_nm2: float = 0.0
     at_s: float = 0.0
+    corrections: tuple[Correction, ...] = ()
 
     @property
     def is_usable(self) -> bool:
         """Whether all its numbers can be computed with."""
         own = (self.wd_um, self.dose_e_nm2, self.at_s)
         is_own = all(map(math.isfinite, own)) and 0.0 < self.magnification < math.inf
-        return is_own and self.frame.is_usable
+        measured = (self.frame, *(correction.now for correction in self.corrections))
+        return is_own and all(frame.is_usable for frame in measured)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from afdaemon.control.published.profile import PublishedProfile
 from afdaemon.control.values import (
     Command,
     Conclude,
+    Correction,
     Event,
     Failed,
     Moved,
@@ -114,8 +115,15 @@ def _reading(body: Mapping[str, Any]) -> Reading:
         named = {_OLD_FRAME.get(key, key): value for key, value in body.items()}
         frame = {key: value for key, value in named.items() if key in _FRAME}
         body = {"frame": frame, **{k: v for k, v in named.items() if k not in _FRAME}}
-    measures = {**body["frame"], "bands": tuple(body["frame"].get("bands", ()))}
-    return Reading(**{**body, "frame": Measures(**measures)})
+    corrections = tuple(
+        Correction(was=_measures(both["was"]), now=_measures(both["now"]))
+        for both in body.get("corrections", ())
+    )
+    return Reading(**{**body, "frame": _measures(body["frame"]), "corrections": corrections})
+
+
+def _measures(body: Mapping[str, Any]) -> Measures:
+    return Measures(**{**body, "bands": tuple(body.get("bands", ()))})
 
 
 def decode_command(text: str) -> Command:

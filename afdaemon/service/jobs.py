@@ -19,10 +19,11 @@ from afdaemon.errors import KNOWN_ERRORS, BusyError, IdReused, LimitError
 from afdaemon.job.bench import Bench, Deadlines
 from afdaemon.job.loop import Job, JobProgress
 from afdaemon.logs import job_context
-from afdaemon.models.frames.region import Region
+from afdaemon.models.frames.region import WHOLE, Region
 from afdaemon.models.optics import SAMPLING_WIDTH_PX, pixel_nm
 from afdaemon.service import translate
 from afdaemon.service.instrument import Instrument
+from afdaemon.service.looks import Looks
 from afdaemon.service.recovery import Recovery
 from afdaemon.service.scoring import ScoringThread
 
@@ -269,9 +270,9 @@ class Jobs:
         limits: Limits,
     ) -> Running:
         bench = replace(self._bench, guard=MotionGuard(limits, self._motion_of(params)))
-        if params.region is not None:
-            region = Region(**params.region.model_dump())
-            bench = replace(bench, score=lambda frame: self._scoring.read(frame, region))
+        region = WHOLE if params.region is None else Region(**params.region.model_dump())
+        looks = Looks(profile.dof_um, region)
+        bench = replace(bench, score=lambda frame: self._scoring.look(frame, looks))
         job = Job(
             job_id,
             bench,

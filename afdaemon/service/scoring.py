@@ -27,6 +27,7 @@ from afdaemon.models.frames.measures import Measures
 from afdaemon.models.frames.region import WHOLE, Region, cut
 from afdaemon.models.shipped import are_shipped
 from afdaemon.pulse import Part
+from afdaemon.service.looks import Looks
 from afdaemon.settings import ModelSettings
 
 SCORING_DEADLINE_S = 30.0
@@ -121,6 +122,10 @@ class ScoringThread:
             lambda: self.networks.score(cut(frame.pixels, region), frame.magnification)
         )
         return Reading(wd_um=frame.wd_um, magnification=frame.magnification, frame=measures)
+
+    async def look(self, frame: Frame, looks: Looks) -> Reading:
+        """The reading of a job's next frame. Raises `ModelError`."""
+        return await self._in_thread(lambda: looks.read(frame, self.networks.score))
 
     async def score_file(self, data: bytes, magnification: float) -> ScoredFile:
         """Score the bytes of a PNG, TIFF or JPEG file. Raises `ImageError` or another `ModelError`."""

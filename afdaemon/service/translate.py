@@ -30,6 +30,8 @@ _STATES = {
     Reason.NOT_FOUND: s.JobState.NOT_CONVERGED,
     Reason.NO_CONTRAST: s.JobState.NOT_CONVERGED,
     Reason.SATURATED: s.JobState.NOT_CONVERGED,
+    Reason.COVERED: s.JobState.NOT_CONVERGED,
+    Reason.DOUBTED: s.JobState.NOT_CONVERGED,
 }
 """Any other reason is a failure."""
 

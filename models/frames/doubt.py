@@ -6,16 +6,16 @@ import numpy as np
 from afdaemon.models.frames.noise_floor import lacks_noise
 from afdaemon.models.frames.preprocess import Pixels, reduce
 
-BLANK = "blank"
-"""How doubts about frames that show nothing begin."""
+BLANK, COVERED = "blank", "covered"
+"""How doubts about frames that show nothing begin, and about those that mostly show something else."""
 _LEAST_GREY_LEVELS = 10
 """With fewer, the steps between them are edges, which look sharp however blurred the frame is."""
 _LEAST_SPREAD = 1.0
 """Standard deviation in steps of the grey scale: below it a frame is mostly rounding."""
 _LEAST_GROUPING = 1.3
 """Variance of means over blocks of pixels, times the pixels of a block, over that of pixels: 1 for white noise."""
-_MOST_SATURATED = 0.6
-"""Share of saturated pixels above which a frame is doubted."""
+_MOST_SATURATED = 0.75
+"""Share of saturated pixels above which a frame is doubted. Half of a grid's frame may be black holes."""
 _MOST_MASKED = 0.6
 """Share of a frame that may be covered: a border of 15 % of the height on each side leaves just over a half."""
 _FARTHEST = 1.0
@@ -56,7 +56,7 @@ def covered(masked: float) -> str:
     """Why a frame of which that share was left out should not be trusted; "" if enough of it is left."""
     if masked <= _MOST_MASKED:
         return ""
-    return f"covered: {masked:.0%} of the frame is border or print; switch the overlay off, or judge a region"
+    return f"{COVERED}: {masked:.0%} of the frame is border or print"
 
 
 def grey_levels(pixels: Pixels) -> int:

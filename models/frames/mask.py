@@ -6,6 +6,7 @@ focus nothing else is sharp, and there a print would be taken for focus; in focu
 taken for a print.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -42,6 +43,8 @@ _GROWN_PX = 5
 _LEAST_SIDE_PX = 32
 """Smaller frames are not judged anyway."""
 _MOST_DEAD = 20
+_SAME, _STANDS_OUT, _LEAST_FIXED_PX = 4.0, 25.0, 8
+"""What is drawn differs between frames by no more grey levels (JPEG), and from its surroundings by more; its pixels."""
 _LINE_SHARE, _LINE_PX = 0.12, 5
 """A straight line is as long as this share of the frame, and no thicker."""
 _CELLS, _FEW_CELLS = 8, 20
@@ -82,7 +85,27 @@ def seen(pixels: Pixels) -> Seen:
     if not why:
         return Seen(pixels)
     kept = inner.size - int(np.count_nonzero(flags))
-    return Seen(_filled(inner, flags), 1.0 - kept / pixels.size, why)
+    return Seen(filled(inner, flags), 1.0 - kept / pixels.size, why)
+
+
+def fixed(several: Sequence[Pixels]) -> Flags:
+    """What stands out alike in several frames (H, W) of one field that differ in blur: it is drawn, whatever its grey.
+
+    A specimen's detail that keeps its grey values while the blur changes by pixels does not stand out, and noise does
+    not repeat itself.
+    """
+    stack = [levels(pixels) for pixels in several]
+    candidates = np.ptp(np.stack(stack), axis=0) <= _SAME
+    for grey in stack:
+        candidates &= np.abs(grey - _around(grey)) > _STANDS_OUT
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(candidates.astype(np.uint8))
+    is_piece = stats[:, cv2.CC_STAT_AREA] >= _LEAST_FIXED_PX
+    is_piece[0] = False
+    return _grown(is_piece[labels])
+
+
+def _grown(flags: Flags) -> Flags:
+    return np.asarray(cv2.dilate(flags.astype(np.uint8), np.ones((_GROWN_PX,) * 2, np.uint8)), bool)
 
 
 def _within_border(grey: Levels) -> tuple[slice, slice]:
@@ -121,15 +144,16 @@ def _dead_lines(grey: Levels) -> Flags:
 
 
 def _prints(grey: Levels) -> Flags:
+    is_black_or_white = (grey <= _NEAR_END) | (grey >= 255.0 - _NEAR_END)
+    if np.count_nonzero(is_black_or_white) < _LEAST_DRAWN_PX:
+        return np.zeros_like(is_black_or_white)
     apart = grey - _around(grey)
     noise = 1.4826 * float(np.median(np.abs(apart[::4, ::4])))
     far = np.abs(apart)
-    is_black_or_white = (grey <= _NEAR_END) | (grey >= 255.0 - _NEAR_END)
     is_drawn = is_black_or_white & (far > max(_ABRUPT, _DRAWN_NOISES * noise))
     is_abrupt = is_drawn | (far > max(_ABRUPT, _ABRUPT_NOISES * noise))
     lines = _lines(is_drawn)
-    flags = lines | _in_few_places(is_abrupt & ~lines, is_drawn)
-    return np.asarray(cv2.dilate(flags.astype(np.uint8), np.ones((_GROWN_PX,) * 2, np.uint8)), bool)
+    return _grown(lines | _in_few_places(is_abrupt & ~lines, is_drawn))
 
 
 def _around(grey: Levels) -> Levels:
@@ -168,8 +192,8 @@ def _lines(candidates: Flags) -> Flags:
     return np.asarray(((along > 0) | (down > 0)) & (thick == 0))
 
 
-def _filled(inner: Pixels, flags: Flags) -> Pixels:
-    """What was masked is filled with its surroundings, with the noise of another place."""
+def filled(inner: Pixels, flags: Flags) -> Pixels:
+    """A picture (H, W) with what is flagged filled with its surroundings, and with the noise of another place."""
     if not flags.any():
         return inner
     holes = flags.astype(np.uint8)

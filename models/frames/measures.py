@@ -1,9 +1,12 @@
 """What was measured on one frame: the value that scorer, control, journal and API pass on to each other. Pure."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
-from afdaemon.models.frames.doubt import BLANK, DOUBTFUL_CONFIDENCE
+from afdaemon.models.frames.doubt import BLANK, COVERED, DOUBTFUL_CONFIDENCE, covered
+
+_AND = " and "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +52,23 @@ class Measures:
         return self.doubt.startswith(BLANK)
 
     @property
+    def is_covered(self) -> bool:
+        """Whether the frame is doubted because too little of it is specimen."""
+        return self.doubt.startswith(COVERED)
+
+    @property
     def is_usable(self) -> bool:
         """Whether all its numbers are finite, and the expected error is above 0."""
         numbers = (self.score, self.contrast, self.entropy, self.saturated, *self.bands)
         return all(map(math.isfinite, numbers)) and 0.0 < self.expected_error < math.inf
+
+    def also_masked(self, share: float, what: str) -> Self:
+        """The same where another `share` of the frame, `what` it was, had been left out before."""
+        known = self.mask.split(_AND) if self.mask else []
+        named = known if what in known else [*known, what]
+        masked = min(1.0, self.masked + share)
+        doubt = self.doubt or covered(masked)
+        return replace(self, masked=masked, mask=_AND.join(named), doubt=doubt)
 
     @property
     def remarks(self) -> list[str]:

@@ -47,6 +47,7 @@ class Bench:
     magnification: float = 500.0
     variance: float = 0.3
     saturated: float = 0.0
+    doubt: str = ""
     expected_error: float = 0.5
     fail_at: Callable[[Command, int], Failed | None] = lambda command, index: None
     wd_um: float = START_UM
@@ -97,6 +98,7 @@ class Bench:
                 contrast=self.contrasts[used] if self.contrasts else self.variance,
                 entropy=7.0,
                 saturated=self.saturated,
+                doubt=self.doubt,
                 expected_error=self.expected_error,
             ),
             dose_e_nm2=self.dose_e_nm2,
@@ -217,7 +219,8 @@ def test_a_minimum_of_search_readings_is_kept() -> None:
 def test_frames_that_show_nothing_are_a_failure_whatever_the_score(
     score: Callable[[float], float], variance: float, saturated: float, expected: Reason
 ) -> None:
-    outcome = Bench(score=score, variance=variance, saturated=saturated).run()
+    doubt = "saturated" if saturated else ""
+    outcome = Bench(score=score, variance=variance, saturated=saturated, doubt=doubt).run()
     assert outcome.reason is expected
     assert outcome.restored
 

@@ -27,11 +27,14 @@ def point(
     kind: ReadingKind = ReadingKind.SERVO,
     variance: float = 0.3,
     saturated: float = 0.0,
+    doubt: str = "",
 ) -> TracePoint:
     reading = Reading(
         wd_um=wd_um,
         magnification=500.0,
-        frame=Measures(score=score, contrast=variance, entropy=7.0, saturated=saturated),
+        frame=Measures(
+            score=score, contrast=variance, entropy=7.0, saturated=saturated, doubt=doubt
+        ),
     )
     return TracePoint(kind=kind, wd_um=wd_um, reading=reading)
 
@@ -171,6 +174,19 @@ def test_a_failure_gets_its_most_telling_reason(
     points = [point(1.0, variance=variance, saturated=saturated)] * 3
     assert evidence.diagnose(points, PUBLISHED, Reason.NOT_FOUND) is expected
     assert evidence.diagnose([*points, point(1.0)], PUBLISHED, Reason.NOT_FOUND) is Reason.NOT_FOUND
+
+
+def test_what_scored_highest_may_be_doubted() -> None:
+    """That reason is told when nothing else was good enough to go on."""
+    strange = point(8.0, doubt="unlike every frame of the training")
+    points = [point(2.0, 1.0), strange]
+    assert evidence.diagnose(points, PUBLISHED, Reason.NOT_FOUND) is Reason.DOUBTED
+    assert evidence.diagnose([*points, point(8.5, 2.0)], PUBLISHED, Reason.NOT_CONVERGED) is (
+        Reason.NOT_CONVERGED
+    )
+    assert evidence.flaws(points, PUBLISHED).endswith(
+        "1 of 2 frames are doubted: unlike every frame of the training"
+    )
 
 
 def test_readings_are_counted_by_purpose() -> None:

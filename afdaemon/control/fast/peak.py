@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.control.evidence import is_trusted
 from afdaemon.control.limits import Limits
 from afdaemon.control.values import TracePoint
 from afdaemon.models.frames.measures import Measures
@@ -121,7 +122,7 @@ def peak(rung: Sequence[TracePoint], unit_um: float, measure: FocusMeasure) -> P
 
     `unit_um` is the depth of focus there.
     """
-    readings = _undoubted(rung)
+    readings = [point for point in rung if is_trusted(point)]
     best = max(readings, key=lambda p: measure.of(p.frame), default=None)
     if best is None:
         return None
@@ -148,12 +149,8 @@ def peak(rung: Sequence[TracePoint], unit_um: float, measure: FocusMeasure) -> P
 
 def is_as_high(rung: Sequence[TracePoint], measure: FocusMeasure) -> bool:
     """Whether the newest reading shows what the best promised."""
-    values = [measure.of(p.frame) for p in _undoubted(rung)]
+    values = [measure.of(p.frame) for p in rung if is_trusted(p)]
     return bool(values) and measure.of(rung[-1].frame) >= measure.as_high * max(values)
-
-
-def _undoubted(rung: Sequence[TracePoint]) -> list[TracePoint]:
-    return [p for p in rung if not p.frame.doubt]
 
 
 def _fitted(away: Array, value: Array, measure: FocusMeasure) -> tuple[float, float, float]:

@@ -46,7 +46,9 @@ After a frame that shows something; after a blank one; and where a search costs 
 costs readings; searching too late means following an uninformed posterior (ADR 0010, ADR 0015).
 """
 _BEYOND_HELP = 3
-"""After this many readings, all of them saturated, searching elsewhere would not help."""
+"""After this many readings, all of them saturated or covered, searching elsewhere would not help."""
+_LOOKS = 2
+"""So many doubted readings in a row, and another look would be doubted too."""
 _LOCAL_STRIDES = 1.5
 """How far a job searches whose first reading was informative: its focus is not at the other end of the range."""
 _LAST_STEP_DOF = 0.1
@@ -129,6 +131,8 @@ def _decide(
             return ladder.climb(state, proposal.step_um)
     elif _is_found(state, rules, proposal):
         return _settle(state, rules, proposal)
+    elif _is_found_in_doubt(state, rules, proposal):
+        return fail(state, not_converged(state, rules))
     if was_at_peak and here.score < rules.fail_score:
         to_peak = last_resort.seek_peak(state, rules)
         return to_peak or _search(state, rules, proposal.step_um)
@@ -165,22 +169,31 @@ def _follow(state: FastState, rules: FastProfile, proposal: Proposal) -> FastAns
 
 
 def _is_found(state: FastState, rules: FastProfile, proposal: Proposal) -> bool:
-    """Whether the posterior is confident and AENet agrees: no low score, none much higher elsewhere, and detail to see.
+    """Whether the posterior is sure and AENet agrees: no low score, none much higher elsewhere, and detail to see."""
+    here, informative = state.trace[-1], evidence.may_be_in_focus(state.rung, rules)
+    if here not in informative or not _is_sure(state, rules, proposal):
+        return False
+    best = evidence.best_seen(informative)
+    return here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
+
+
+def _is_found_in_doubt(state: FastState, rules: FastProfile, proposal: Proposal) -> bool:
+    """Whether this would be the focus, if one could believe it: a third look at it would tell no more than two."""
+    is_believed = any(evidence.is_trusted(point) for point in state.rung[-_LOOKS:])
+    is_high = state.trace[-1].score >= rules.fail_score
+    return not is_believed and is_high and _is_sure(state, rules, proposal)
+
+
+def _is_sure(state: FastState, rules: FastProfile, proposal: Proposal) -> bool:
+    """Whether the posterior is confident that the focus is here.
 
     Readings out of capture range do not count: they do not show on which side the focus lies.
     """
-    here, informative = state.trace[-1], evidence.may_be_in_focus(state.rung, rules)
-    if here not in informative:
-        return False
     near_um = rules.near_dof * unit_um(state, rules)
     near = within(state, rules, rules.capture_range_dof)
     is_seen_twice = len(within(state, rules, _INFORMATIVE_DOF)) > 1
-    best = evidence.best_seen(informative)
-    return (
-        bool(suffices(proposal.confidence, proposal.step_um, near_um, len(near), rules))
-        and (is_seen_twice or not state.own.began_far)
-        and here.score >= max(rules.fail_score, best.score - rules.agreed_drop)
-    )
+    is_confident = suffices(proposal.confidence, proposal.step_um, near_um, len(near), rules)
+    return bool(is_confident) and (is_seen_twice or not state.own.began_far)
 
 
 def _led(state: FastState) -> tuple[TracePoint, ...]:
@@ -227,7 +240,7 @@ def _guess_um(state: FastState) -> float | None:
 
 
 def _in_vain(readings: evidence.Trace, rules: FastProfile) -> bool:
-    return len(readings) >= _BEYOND_HELP and evidence.is_saturated(readings, rules)
+    return len(readings) >= _BEYOND_HELP and evidence.hidden_by(readings, rules) is not None
 
 
 def _give_up(state: FastState, rules: FastProfile, first: float) -> FastAnswer:

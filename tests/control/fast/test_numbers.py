@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from afdaemon.control.evidence import is_saturated, may_be_in_focus, may_be_noise
+from afdaemon.control.evidence import hidden_by, may_be_in_focus, may_be_noise
 from afdaemon.control.fast import ladder
 from afdaemon.control.fast.peak import CONTRAST, SCORE, peak
 from afdaemon.control.fast.posterior import advise
@@ -29,6 +29,7 @@ from afdaemon.control.values import (
     Proposal,
     Reading,
     ReadingKind,
+    Reason,
     Started,
     TakeReading,
     TracePoint,
@@ -269,17 +270,15 @@ def test_a_frame_of_less_than_four_fifths_of_the_highest_contrast_is_not_in_focu
     assert (other in may_be_in_focus([best, other], FAST)) is counts
 
 
-@pytest.mark.parametrize(("hidden", "counts"), [(0.74, True), (0.76, False)])
-def test_no_success_rests_on_a_frame_of_which_three_quarters_are_hidden(
-    hidden: float, counts: bool
-) -> None:
-    frame = point(9.0, saturated=hidden)
+@pytest.mark.parametrize(("doubt", "counts"), [("", True), ("unlike all", False)])
+def test_no_success_rests_on_a_frame_that_is_doubted(doubt: str, counts: bool) -> None:
+    frame = point(9.0, doubt=doubt)
     assert (frame in may_be_in_focus([frame], FAST)) is counts
 
 
 def test_a_frame_is_saturated_above_the_profiles_share() -> None:
-    for saturated, expected in ((FAST.saturated_fraction, False), (0.51, True)):
-        assert is_saturated([point(2.0, saturated=saturated)], FAST) is expected
+    for saturated, expected in ((FAST.saturated_fraction, None), (0.51, Reason.SATURATED)):
+        assert hidden_by([point(2.0, saturated=saturated)], FAST) is expected
 
 
 @pytest.mark.parametrize(("score", "noise"), [(3.9, True), (4.1, False)])

@@ -290,6 +290,8 @@ def test_where_it_scored_clearly_higher_it_ends_and_verifies() -> None:
             Reason.NO_CONTRAST,
         ),
         (lambda wd, _: reading(wd, 6.0, saturated=0.9), Reason.SATURATED),
+        (lambda wd, _: told(reading(wd, 6.0), doubt="covered: 70%"), Reason.COVERED),
+        (lambda wd, _: told(reading(wd, 6.0), doubt="unlike all"), Reason.DOUBTED),
         (lambda wd, _: reading(wd, 0.5), Reason.NOT_FOUND),
         (lambda wd, n: reading(wd, 8.0 if n == 0 else 4.0), Reason.NOT_CONVERGED),
     ],
@@ -305,7 +307,12 @@ def test_failures_have_their_reason_and_end_at_the_start(
 
 
 @pytest.mark.parametrize(
-    "spoilt", [{"saturated": 0.9}, {"contrast": 0.001}, {"doubt": "blank: nothing but noise"}]
+    "spoilt",
+    [
+        {"doubt": "saturated: 90% of the pixels are black or white"},
+        {"contrast": 0.001},
+        {"doubt": "blank: nothing but noise"},
+    ],
 )
 def test_no_success_rests_on_a_frame_that_shows_little(spoilt: dict[str, Any]) -> None:
     """Frames on the way were sound, the last one is not."""
@@ -316,8 +323,17 @@ def test_no_success_rests_on_a_frame_that_shows_little(spoilt: dict[str, Any]) -
         return told(sound, **spoilt) if abs(wd_um - best_um) < UNIT_UM else sound
 
     outcome = play(oracle(best_um), look).outcome
-    assert outcome.reason in (Reason.NOT_CONVERGED, Reason.NOT_FOUND)
+    assert outcome.reason in (Reason.NOT_CONVERGED, Reason.NOT_FOUND, Reason.DOUBTED)
     assert outcome.restored
+
+
+def test_a_focus_that_is_doubted_twice_is_not_looked_for_further() -> None:
+    best_um = START_UM + 6.0 * UNIT_UM
+    played = play(
+        oracle(best_um), lambda wd, _: told(reading(wd, score_at(wd, best_um)), doubt="unlike all")
+    )
+    assert (played.outcome.reason, played.outcome.restored) == (Reason.DOUBTED, True)
+    assert played.outcome.readings.total <= 5
 
 
 def test_a_frame_that_is_half_black_holes_may_be_in_focus() -> None:
@@ -809,10 +825,16 @@ def test_a_place_far_from_where_the_belief_led_is_verified_once_and_no_more() ->
     assert (played.outcome.converged, played.outcome.readings.total) == (False, 4)
 
 
-def test_frames_that_are_all_white_are_not_searched_with() -> None:
+@pytest.mark.parametrize(
+    ("hidden", "reason"),
+    [({"saturated": 0.9}, Reason.SATURATED), ({"doubt": "covered: 70%"}, Reason.COVERED)],
+)
+def test_frames_that_hide_the_specimen_are_not_searched_with(
+    hidden: dict[str, Any], reason: Reason
+) -> None:
     law = sees_within(0.0, -1.0)
-    outcome = play(law, lambda wd, _: reading(wd, 0.3, saturated=0.9)).outcome
-    assert outcome.reason is Reason.SATURATED
+    outcome = play(law, lambda wd, _: told(reading(wd, 0.3), **hidden)).outcome
+    assert outcome.reason is reason
     assert outcome.readings.total == 3
 
 
