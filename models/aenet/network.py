@@ -8,6 +8,7 @@ two particles says nothing about the focus, so the frame's u is the mean weighte
 median. A third map is the logarithm of the expected error.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,19 +19,22 @@ from afdaemon.models.frames.preprocess import CHANNELS, RESIDUE_LIMIT
 from afdaemon.models.optics import MAGNIFICATION_SCALE, SAMPLING_WIDTH_PX, TOP_SCORE
 
 ARCHITECTURE = "AENetCompact"
-PREPROCESSING: dict[str, Any] = {
-    "channels": ["median 3 x 3, standardised", "what the median took away", "magnification"],
-    "magnification_scale": MAGNIFICATION_SCALE,
-    "residue_limit": RESIDUE_LIMIT,
-    "sampling_width_px": SAMPLING_WIDTH_PX,
-}
+_CHANNELS = (
+    "median 3 x 3, standardised",
+    "what the median took away",
+    "magnification",
+    "noise floor",
+)
 
-WIDTHS = (16, 32, 64, 128, 160)
-"""Channels of stem and blocks: 1.95 GFLOP for a frame of 320 x 240."""
+WIDTHS = (16, 28, 56, 112, 160)
+"""Channels of stem and blocks."""
+SCALES = 3
+"""Every frame is seen at its own sampling, at a half and at a quarter of it: 2.1 GFLOP in all for 320 x 240."""
 LOG_ERROR_RANGE = (-4.0, 2.0)
 """Bounds of the logarithm of the expected error: .02 to 7.4 on the scale of scores."""
 _SLOPE = 0.2
 _MAPS = 3
+_HEAD_WIDTH = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +73,81 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class AENetCompact(nn.Module):
-    """(N, 3, H, W) -> maps (N, 3, H / 16, W / 16): u, the logarithm of its weight, the logarithm of its error."""
+class Pyramid(nn.ModuleList):
+    """The same layers at several samplings, each a half of the one before; their features side by side.
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+    Defocus of 2 b at one sampling looks like b at the next coarser one, where noise is weaker and the view wider: what
+    is learned of one serves the others.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], scales: int) -> None:
+        super().__init__(layers)
+        self.scales = scales
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> (N, scales * width, H / 16, W / 16)."""
+        finest = self._once(x)
+        several = [finest]
+        for _ in range(1, self.scales):
+            x = nn.functional.avg_pool2d(x, 2)
+            several.append(nn.functional.interpolate(self._once(x), finest.shape[-2:]))
+        return torch.cat(several, dim=1)
+
+    def _once(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x)
+        return x
+
+
+class AENetCompact(nn.Module):
+    """(N, 4, H, W) -> maps (N, 3, H / 16, W / 16): u, the logarithm of its weight, the logarithm of its error."""
+
+    def __init__(
+        self, widths: Sequence[int] = WIDTHS, scales: int = SCALES, channels: int = CHANNELS
+    ) -> None:
         super().__init__()
-        self.widths = tuple(widths)
+        self.widths, self.scales, self.channels = tuple(widths), scales, channels
         stem, *rest = self.widths
-        layers: list[nn.Module] = [_conv(CHANNELS, stem, 5, stride=2), nn.LeakyReLU(_SLOPE)]
+        layers: list[nn.Module] = [_conv(channels, stem, 5, stride=2), nn.LeakyReLU(_SLOPE)]
         inside = stem
         for index, width in enumerate(rest):
             layers.append(ResidualBlock(inside, width))
             if index < 3:
                 layers.append(nn.MaxPool2d(2))
             inside = width
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(
-            nn.Conv2d(inside, 64, 1), nn.LeakyReLU(_SLOPE), nn.Conv2d(64, _MAPS, 1)
-        )
+        self.features = Pyramid(layers, scales)
+        self.head = nn.Sequential(*_head(scales * inside, is_wide=scales > 1))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What it was made with."""
+        return {"widths": list(self.widths), "scales": self.scales, "channels": self.channels}
 
     def forward(self, x: Tensor) -> Tensor:
         """The three maps of a batch."""
-        out: Tensor = self.head(self.features(x))
+        out: Tensor = self.head(self.features(x[:, : self.channels]))
         return out
+
+
+def _head(inside: int, *, is_wide: bool) -> Iterator[nn.Module]:
+    """From features to maps; a wide one also looks at the spots around each."""
+    middle = _HEAD_WIDTH if is_wide else 64
+    yield nn.Conv2d(inside, middle, 1)
+    yield nn.LeakyReLU(_SLOPE)
+    if is_wide:
+        yield nn.Conv2d(middle, middle, 3, padding=1)
+        yield nn.LeakyReLU(_SLOPE)
+    yield nn.Conv2d(middle, _MAPS, 1)
+
+
+def preprocessing(channels: int) -> dict[str, Any]:
+    """What a network with so many channels must be given, as its card says it."""
+    return {
+        "channels": list(_CHANNELS[:channels]),
+        "magnification_scale": MAGNIFICATION_SCALE,
+        "residue_limit": RESIDUE_LIMIT,
+        "sampling_width_px": SAMPLING_WIDTH_PX,
+    }
 
 
 def estimate(maps: Tensor) -> Estimate:

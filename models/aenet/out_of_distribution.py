@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from afdaemon.models import checkpoint
-from afdaemon.models.aenet.network import ARCHITECTURE, PREPROCESSING, AENetCompact
+from afdaemon.models.aenet.network import ARCHITECTURE, AENetCompact, preprocessing
 from afdaemon.models.training.batches import Batch
 
 RARE = 2e-3
@@ -57,7 +57,11 @@ def load_aenet(weights: Path) -> tuple[AENetCompact, Familiarity | None, checkpo
     card = checkpoint.read_card(weights)
     model = AENetCompact(**card.arguments)
     beside = checkpoint.load_into(
-        model, weights, architecture=ARCHITECTURE, preprocessing=PREPROCESSING, beside=_PREFIX
+        model,
+        weights,
+        architecture=ARCHITECTURE,
+        preprocessing=preprocessing(model.channels),
+        beside=_PREFIX,
     )
     return model, Familiarity.of(beside) if beside else None, card
 
@@ -86,6 +90,6 @@ def fit_network(model: AENetCompact, batches: Iterator[Batch], count: int) -> Fa
     seen = []
     with torch.inference_mode():
         for _ in range(count):
-            features = model.features(next(batches).x)
+            features = model.features(next(batches).x[:, : model.channels])
             seen.append(features_of(features, model.head(features)))
     return fit(torch.cat(seen))

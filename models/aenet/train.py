@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from afdaemon.models import checkpoint
 from afdaemon.models.aenet.network import (
     ARCHITECTURE,
-    PREPROCESSING,
     AENetCompact,
     Estimate,
     estimate,
+    preprocessing,
 )
 from afdaemon.models.aenet.out_of_distribution import Familiarity
 from afdaemon.models.optics import TOP_SCORE
@@ -172,8 +172,8 @@ def save(
         model.state_dict() | (familiarity.tensors() if familiarity else {}),
         {
             "architecture": ARCHITECTURE,
-            "arguments": {"widths": list(model.widths)},
-            "preprocessing": PREPROCESSING,
+            "arguments": model.arguments,
+            "preprocessing": preprocessing(model.channels),
             "training": {
                 **asdict(settings),
                 **(notes or {}),

@@ -4,6 +4,8 @@ Lee et al. 2021, Methods: 3 x 3 median, grey values to 0..1, standardised; besid
 magnification over 100 000. Ours adds what the median removed.
 """
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +16,15 @@ from afdaemon.models.optics import MAGNIFICATION_SCALE, SAMPLING_WIDTH_PX
 MIN_SIDE_PX = 64
 """Smaller frames are not judged (after reduction)."""
 
-CHANNELS = 3
+CHANNELS = 4
 
 RESIDUE_LIMIT = 10.0
 """Largest value of the second channel: a nearly flat frame is all noise."""
+
+_FLOOR_BLOCK_PX, _QUIET = 4, 0.25
+"""Noise is what is there in the quietest quarter of the blocks, where no detail is."""
+_QUIETEST = 1e-3
+"""Noise over spread, below which it makes no difference: the rounding of 8 bits leaves as much."""
 
 Pixels = scale.Pixels
 FloatImage = NDArray[np.float32]
@@ -29,9 +36,23 @@ def to_unit(pixels: Pixels) -> FloatImage:
     return np.asarray(pixels, dtype=np.float32) / np.float32(full)
 
 
-def reduction_factor(width_px: int) -> int:
-    """By how much a frame of this width is reduced before it is scored (1, 2, 3, ...)."""
-    return max(1, round(width_px / SAMPLING_WIDTH_PX))
+def reduction_factor(width_px: int) -> float:
+    """By how much a frame of this width is reduced before it is scored: to the width that scores refer to, if wider."""
+    return max(1.0, width_px / SAMPLING_WIDTH_PX)
+
+
+def resampled(image: FloatImage, factor: float) -> FloatImage:
+    """An image (H, W) with `factor` times fewer pixels along each side, at least 1.
+
+    Each is the mean of a block. A factor between two whole numbers first stretches the image to the larger one, by
+    Lanczos' kernel over eight pixels: means over parts of pixels would make noise that comes and goes across the frame.
+    """
+    blocks = math.ceil(factor)
+    if blocks != factor:
+        height, width = (round(side / factor) for side in image.shape)
+        size = (width * blocks, height * blocks)
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LANCZOS4), np.float32)
+    return reduce(image, blocks)
 
 
 def reduce(image: FloatImage, factor: int) -> FloatImage:
@@ -45,19 +66,20 @@ def reduce(image: FloatImage, factor: int) -> FloatImage:
     )
 
 
-def reduced_grey(pixels: Pixels, factor: int) -> Pixels:
+def reduced_grey(pixels: Pixels, factor: float) -> Pixels:
     """Grey values (H, W) reduced by `factor`, uint16; as they are for a factor of 1."""
-    if factor == 1:
+    if factor == 1.0:
         return pixels
-    levels = np.rint(reduce(to_unit(pixels), factor) * np.float32(65535.0))
-    return np.asarray(levels, np.uint16)
+    levels = np.rint(resampled(to_unit(pixels), factor) * np.float32(65535.0))
+    return np.asarray(np.clip(levels, 0.0, 65535.0), np.uint16)
 
 
 def network_input(image: FloatImage, magnification: float) -> FloatImage:
-    """AENet's three channels, float32 (3, H, W), of a 0..1 image.
+    """AENet's four channels, float32 (4, H, W), of a 0..1 image.
 
-    The median filtered frame (zero mean, unit spread), what the filter removed, and the magnification plane. What was
-    removed is mostly noise: seeing it, the network need not mistake noise for detail. A flat image becomes zeros.
+    The median filtered frame (zero mean, unit spread), what the filter removed, the magnification plane, and a plane of
+    the logarithm of the noise (`noise_of`) over the spread. What was removed is mostly noise: seeing it, and knowing
+    how much noise to expect, the network need not mistake noise for detail. A flat image is zero in the first two.
     """
     clean = cv2.medianBlur(image, 3)
     mean, spread = float(clean.mean()), float(clean.std())
@@ -67,4 +89,12 @@ def network_input(image: FloatImage, magnification: float) -> FloatImage:
     np.multiply(image - clean, scale, out=channels[1])
     np.clip(channels[1], -RESIDUE_LIMIT, RESIDUE_LIMIT, out=channels[1])
     channels[2] = magnification / MAGNIFICATION_SCALE
+    channels[3] = math.log(max(noise_of(image) * float(scale), _QUIETEST))
     return channels
+
+
+def noise_of(image: FloatImage) -> float:
+    """Standard deviation of the noise of an image (H, W), where it is quietest; of detail finer than three pixels."""
+    detail = np.square(image - cv2.blur(image, (3, 3)))
+    power = reduce(detail, _FLOOR_BLOCK_PX)
+    return float(np.sqrt(np.quantile(power, _QUIET)))

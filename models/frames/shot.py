@@ -10,8 +10,8 @@ from afdaemon.models.frames.preprocess import (
     MIN_SIDE_PX,
     FloatImage,
     Pixels,
-    reduce,
     reduction_factor,
+    resampled,
     to_unit,
 )
 
@@ -21,7 +21,7 @@ class Shot:
     """A frame, uint8 or uint16 (H, W), and the control parameters that it was taken with.
 
     `brightness` and `contrast` are those of the detector (0..1, and a gain around 1), `wd_um` the commanded WD. Most
-    scorers look at the pixels alone.
+    scorers look at the pixels alone. `scanned_px` is the width of the whole frame if `pixels` are a part of it, else 0.
     """
 
     pixels: Pixels
@@ -29,6 +29,7 @@ class Shot:
     brightness: float = 0.5
     contrast: float = 1.0
     wd_um: float = 20_000.0
+    scanned_px: int = 0
 
 
 def judged_image(shot: Shot) -> FloatImage:
@@ -43,7 +44,7 @@ def judged_image(shot: Shot) -> FloatImage:
             remedy="give the magnification the image was taken at, e.g. 2000",
         )
     height_px, width_px = shot.pixels.shape
-    image = reduce(to_unit(shot.pixels), reduction_factor(width_px))
+    image = resampled(to_unit(shot.pixels), reduction_factor(shot.scanned_px or width_px))
     if min(image.shape) < MIN_SIDE_PX:
         raise ImageError(f"a frame of {width_px} x {height_px} pixels is too small to judge")
     return image

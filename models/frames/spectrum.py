@@ -9,7 +9,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.models.frames.preprocess import FloatImage, Pixels, reduce, reduction_factor, to_unit
+from afdaemon.models.frames.preprocess import (
+    FloatImage,
+    Pixels,
+    reduction_factor,
+    resampled,
+    to_unit,
+)
 from afdaemon.models.frames.streaks import without_streaks
 
 BANDS = 18
@@ -39,7 +45,7 @@ def band_powers(image: FloatImage) -> NDArray[np.float32]:
 
 def frame_bands(pixels: Pixels) -> tuple[float, ...]:
     """Band powers of a frame, uint8 or uint16 (H, W), without streaks, at the sampling that frames are judged at."""
-    image = reduce(to_unit(pixels), reduction_factor(pixels.shape[1]))
+    image = resampled(to_unit(pixels), reduction_factor(pixels.shape[1]))
     return tuple(float(power) for power in band_powers(without_streaks(image)))
 
 

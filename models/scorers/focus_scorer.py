@@ -66,8 +66,8 @@ class FocusScorer:
         """
         looks = [seen_of(pixels) for pixels in frames]
         shots = [
-            Shot(pixels=look.pixels, magnification=magnification)
-            for look, magnification in zip(looks, magnifications, strict=True)
+            Shot(pixels=look.pixels, magnification=magnification, scanned_px=whole.shape[1])
+            for whole, look, magnification in zip(frames, looks, magnifications, strict=True)
         ]
         seen = [judged_image(shot) for shot in shots]
         images = [without_streaks(image) for image in seen]

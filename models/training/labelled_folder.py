@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.models.errors import DatasetError
-from afdaemon.models.frames.preprocess import reduction_factor
+from afdaemon.models.frames.preprocess import reduction_factor, resampled, to_unit
 from afdaemon.models.frames.shot import Shot
 from afdaemon.models.optics import blur_of_score
 
@@ -286,12 +285,10 @@ def blur_of(score: float) -> float:
 def reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A frame (H, W) at the sampling that networks judge: its blocks' means."""
     factor = reduction_factor(pixels.shape[1])
-    if factor == 1:
+    if factor == 1.0:
         return pixels
-    height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
-    whole = pixels[: height * factor, : width * factor]
-    small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8)
+    small = resampled(to_unit(pixels), factor)
+    return np.asarray(np.clip(np.rint(255.0 * small), 0.0, 255.0), np.uint8)
 
 
 def _by_stem(folder: Path, reading: FileFormat) -> dict[str, list[Path]]:

@@ -54,7 +54,7 @@ class Picture:
     pixels: GreyPixels
     magnification: float
     magnification_from: str
-    reduction: int = 1
+    reduction: float = 1.0
     wd_um: float | None = None
 
 
@@ -207,16 +207,16 @@ def _texts_beside(path: Path) -> Iterator[Path]:
 
 def _cut(
     path: Path, grey: GreyPixels, roi: Roi | None, told: Metadata | None
-) -> tuple[GreyPixels, int]:
+) -> tuple[GreyPixels, float]:
     """The part of a picture to judge, and by how much it is reduced."""
     if roi is not None:
         return _region(path, grey, roi)
     if told is not None and told.picture_px is not None:
-        return grey[: told.picture_px], 1
-    return without_data_bar(grey), 1
+        return grey[: told.picture_px], 1.0
+    return without_data_bar(grey), 1.0
 
 
-def _region(path: Path, grey: GreyPixels, roi: Roi) -> tuple[GreyPixels, int]:
+def _region(path: Path, grey: GreyPixels, roi: Roi) -> tuple[GreyPixels, float]:
     """A region at the sampling that the whole picture is judged at, so that the two scores compare."""
     height, width = grey.shape
     if roi.x + roi.width > width or roi.y + roi.height > height:
@@ -225,9 +225,10 @@ def _region(path: Path, grey: GreyPixels, roi: Roi) -> tuple[GreyPixels, int]:
             remedy="give another --roi",
         )
     factor = reduction_factor(width)
-    if min(roi.width, roi.height) // factor < MIN_SIDE_PX:
+    least_px = math.ceil(factor * MIN_SIDE_PX)
+    if min(roi.width, roi.height) < least_px:
         raise UsageError(
-            f"the region is too small: {path} is judged reduced by {factor}",
-            remedy=f"give one of at least {factor * MIN_SIDE_PX} pixels a side",
+            f"the region is too small: {path} is judged reduced by {factor:.3g}",
+            remedy=f"give one of at least {least_px} pixels a side",
         )
     return reduced_grey(grey[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width], factor), factor

@@ -29,7 +29,7 @@ class Row:
     knows_its_error: bool
     width: int
     height: int
-    reduction: int
+    reduction: float
     magnification: float
     magnification_from: str
 
@@ -57,7 +57,7 @@ _COLUMNS: Mapping[str, Callable[[Row], Any]] = {
     "doubt": lambda row: row.measures.doubt,
     "width": lambda row: row.width,
     "height": lambda row: row.height,
-    "reduction": lambda row: row.reduction,
+    "reduction": lambda row: round(row.reduction, 3),
     "magnification": lambda row: round(row.magnification, 1),
     "magnification_from": lambda row: row.magnification_from,
     "contrast": lambda row: round(row.measures.contrast, 5),
@@ -108,7 +108,7 @@ def print_table(rows: Sequence[Row]) -> None:
             f"{frame.expected_error:.2f}" if row.knows_its_error else "",
             f"{frame.confidence:.0%}" if row.knows_its_error else "",
             f"{row.width} x {row.height}",
-            str(row.reduction),
+            f"{row.reduction:.3g}",
             f"{row.magnification:.0f} ({row.magnification_from})",
             f"{frame.saturated:.1%}",
             Text("; ".join(frame.remarks)),

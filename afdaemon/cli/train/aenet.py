@@ -201,7 +201,9 @@ def _network(plan: _Plan) -> "AENetCompact":
     from afdaemon.models.aenet.network import AENetCompact
     from afdaemon.models.aenet.out_of_distribution import load_aenet
 
-    return AENetCompact() if plan.begin_with is None else load_aenet(plan.begin_with)[0]
+    if plan.begin_with is not None:
+        return load_aenet(plan.begin_with)[0]
+    return AENetCompact()
 
 
 def _frames_of_a_set(recipe: "Recipe") -> int:

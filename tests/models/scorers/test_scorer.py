@@ -13,17 +13,19 @@ from afdaemon.models import checkpoint
 from afdaemon.models.aenet.network import (
     ARCHITECTURE,
     LOG_ERROR_RANGE,
-    PREPROCESSING,
     AENetCompact,
     estimate,
+    preprocessing,
 )
 from afdaemon.models.devices import choose_device
 from afdaemon.models.errors import ImageError, ModelError, WeightsError
 from afdaemon.models.frames.preprocess import (
+    CHANNELS,
     RESIDUE_LIMIT,
     network_input,
     reduce,
     reduction_factor,
+    resampled,
     to_unit,
 )
 from afdaemon.models.scorers import classical
@@ -67,9 +69,23 @@ def test_noise_of_a_nearly_flat_frame_is_bounded_and_a_flat_one_is_zero() -> Non
     assert not flat[:2].any()
 
 
-@pytest.mark.parametrize(("width", "factor"), [(320, 1), (200, 1), (640, 2), (1024, 3), (1536, 5)])
-def test_wide_frames_are_reduced_to_the_sampling_of_the_training(width: int, factor: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "factor"), [(320, 1.0), (200, 1.0), (640, 2.0), (1024, 3.2), (1536, 4.8)]
+)
+def test_wide_frames_are_reduced_to_the_sampling_of_the_training(width: int, factor: float) -> None:
     assert reduction_factor(width) == factor
+
+
+@pytest.mark.parametrize("width", [321, 400, 479, 481, 560, 641, 900, 1000, 1023])
+def test_noise_stays_noise_at_every_width(width: int) -> None:
+    """As strong everywhere, and nearly white: else the same picture would score otherwise one pixel wider."""
+    noise = RNG.standard_normal((1920, width)).astype(np.float32)
+    small = resampled(noise, width / 320)
+    columns = small.std(axis=0)
+    assert small.shape == (round(1920 * 320 / width), 320)
+    assert columns.min() / columns.mean() > 0.85
+    assert columns.max() / columns.mean() < 1.15
+    assert abs((small[:, 1:] * small[:, :-1]).mean() / small.var()) < 0.22
 
 
 def test_reduction_averages_blocks() -> None:
@@ -149,8 +165,8 @@ def saved(tmp_path: Path) -> Path:
         model.state_dict(),
         {
             "architecture": ARCHITECTURE,
-            "arguments": {"widths": [8, 8, 8, 8, 8]},
-            "preprocessing": PREPROCESSING,
+            "arguments": model.arguments,
+            "preprocessing": preprocessing(model.channels),
             "training": {},
             "metrics": {},
         },
@@ -174,7 +190,7 @@ def edit_card(path: Path, **changes: object) -> None:
     ("changes", "words"),
     [
         ({"architecture": "AENetReference"}, "holds AENetReference, not AENetCompact"),
-        ({"preprocessing": {**PREPROCESSING, "median": 5}}, "median = 5"),
+        ({"preprocessing": {**preprocessing(CHANNELS), "median": 5}}, "median = 5"),
         ({"card_version": 99}, "version 99"),
         ({"sha256": "0" * 64}, "SHA-256 differs"),
         ({"surprise": 1}, "not a card of this version"),

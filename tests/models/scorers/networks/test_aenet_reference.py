@@ -1,5 +1,7 @@
 """The published AENet: its numbers, and what it does with frames of any size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -41,9 +43,11 @@ def seasoned(module: AENetReference) -> AENetReference:
     return module.eval().requires_grad_(False)
 
 
-def shot(seed: int, height: int = 240, width: int = 320, **settings: float) -> Shot:
+def shot(
+    seed: int = 1, height: int = 240, width: int = 320, magnification: float = 2_000.0, **of: float
+) -> Shot:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
-    return Shot(pixels=pixels, **{"magnification": 2_000.0, **settings})
+    return replace(Shot(pixels=pixels, magnification=magnification), **of)
 
 
 def test_it_has_the_published_parameters(published: AENetReference) -> None:

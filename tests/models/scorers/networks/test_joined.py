@@ -1,5 +1,7 @@
 """PACF, VGG and ResNet: the published sizes, and how control parameters join in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,9 +17,11 @@ from afdaemon.models.scorers.networks.joined import Joined, prepare
 CLASSES = 1000
 
 
-def shot(seed: int = 1, height: int = 240, width: int = 320, **settings: float) -> Shot:
+def shot(
+    seed: int = 1, height: int = 240, width: int = 320, magnification: float = 2_000.0, **of: float
+) -> Shot:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
-    return Shot(pixels=pixels, **{"magnification": 2_000.0, **settings})
+    return replace(Shot(pixels=pixels, magnification=magnification), **of)
 
 
 def count(module: nn.Module) -> int:
