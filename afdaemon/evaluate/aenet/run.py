@@ -11,8 +11,10 @@ from afdaemon.evaluate.aenet import (
     held_back_micrographs,
     invariance,
     kim,
+    noises,
     order,
     out_of_distribution,
+    over_wd,
     table1,
     test_part,
 )
@@ -23,7 +25,7 @@ from afdaemon.models.scorers.base import FrameScorer
 from afdaemon.models.scorers.classical import CLASSICAL
 from afdaemon.models.scorers.zoo import scorer_names
 from afdaemon.sim.datasets.dataset1 import PUBLISHED_MAGNIFICATIONS, Dataset1
-from afdaemon.sim.specimens.catalogue import UNSEEN
+from afdaemon.sim.specimens.catalogue import STRANGE, UNSEEN
 
 TRAINED = tuple(PUBLISHED_MAGNIFICATIONS)
 
@@ -32,7 +34,8 @@ TRAINED = tuple(PUBLISHED_MAGNIFICATIONS)
 class Plan:
     """How much: scenes per specimen, series per micrograph, places per specimen, out-of-distribution frames per kind.
 
-    Only one in `every_micrograph` of the micrographs is shown.
+    Only one in `every_micrograph` of the micrographs is shown. The last four say which specimens are
+    imaged over the WD, and how often those of the strange families are.
     """
 
     scenes: int
@@ -45,6 +48,10 @@ class Plan:
     every_micrograph: int
     repeats: int
     strangers: int
+    astigmatic: Sequence[str]
+    strange: Sequence[str]
+    families: int
+    peaked: Sequence[str]
 
 
 FULL = Plan(
@@ -58,8 +65,12 @@ FULL = Plan(
     every_micrograph=1,
     repeats=2,
     strangers=40,
+    astigmatic=(*TRAINED, *UNSEEN),
+    strange=STRANGE,
+    families=4,
+    peaked=(*TRAINED, *UNSEEN, *STRANGE),
 )
-"""About 15 minutes on two cores."""
+"""About 25 minutes on two cores."""
 
 QUICK = Plan(
     scenes=3,
@@ -72,6 +83,10 @@ QUICK = Plan(
     every_micrograph=3,
     repeats=1,
     strangers=5,
+    astigmatic=("tin_balls",),
+    strange=("lattice", "foam"),
+    families=1,
+    peaked=("tin_balls",),
 )
 """Under 50 seconds: too few frames to judge a network by, enough to see that all of it works."""
 
@@ -155,6 +170,36 @@ class Evaluation:
             self.judge, self.test_part, each=self.plan.strangers, seed=self.seed
         )
 
+    def astigmatism(self) -> Section:
+        """Scores of frames with two line foci."""
+        return over_wd.astigmatic(
+            self.judge, self.plan.astigmatic, seed=self.seed, workers=self.workers
+        )
+
+    def families(self) -> Section:
+        """Kinds of specimen that mislead focus measures."""
+        return over_wd.families(
+            self.judge,
+            self.plan.strange,
+            each=self.plan.families,
+            seed=self.seed,
+            workers=self.workers,
+        )
+
+    def peaks(self) -> Section:
+        """Where the score peaks over the WD."""
+        return over_wd.peaks(self.judge, self.plan.peaked, seed=self.seed, workers=self.workers)
+
+    def noises(self) -> Section:
+        """Coloured noise and few electrons."""
+        return noises.measure(
+            self.judge,
+            self.plan.changed,
+            places=self.plan.places,
+            seed=self.seed,
+            workers=self.workers,
+        )
+
     def _judged(self, specimens: Sequence[str], scenes: int) -> list[Judged[Truth]]:
         return test_part.judge_test_part(
             self.judge, self.dataset, specimens, scenes=scenes, workers=self.workers
@@ -170,5 +215,9 @@ SECTIONS: Mapping[str, Callable[[Evaluation], Section]] = {
     "order": Evaluation.order,
     "calibration": Evaluation.calibration,
     "strangers": Evaluation.strangers,
+    "astigmatism": Evaluation.astigmatism,
+    "families": Evaluation.families,
+    "noises": Evaluation.noises,
+    "peaks": Evaluation.peaks,
 }
 """In the order in which they are measured and printed."""
