@@ -43,6 +43,10 @@ class Ops(Protocol):
         """The larger of `a` and `low`, in place."""
         ...
 
+    def is_zero(self, a: Array) -> bool:
+        """Whether a number, or all of an array, is 0."""
+        ...
+
     def power(self, a: Array, exponent: Array) -> Array:
         """`a` to the `exponent` where `a` is positive, else `a`; in place where it can be."""
         ...
@@ -89,6 +93,10 @@ class NumpyOps:
     def at_least(self, a: Array, low: float) -> Array:
         """The larger of `a` and `low`, in place."""
         return np.maximum(a, np.float32(low), out=a)
+
+    def is_zero(self, a: Array) -> bool:
+        """Whether all of it is 0."""
+        return not np.any(a)
 
     def power(self, a: Array, exponent: Array) -> Array:
         """Power of the positive values; nothing to do for an exponent of 1, the usual gamma."""

@@ -37,6 +37,10 @@ class TorchOps:
         """The larger of `a` and `low`, in place."""
         return a.clamp_(min=low)
 
+    def is_zero(self, a: torch.Tensor) -> bool:
+        """Whether all of it is 0."""
+        return not bool(a.any())
+
     def power(self, a: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
         """Power of the positive values."""
         return torch.where(a > 0.0, a.clamp(min=0.0).pow(exponent), a)

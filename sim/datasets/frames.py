@@ -51,6 +51,11 @@ HARSH = Variety(
     astigmatism_dof=4.0,
     astigmatic_share=0.5,
     slow_share=0.5,
+    quiet_share=0.1,
+    bunched_share=0.3,
+    hunting_share=0.2,
+    interlaced_share=0.1,
+    line_averaged_share=0.1,
     tilt_rad=0.1,
 )
 
@@ -62,7 +67,8 @@ class Recipe:
     One in `draws_every` scenes is newly drawn, the others are taken from the last `kept_scenes`. Each frame gives two
     windows of `window_px`, or the whole frame if that is None. The shares are those of frames that are averaged
     (smoothed) afterwards, that get up to `most_noise` grey levels of extra noise, or that are compressed as the vendor
-    does it, and of scenes with a contrast and grain of their own, or on uneven ground.
+    does it, to JPEGs of these `qualities` (ASSUMED), and of scenes with a contrast and grain of their own, or on uneven
+    ground.
     """
 
     weights: dict[str, float] = field(
@@ -75,6 +81,7 @@ class Recipe:
             "lattice": 0.08,
             "sparse": 0.05,
             "layers": 0.05,
+            "facets": 0.05,
             "micrograph": 0.2,
         }
     )
@@ -88,6 +95,7 @@ class Recipe:
     averaged_share: float = 0.25
     noisy_share: float = 0.5
     compressed_share: float = 0.5
+    qualities: tuple[int, int] = (60, 98)
     varied_share: float = 0.3
     uneven_share: float = 0.0
 
@@ -184,7 +192,7 @@ def _worn(frames: LabelledFrames, recipe: Recipe, rng: np.random.Generator) -> L
         if rng.random() < recipe.noisy_share:
             frame = _noisy(frame, log_uniform(rng, (_LEAST_NOISE, recipe.most_noise)), rng)
         if rng.random() < recipe.compressed_share:
-            frame = _compressed(frame, int(rng.integers(85, 99)))
+            frame = _compressed(frame, int(rng.integers(*recipe.qualities, endpoint=True)))
         turned = [_turned(w, rng) for w in _windows(frame, recipe.window_px, rng)]
         windows += turned
         blurs += len(turned) * [float(np.hypot(blur_px, 2.0 * sigma_px))]

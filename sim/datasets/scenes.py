@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from afdaemon.sim.imaging.depth import Tilt
 from afdaemon.sim.imaging.detector import Detector
 from afdaemon.sim.imaging.frame import Imager, View, crop, detail
-from afdaemon.sim.imaging.scan import ScanFlaws, Scanning
+from afdaemon.sim.imaging.scan import FLAWLESS, ScanFlaws, Scanning
 from afdaemon.sim.optics import FAST_WIDTH_PX, Optics, depth_of_focus_um, pixel_um
 from afdaemon.sim.specimens.soiled import Soiled
 from afdaemon.sim.specimens.texture import value_noise
@@ -31,6 +31,8 @@ _STAGE_UM = 1e4
 """How far from the specimen's origin places are tried, along x and y."""
 _GROUND = 911
 """Random stream of an uneven ground's noise."""
+_FIELDS, _PASSES = (2, 4), (2, 4, 8, 16)
+"""Fields of interlaced frames and passes over averaged lines, as instruments offer them. ASSUMED."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,11 @@ class Variety:
     """What varies between scenes and frames, and how much. Ranges are log-uniform, except for brightness and gamma.
 
     `astigmatism_dof` is the largest distance between the line foci in depths of focus; shares are probabilities.
-    `tau_px` is the time constant of the share of detectors that are slow.
+    `tau_px` is the time constant of the share of detectors that are slow, `quiet_electrons` are those of the share of
+    frames that are the mean of many. In a share of scenes electrons come in bunches of `se_yield` (0.1 at 30 kV to 1
+    and more at 1 kV on flat ground: Reimer, section 4.2; the share that is counted is ASSUMED). In a share of frames
+    gain and brightness hunt by `hunting`, with a period of `hunting_frames` frames: they stand for slow frames, which
+    last as long as a period. Interlaced frames drift by up to `drift_px` while they are scanned. Sizes are ASSUMED.
     """
 
     alpha_rad: Range = (2e-3, 8e-3)
@@ -52,6 +58,16 @@ class Variety:
     astigmatic_share: float = 0.4
     tau_px: Range = (0.1, 1.5)
     slow_share: float = 0.0
+    quiet_electrons: Range = (3_000.0, 30_000.0)
+    quiet_share: float = 0.0
+    se_yield: Range = (0.1, 2.0)
+    bunched_share: float = 0.0
+    hunting: Range = (0.01, 0.1)
+    hunting_frames: Range = (0.5, 8.0)
+    hunting_share: float = 0.0
+    drift_px: float = 1.0
+    interlaced_share: float = 0.0
+    line_averaged_share: float = 0.0
     soiled_share: float = 0.3
     backscatter_share: float = 0.2
     tilt_rad: float = 0.0
@@ -104,9 +120,9 @@ class Scene:
     def over_wd(
         self, offsets_dof: NDArray[np.float64], rng: np.random.Generator
     ) -> NDArray[np.uint8]:
-        """Frames (n, H, W) at distances (n,) from the best WD: one detector setting and astigmatism for all of them."""
-        optics = self._optics(rng)
-        self.imager.detector = self._detector(rng)
+        """Frames (n, H, W) at distances (n,) from the best WD: one detector, raster and astigmatism for all of them."""
+        optics, raster = self._optics(rng), self._raster(rng)
+        self.imager.detector = self._detector(rng, raster)
         dof_um = depth_of_focus_um(self.view.magnification, optics.alpha_rad)
         best_um = -self.imager.focus_height_um(self.view)
         frames = [
@@ -115,7 +131,7 @@ class Scene:
                 defocus_um=best_um + float(at) * dof_um,
                 rng=rng,
                 optics=optics,
-                scan=self._scanning(rng),
+                scan=self._scanning(rng, raster),
             )
             for at in offsets_dof
         ]
@@ -124,18 +140,18 @@ class Scene:
     def _shot(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Detector, float, float]:
         """A frame, its detector, its WD (um) and its label (px)."""
         wanted_px = _blur_wanted_px(rng, self.variety.largest_blur_px)
-        optics = self._optics(rng)
+        optics, raster = self._optics(rng), self._raster(rng)
         step_um = pixel_um(self.view.magnification, FAST_WIDTH_PX)
         least_um = 0.5 * float(np.hypot(*optics.astigmatism_um))
         away_um = max(0.0, wanted_px * step_um / optics.alpha_rad - least_um)
         away_um *= rng.choice((-1.0, 1.0))
-        self.imager.detector = self._detector(rng)
+        self.imager.detector = self._detector(rng, raster)
         frame = self.imager.expose(
             self.view,
             defocus_um=away_um - self.imager.focus_height_um(self.view),
             rng=rng,
             optics=optics,
-            scan=self._scanning(rng),
+            scan=self._scanning(rng, raster),
         )
         blur = optics.blur(away_um, self.view.magnification, FAST_WIDTH_PX)
         return frame, self.imager.detector, self.best_wd_um + away_um, blur.radius_px
@@ -149,34 +165,48 @@ class Scene:
         turn = rng.uniform(0.0, 2.0 * np.pi)
         return replace(clean, astigmatism_um=(apart_um * np.cos(turn), apart_um * np.sin(turn)))
 
-    def _detector(self, rng: np.random.Generator) -> Detector:
-        variety = self.variety
-        return Detector(
+    def _raster(self, rng: np.random.Generator) -> Scanning:
+        """How the lines are scanned, without any flaw."""
+        variety, usual = self.variety, Scanning(flaws=FLAWLESS)
+        fields = int(rng.choice(_FIELDS)) if happens(rng, variety.interlaced_share) else 1
+        passes = int(rng.choice(_PASSES)) if happens(rng, variety.line_averaged_share) else 1
+        return replace(usual, interlace=fields, line_average=passes, line_s=passes * usual.line_s)
+
+    def _detector(self, rng: np.random.Generator, raster: Scanning) -> Detector:
+        variety, known = self.variety, self.imager.detector
+        steady = Detector(
             electrons=log_uniform(rng, variety.electrons),
             contrast=log_uniform(rng, variety.contrast),
             brightness=float(rng.uniform(*variety.brightness)),
             gamma=float(rng.uniform(*variety.gamma)),
             read_noise=log_uniform(rng, variety.read_noise),
-            backscatter=self.imager.detector.backscatter,
-            tau_px=self._tau_px(rng),
+            backscatter=known.backscatter,
+            tau_px=log_uniform(rng, variety.tau_px) if happens(rng, variety.slow_share) else 0.0,
+            se_yield=known.se_yield,
         )
+        if happens(rng, variety.quiet_share):
+            steady = replace(steady, electrons=log_uniform(rng, variety.quiet_electrons))
+        if not happens(rng, variety.hunting_share):
+            return steady
+        period_s = log_uniform(rng, variety.hunting_frames) * self.view.height_px * raster.line_s
+        return replace(steady, hunting=log_uniform(rng, variety.hunting), hunting_s=period_s)
 
-    def _tau_px(self, rng: np.random.Generator) -> float:
-        is_slow = self.variety.slow_share > 0.0 and rng.random() < self.variety.slow_share
-        return log_uniform(rng, self.variety.tau_px) if is_slow else 0.0
-
-    def _scanning(self, rng: np.random.Generator) -> Scanning:
+    def _scanning(self, rng: np.random.Generator, raster: Scanning) -> Scanning:
         pixel_nm = 1000.0 * self.view.pixel_um
         largest_nm = self.variety.jitter_px * pixel_nm
         jitter, hum, shake = largest_nm * rng.random(3) ** 2
+        start_s, drift = float(rng.uniform(0.0, 100.0)), np.zeros(2)
+        if raster.interlace > 1:
+            frame_s = self.view.height_px * raster.line_s
+            drift = rng.uniform(-1.0, 1.0, 2) * self.variety.drift_px * pixel_nm / frame_s
         flaws = ScanFlaws(
             jitter_nm=float(jitter),
             hum_nm=float(hum),
             vibration_nm=float(shake),
-            drift_nm_per_s=(0.0, 0.0),
+            drift_nm_per_s=(float(drift[0]), float(drift[1])),
             charging=self.charging,
         )
-        return Scanning(flaws=flaws, start_s=float(rng.uniform(0.0, 100.0)))
+        return replace(raster, flaws=flaws, start_s=start_s)
 
 
 def open_scene(
@@ -204,7 +234,8 @@ def open_scene(
         angle_rad=variety.tilt_rad * float(rng.random()),
         azimuth_rad=float(rng.uniform(0.0, 2.0 * np.pi)),
     )
-    imager = Imager(specimen, optics, Detector(backscatter=share), tilt=tilt)
+    bunches = log_uniform(rng, variety.se_yield) if happens(rng, variety.bunched_share) else 0.0
+    imager = Imager(specimen, optics, Detector(backscatter=share, se_yield=bunches), tilt=tilt)
     return Scene(
         name=name,
         imager=imager,
@@ -223,6 +254,11 @@ def _blur_wanted_px(rng: np.random.Generator, largest_px: float) -> float:
     if zone < 0.75:
         return log_uniform(rng, (1.0, 16.0))
     return log_uniform(rng, (8.0, largest_px))
+
+
+def happens(rng: np.random.Generator, share: float) -> bool:
+    """Whether what happens in a share of cases does in this one; takes nothing from `rng` where it never does."""
+    return share > 0.0 and bool(rng.random() < share)
 
 
 def log_uniform(rng: np.random.Generator, bounds: Range) -> float:

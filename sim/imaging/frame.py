@@ -18,12 +18,13 @@ from afdaemon.sim.imaging.depth import (
     plane_um,
     split,
 )
-from afdaemon.sim.imaging.detector import Detector, detect
+from afdaemon.sim.imaging.detector import Detector, averaged, detect
 from afdaemon.sim.imaging.scan import (
     NORMALS_PER_LINE,
     Scanning,
     displacement_px,
     draw_streaks,
+    line_times_s,
     scan_out,
     streaks,
 )
@@ -200,12 +201,16 @@ class Imager:
         signal = scan_out(spectrum, layers.size, window(view), moved)
         if weight is not None:
             signal = normalised(signal, scan_out(weight, layers.size, window(view), moved))
-        if charging > 0.0 and (trails := self._streaks(view)) is not None:
+        if scan is not None and charging > 0.0 and (trails := self._streaks(view)) is not None:
             blur = optics.blur(
                 defocus_um + self.focus_height_um(view), view.magnification, view.width_px
             )
-            draw_streaks(signal, crop(blur_field(trails, blur), view), charging, z)
-        return detect(signal, self.detector, rng)
+            streaked = crop(blur_field(trails, blur), view)
+            draw_streaks(signal, streaked, charging, z, interlace=scan.interlace)
+        if scan is None:
+            return detect(signal, self.detector, rng)
+        at_s = scan.start_s + line_times_s(scan, view.height_px)
+        return detect(signal, averaged(self.detector, scan.line_average), rng, at_s=at_s)
 
     def sharp(self, view: View) -> FloatImage:
         """Noise-free signal of the field and its margin, all of it in focus."""

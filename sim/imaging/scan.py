@@ -55,11 +55,29 @@ FLAWLESS = ScanFlaws(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scanning:
-    """How one frame is scanned: its flaws, a line's time with flyback, and when the frame begins (for the phases)."""
+    """How one frame is scanned: its flaws, a line's time with flyback, and when the frame begins (for the phases).
+
+    `interlace` is the number of fields: of 2, one has the lines 0, 2, 4 ..., the next one 1, 3, 5 ... Each line is the
+    mean of `line_average` passes over it, which `line_s` includes.
+    """
 
     flaws: ScanFlaws = field(default_factory=ScanFlaws)
     line_s: float = 178e-6
     start_s: float = 0.0
+    interlace: int = 1
+    line_average: int = 1
+
+
+def order_of_lines(lines: int, interlace: int) -> NDArray[np.intp]:
+    """The numbers of the lines in the order in which they are scanned, (lines,)."""
+    return np.argsort(np.arange(lines) % interlace, kind="stable")
+
+
+def line_times_s(scanning: Scanning, lines: int) -> NDArray[np.float64]:
+    """The middle of each line's time, counted from the frame's begin, (lines,)."""
+    times_s = np.empty(lines)
+    times_s[order_of_lines(lines, scanning.interlace)] = (np.arange(lines) + 0.5) * scanning.line_s
+    return times_s
 
 
 def displacement_px(
@@ -67,15 +85,17 @@ def displacement_px(
 ) -> NDArray[np.float64]:
     """Where the lines lie, (H, 2) as (x, y) in pixels, from one standard normal `jitter` per line, (H,).
 
-    Drift counts from the middle of the frame: what has accumulated until then is part of the view's position.
+    Drift counts from the middle of the frame: what has accumulated until then is part of the view's position. Several
+    passes over a line share its hum and vibration, and their jitter averages out; its smear is ignored.
     """
     flaws, lines = scanning.flaws, len(jitter)
-    in_frame_s = (np.arange(lines, dtype=np.float64) + 0.5) * scanning.line_s
+    in_frame_s = line_times_s(scanning, lines)
     hum = flaws.hum_nm * _wave(flaws.hum_hz, scanning.start_s, in_frame_s)
     shake = flaws.vibration_nm * _wave(flaws.vibration_hz, scanning.start_s, in_frame_s)
     from_middle_s = in_frame_s - 0.5 * lines * scanning.line_s
     drift_x, drift_y = flaws.drift_nm_per_s
-    x_nm = flaws.jitter_nm * jitter + hum + math.cos(_VIBRATION_RAD) * shake
+    jitter_nm = flaws.jitter_nm / math.sqrt(scanning.line_average)
+    x_nm = jitter_nm * jitter + hum + math.cos(_VIBRATION_RAD) * shake
     y_nm = math.sin(_VIBRATION_RAD) * shake
     moved = np.stack([x_nm + drift_x * from_middle_s, y_nm + drift_y * from_middle_s], axis=1)
     return np.asarray(moved / pixel_nm)
@@ -138,13 +158,17 @@ def streaks(charging: FloatImage) -> FloatImage:
     return _trailing(charging, _STREAK_SHARE * charging.shape[1])
 
 
-def draw_streaks(signal: FloatImage, streak: FloatImage, strength: float, z: FloatImage) -> None:
+def draw_streaks(
+    signal: FloatImage, streak: FloatImage, strength: float, z: FloatImage, *, interlace: int = 1
+) -> None:
     """Draw bright and dark streaks behind what charges, in place.
 
     `signal` and `streak` are (H, W); `z`, (H,), holds one standard normal per line. Their running mean makes the
-    strength of a streak, so neighbouring lines are similar.
+    strength of a streak, so lines that follow each other are similar.
     """
-    slow = _trailing(z[None, :], _CHARGE_LINES)[0] * np.float32(
+    order = order_of_lines(len(z), interlace)
+    slow = np.empty_like(z)
+    slow[order] = _trailing(z[None, order], _CHARGE_LINES)[0] * np.float32(
         _STREAK_STRENGTH * math.sqrt(2.0 * _CHARGE_LINES)
     )
     signal += (np.float32(strength) * slow)[:, None] * streak

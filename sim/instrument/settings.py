@@ -12,11 +12,11 @@ from afdaemon.sim.errors import SettingError
 from afdaemon.sim.imaging.depth import Tilt
 from afdaemon.sim.imaging.detector import Detector, electrons_per_pixel
 from afdaemon.sim.imaging.prints import Print, parse_prints
-from afdaemon.sim.imaging.scan import ScanFlaws
+from afdaemon.sim.imaging.scan import ScanFlaws, Scanning
 from afdaemon.sim.instrument.age import Ageing
 from afdaemon.sim.instrument.stage import Place
 from afdaemon.sim.optics import DEFAULT_KV, DEFAULT_SPOT, beam_current_pa
-from afdaemon.spec import Range, check, choice, number, text, within
+from afdaemon.spec import Range, check, choice, number, text, whole, within
 
 WD_UM = Range(low=5_000.0, high=50_000.0)
 """Working distances that the lens can make. ASSUMED."""
@@ -31,6 +31,7 @@ _SETTLING_TIME_CONSTANTS = 12.0
 """After its settling time e^-12 of the lens's travel is left: 0.3 um of the longest one."""
 
 _FLAWS = ScanFlaws()
+_SCANNING = Scanning()
 _DETECTOR = Detector()
 
 
@@ -58,18 +59,22 @@ def frame_mode(name: str) -> FrameMode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """One frame's raster: pixels, time on each (ns), and the way back at the end of each line (us)."""
+    """One frame's raster: pixels, time on each (ns), and the way back at the end of each line (us).
+
+    Each line is scanned `line_average` times; the times are those of one pass.
+    """
 
     width_px: int
     height_px: int
     dwell_ns: float
     flyback_us: float = 50.0
+    line_average: int = 1
 
     @property
     def frame_time_s(self) -> float:
         """From the first pixel to the last flyback."""
         pixels_s = self.width_px * self.height_px * self.dwell_ns * 1e-9
-        return pixels_s + self.height_px * self.flyback_us * 1e-6
+        return self.line_average * (pixels_s + self.height_px * self.flyback_us * 1e-6)
 
 
 SCANS = {
@@ -158,12 +163,23 @@ class DetectorSettings:
         "ns",
         "time constant of scintillator and amplifier: fast scans are smeared along the lines",
     )
+    se_yield: float = number(
+        _DETECTOR.se_yield,
+        0.0,
+        5.0,
+        "",
+        "electrons that one primary brings to a bright edge: they come in bunches; 0: one by one",
+    )
+    hunting_pct: float = number(
+        100.0 * _DETECTOR.hunting, 0.0, 50.0, "%", "gain and brightness hunt by so much"
+    )
+    hunting_s: float = number(_DETECTOR.hunting_s, 0.01, 3_600.0, "s", "period of the hunting")
 
     def __post_init__(self) -> None:
         check(self, SettingError)
 
     def at(self, spot: float, dwell_ns: float) -> Detector:
-        """The detector in a beam of that spot number that stays on each pixel for `dwell_ns`."""
+        """The detector in a beam of that spot number that stays on each pixel for `dwell_ns`, in one pass."""
         current_pa = self.current_pa * beam_current_pa(spot) / beam_current_pa(DEFAULT_SPOT)
         return Detector(
             electrons=electrons_per_pixel(current_pa, dwell_ns),
@@ -173,12 +189,15 @@ class DetectorSettings:
             read_noise=self.read_noise,
             backscatter=1.0 if self.kind is Electrons.BSE else 0.0,
             tau_px=self.response_ns / dwell_ns,
+            se_yield=self.se_yield,
+            hunting=0.01 * self.hunting_pct,
+            hunting_s=self.hunting_s,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanSettings:
-    """Flaws of the scan, and what moves the specimen; see `ScanFlaws`."""
+    """How the lines are scanned, see `Scanning`; flaws of the scan, and what moves the specimen, see `ScanFlaws`."""
 
     jitter_nm: float = number(
         _FLAWS.jitter_nm, 0.0, 10_000.0, "nm", "error of a line's start (rms)"
@@ -197,6 +216,12 @@ class ScanSettings:
     )
     charging: float = number(
         _FLAWS.charging, 0.0, 10.0, "", "signal that a fully charging spot adds"
+    )
+    interlace: int = whole(
+        _SCANNING.interlace, 1, 16, "fields of a frame: with 2, the odd lines follow the even ones"
+    )
+    line_average: int = whole(
+        _SCANNING.line_average, 1, 32, "passes over each line, which are averaged"
     )
 
     def __post_init__(self) -> None:

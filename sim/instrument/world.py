@@ -11,7 +11,7 @@ the seed and on the exposure's number alone, and readings in between draw from a
 import asyncio
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -175,7 +175,7 @@ class World:
     @property
     def scan(self) -> Scan:
         """The raster of the present mode."""
-        return SCANS[self.mode]
+        return replace(SCANS[self.mode], line_average=self.settings.scan.line_average)
 
     @property
     def frames(self) -> int:
@@ -255,7 +255,7 @@ class World:
             start_us=round(start_s * 1e6),
             end_us=round((start_s + scan.frame_time_s) * 1e6),
             pixel_nm=1000.0 * pixel_um(magnification, scan.width_px),
-            dwell_ns=scan.dwell_ns,
+            dwell_ns=scan.line_average * scan.dwell_ns,
             kv=kv,
         )
 
@@ -379,7 +379,13 @@ class World:
     def _scanning(self, scan: Scan, rotation_rad: float, age_s: float, middle_s: float) -> Scanning:
         """The scan's flaws; a moving stage shears the frame as creep does, only more."""
         flaws = self.settings.scan.flaws(self._travel.velocity_um_per_s(middle_s), rotation_rad)
-        return Scanning(flaws=flaws, line_s=scan.frame_time_s / scan.height_px, start_s=age_s)
+        return Scanning(
+            flaws=flaws,
+            line_s=scan.frame_time_s / scan.height_px,
+            start_s=age_s,
+            interlace=self.settings.scan.interlace,
+            line_average=scan.line_average,
+        )
 
     def _stepped(self, wd_um: float) -> float:
         quantum_um = self.settings.wd_quantum_um

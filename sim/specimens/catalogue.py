@@ -6,7 +6,15 @@ from pathlib import Path
 from afdaemon.sim.errors import SpecimenError
 from afdaemon.sim.specimens.butterfly_wing import ButterflyWing
 from afdaemon.sim.specimens.empty import Empty
-from afdaemon.sim.specimens.families import Foam, Labyrinth, Lattice, Layers, Sparse
+from afdaemon.sim.specimens.families import (
+    Facets,
+    Foam,
+    Labyrinth,
+    Lattice,
+    Layers,
+    Section,
+    Sparse,
+)
 from afdaemon.sim.specimens.gold_nanoparticles import GoldNanoparticles
 from afdaemon.sim.specimens.micrograph import load_micrograph
 from afdaemon.sim.specimens.mixture import Mixture
@@ -37,6 +45,8 @@ _STRANGE_SPECIMENS: dict[str, Drawn] = {
     "foam": Foam,
     "sparse": Sparse,
     "layers": Layers,
+    "facets": Facets,
+    "section": Section,
 }
 _BY_NAME = TRAINING_SPECIMENS | _UNSEEN_SPECIMENS | _STRANGE_SPECIMENS | {"empty": Empty}
 
@@ -51,9 +61,9 @@ UNSEEN = tuple(_UNSEEN_SPECIMENS)
 
 STRANGE = tuple(_STRANGE_SPECIMENS)
 """Names of those that mislead focus measures."""
-STRANGE_TRAINED = ("lattice", "sparse", "layers")
+STRANGE_TRAINED = ("lattice", "sparse", "layers", "facets")
 """Those of them that networks may learn from."""
-STRANGE_UNSEEN = ("labyrinth", "foam")
+STRANGE_UNSEEN = ("labyrinth", "foam", "section")
 """And those that they never may."""
 TRAINABLE: dict[str, Drawn] = TRAINING_SPECIMENS | {
     name: _STRANGE_SPECIMENS[name] for name in STRANGE_TRAINED

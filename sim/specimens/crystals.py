@@ -22,16 +22,18 @@ class Crystals:
     tone: FloatImage
 
 
-def crystals(patch: Patch, cell_um: float, *, seed: int, stream: int) -> Crystals:
+def crystals(
+    patch: Patch, cell_um: float, *, seed: int, stream: int, sharp: bool = False
+) -> Crystals:
     """Cells of `cell_um` across, drawn at `patch`; each image float32 (height, width).
 
-    Cells below two drawing pixels are replaced by their mean.
+    Cells below two drawing pixels are replaced by their mean. With `sharp`, large ones are computed on every pixel too.
     """
     if cell_um < 2.0 * patch.step_um:
         alike = np.full((patch.height, patch.width), 0.5, np.float32)
         return Crystals(centre=0.8 * alike, border=0.4 * alike, tone=alike)
     factor = 1
-    while cell_um / patch.step_um > _FINE_PX * factor and factor < 8:
+    while not sharp and cell_um / patch.step_um > _FINE_PX * factor and factor < 8:
         factor *= 2
     if factor == 1:
         return _exact(patch, cell_um, seed=seed, stream=stream)

@@ -1,4 +1,4 @@
-"""Kinds of specimen that mislead focus measures: lattices, labyrinths, foams, sparse particles, layers.
+"""Kinds of specimen that mislead focus measures, from lattices and sparse particles to smooth faces and stained tissue.
 
 Each has one structure at every magnification: the octave of sizes that is drawn moves with the drawing's step, as with
 the stand-ins. Which of them networks learn from, and which are kept to test them, is said in `catalogue`.
@@ -27,20 +27,30 @@ from afdaemon.sim.surface import FloatImage, Patch, Surface
 
 _SIZES_PX = 10.0, 90.0
 """Periods, pores and particles in drawing pixels: half of them are a frame's pixels."""
+_PERIODS_PX = 6.0, 90.0
+"""Shortest period of a lattice, and half of the longest one."""
+_ROUGHNESS = 0.06
+"""Largest amplitude of an edge's roughness, in periods. ASSUMED: of lithographic lines it is some per cent."""
+_FACES_PX = 50.0, 200.0
+"""Crystal faces in drawing pixels: a frame shows a few large ones."""
 _WAVES = 24
 """Plane waves of one length in all directions: their sum changes sign along winding lines (a Gaussian random field)."""
-_LATTICE, _LABYRINTH, _FOAM, _SPARSE, _LAYERS, _GRAIN = 81, 82, 83, 84, 85, 86
+_LATTICE, _LABYRINTH, _FOAM, _SPARSE, _LAYERS, _GRAIN, _FACETS, _SECTION = range(81, 89)
 
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """Round holes or posts on a rectangular or oblique lattice, of any period and duty cycle; slightly irregular."""
+    """Round holes or posts on a rectangular or oblique lattice, or lines: any period, duty cycle and angle.
+
+    Slightly irregular, with smooth to rough edges.
+    """
 
     seed: int
 
     def draw(self, patch: Patch) -> Surface:
         """What lies in `patch`."""
-        period_um, own = _octave(patch, self.seed, _LATTICE)
+        octave_um, own = _octave(patch, self.seed, _LATTICE, _PERIODS_PX)
+        period_um, is_ruled = octave_um * own.uniform(1.0, 2.0), own.random() < 0.4
         angle, between = own.uniform(0.0, np.pi), np.pi * own.choice((0.5, 1.0 / 3.0, 0.45))
         bend = own.uniform(0.0, 0.04)
         across, along = (
@@ -50,12 +60,23 @@ class Lattice:
         )
         u, v = across - np.rint(across), along - np.rint(along)
         away = np.sqrt(u * u + v * v - 2.0 * u * v * np.cos(between)) / np.sin(between)
-        radius, edge = own.uniform(0.18, 0.42), patch.step_um / period_um
-        inside = np.clip(0.5 + (radius - away) / edge, 0.0, 1.0)
+        if is_ruled:
+            away = np.abs(u)
+        radius, edge = own.uniform(0.07 if is_ruled else 0.18, 0.42), patch.step_um / period_um
+        inside = np.clip(
+            0.5 + (radius + self._rough(patch, period_um, own) - away) / edge, 0.0, 1.0
+        )
         low, high = _tones(own)
         if own.random() < 0.5:  # holes
             inside = 1.0 - inside
         return _surface(patch, low + (high - low) * inside, self.seed, own)
+
+    def _rough(self, patch: Patch, period_um: float, own: np.random.Generator) -> FloatImage:
+        """How far an edge lies out of its place, in periods; half of the lattices have smooth edges."""
+        strength = max(0.0, own.uniform(-_ROUGHNESS, _ROUGHNESS))
+        cell_um = period_um * own.uniform(0.2, 1.0)
+        rough = value_noise(patch, cell_um, seed=self.seed, stream=_LATTICE + 200)
+        return np.asarray(np.float32(strength) * rough, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +176,105 @@ class Layers:
         )
 
 
-def _octave(patch: Patch, seed: int, stream: int) -> tuple[float, np.random.Generator]:
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """Large smooth crystal faces with hardly any texture; growth steps of different heights cross some of them."""
+
+    seed: int
+
+    def draw(self, patch: Patch) -> Surface:
+        """What lies in `patch`."""
+        face_um, own = _octave(patch, self.seed, _FACETS, _FACES_PX)
+        faces = crystals(patch, face_um, seed=self.seed, stream=_FACETS, sharp=True)
+        soft = relief(patch, seed=self.seed, stream=_FACETS, largest_px=400.0, smallest_px=100.0)
+        image = own.uniform(0.15, 0.3) + own.uniform(0.2, 0.45) * faces.tone + 0.01 * soft
+        rim = np.exp(-((faces.border * np.float32(face_um / (1.2 * patch.step_um))) ** 2))
+        image += own.uniform(0.0, 0.3) * rim
+        image += own.uniform(0.1, 0.35) * self._steps(patch, faces.tone, face_um, own)
+        return _surface(patch, image, self.seed, own, most_grain=0.004)
+
+    def _steps(
+        self, patch: Patch, tone: FloatImage, face_um: float, own: np.random.Generator
+    ) -> FloatImage:
+        """Terraces between parallel steps, about -0.5..0.5: each face has its own direction, some have no steps.
+
+        There is one step in each unit of length across them, anywhere in it.
+        """
+        face = (tone * np.float32(2**24)).astype(np.int64)
+        angle = np.float32(2.0 * np.pi) * ((np.float32(7.0) * tone) % 1.0)
+        apart_um = face_um * own.uniform(0.08, 0.3)
+        x, y = (axis / apart_um for axis in axes_um(patch))
+        across = x * np.cos(angle) + y * np.sin(angle)
+        unit = np.floor(across)
+        number = unit.astype(np.int64)
+        cut = uniform(number, face, seed=self.seed, stream=_FACETS)
+        past = np.clip((across - unit - cut) * apart_um / patch.step_um + 0.5, 0.0, 1.0)
+        before, after = (
+            uniform(number + step, face, seed=self.seed, stream=_FACETS + 100) for step in (0, 1)
+        )
+        stepped = (np.float32(13.0) * tone) % 1.0 < own.uniform(0.4, 0.9)
+        return np.asarray((before - 0.5 + past * (after - before)) * stepped, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Stained tissue, cut: membranes, vesicles, fibrils and granules at several scales, with little contrast."""
+
+    seed: int
+
+    def draw(self, patch: Patch) -> Surface:
+        """What lies in `patch`."""
+        own = np.random.default_rng(self.seed)
+        soft = relief(patch, seed=self.seed, stream=_SECTION, largest_px=300.0, smallest_px=20.0)
+        stain = np.asarray(0.2 * soft, np.float32)
+        for k, cell_um in octaves(patch, 50.0, 400.0):
+            stain += self._membranes(patch, k, cell_um)
+            stain += np.float32(0.5) * self._fibrils(patch, k, cell_um)
+        for k, cell_um in octaves(patch, 12.0, 140.0):
+            self._vesicles(stain, patch, k, cell_um)
+        contrast, ground = own.uniform(0.06, 0.16), own.uniform(0.4, 0.6)
+        image = ground - contrast * np.clip(stain, -1.0, 2.0)
+        return _surface(patch, image, self.seed, own, most_grain=0.02)
+
+    def _membranes(self, patch: Patch, k: int, cell_um: float) -> FloatImage:
+        """Winding double lines, thin where the noise is steep, wide where a membrane is cut along its surface."""
+        noise = value_noise(patch, cell_um, seed=self.seed, stream=stream_of(_SECTION, k))
+        away_px = np.abs(noise - np.float32(0.1)) * np.float32(cell_um / patch.step_um)
+        return np.asarray(np.exp(-(((away_px - 2.5) / 1.2) ** 2)), np.float32)
+
+    def _fibrils(self, patch: Patch, k: int, cell_um: float) -> FloatImage:
+        """Bundles of thin parallel threads, here and there."""
+        angle = np.pi * np.random.default_rng((self.seed, _SECTION, k + 64)).random()
+        across, along = (_phase(patch, 0.08 * cell_um, angle + turn) for turn in (0.0, 0.5 * np.pi))
+        threads = noise_at(
+            across, along / 20.0, seed=self.seed, stream=stream_of(_SECTION + 100, k)
+        )
+        where = value_noise(
+            patch, 2.0 * cell_um, seed=self.seed, stream=stream_of(_SECTION + 200, k)
+        )
+        return smoothstep(0.2, 0.5, threads) * smoothstep(0.2, 0.3, where)
+
+    def _vesicles(self, stain: FloatImage, patch: Patch, k: int, cell_um: float) -> None:
+        """Paint round bodies: some are dark granules, the others have a wall around a pale inside."""
+        found = scatter(
+            patch,
+            cell_um,
+            seed=self.seed,
+            stream=stream_of(_SECTION, k),
+            share=0.2,
+            radii=(0.1, 0.35),
+        )
+        for x, y, r, u, v in zip(found.x, found.y, found.r, found.u, found.v, strict=True):
+            centre = (round(16 * x), round(16 * y))
+            axes = (round(16 * r), round(16 * r * (0.7 + 0.3 * u)))
+            inside = 0.9 if u < 0.4 else -0.3
+            cv2.ellipse(stain, centre, axes, 180.0 * v, 0, 360, inside, -1, cv2.LINE_AA, 4)
+            cv2.ellipse(stain, centre, axes, 180.0 * v, 0, 360, 1.0, 2, cv2.LINE_AA, 4)
+
+
+def _octave(
+    patch: Patch, seed: int, stream: int, sizes_px: tuple[float, float] = _SIZES_PX
+) -> tuple[float, np.random.Generator]:
     """The size (um) that is drawn, and what is random about it.
 
     It is an octave: of those that fit, the seed's favourite, which stays it while it fits.
@@ -164,7 +283,7 @@ def _octave(patch: Patch, seed: int, stream: int) -> tuple[float, np.random.Gene
     def liking(octave: tuple[int, float]) -> float:
         return float(np.random.default_rng((seed, stream, octave[0] + 64)).random())
 
-    k, size_um = max(octaves(patch, *_SIZES_PX), key=liking)
+    k, size_um = max(octaves(patch, *sizes_px), key=liking)
     return size_um, np.random.default_rng((seed, k + 64))
 
 

@@ -66,15 +66,37 @@ def finest(frames: LabelledFrames) -> NDArray[np.float64]:
 
 
 def test_averaging_counts_as_blur_and_noise_and_compression_do_not() -> None:
-    (clean,) = drawn(PLAIN, 1, seed=2)
-    (noisy,) = drawn(replace(PLAIN, noisy_share=1.0), 1, seed=2)
+    quiet = replace(
+        PLAIN, variety=replace(HARSH, electrons=(2_000.0, 3_000.0), contrast=(0.5, 1.0))
+    )
+    (clean,) = drawn(quiet, 1, seed=2)
+    (noisy,) = drawn(replace(quiet, noisy_share=1.0), 1, seed=2)
     assert (noisy.blur_px == clean.blur_px).all()
-    assert (finest(noisy) > finest(clean) + 2.0).all()
-    (compressed,) = drawn(replace(PLAIN, compressed_share=1.0), 1, seed=2)
-    (averaged,) = drawn(replace(PLAIN, averaged_share=1.0), 1, seed=2)
+    assert (finest(noisy) > finest(clean) + 1.0).all()
+    (compressed,) = drawn(replace(quiet, compressed_share=1.0), 1, seed=2)
+    (averaged,) = drawn(replace(quiet, averaged_share=1.0), 1, seed=2)
     assert (compressed.blur_px == clean.blur_px).all()
     assert (averaged.blur_px > clean.blur_px).all()
     assert (averaged.blur_px <= np.hypot(clean.blur_px, 3.0)).all()
+
+
+def test_the_lower_the_quality_the_more_is_lost() -> None:
+    lost = []
+    (clean,) = drawn(PLAIN, 1, seed=2)
+    for quality in (98, 60):
+        recipe = replace(PLAIN, compressed_share=1.0, qualities=(quality, quality))
+        (compressed,) = drawn(recipe, 1, seed=2)
+        lost.append(np.abs(compressed.pixels.astype(int) - clean.pixels).mean())
+    assert lost[1] > 2.0 * lost[0] > 0.0
+
+
+def test_training_meets_every_way_to_scan_and_to_count() -> None:
+    assert (HARSH.bunched_share, HARSH.hunting_share) == (0.3, 0.2)
+    assert (HARSH.interlaced_share, HARSH.line_averaged_share) == (0.1, 0.1)
+    assert HARSH.quiet_electrons[1] == 30_000.0
+    assert HARSH.quiet_share > 0.0
+    assert Recipe().qualities[0] == 60
+    assert Recipe().weights["facets"] == 0.05
 
 
 def test_uneven_ground_is_drawn_only_where_it_is_asked_for() -> None:

@@ -142,6 +142,56 @@ def test_uneven_ground_lifts_a_specimen_and_changes_nothing_else() -> None:
         assert len(np.unique(np.round(terraces.height_um - own, 2))) == 4
 
 
+def test_what_has_no_share_takes_nothing_from_the_stream() -> None:
+    """Data sets stay what they were, whatever else a frame may have by now."""
+    others = replace(
+        Variety(),
+        quiet_electrons=(1.0, 2.0),
+        se_yield=(3.0, 4.0),
+        hunting=(0.4, 0.5),
+        hunting_frames=(0.1, 0.2),
+        drift_px=50.0,
+    )
+    one, other = (frames_of(scene_of("mixture", variety), 3) for variety in (Variety(), others))
+    assert one.pixels.tobytes() == other.pixels.tobytes()
+
+
+def test_what_has_a_share_is_drawn_from_its_range() -> None:
+    always = replace(
+        PLAIN,
+        quiet_share=1.0,
+        bunched_share=1.0,
+        hunting_share=1.0,
+        interlaced_share=1.0,
+        line_averaged_share=1.0,
+    )
+    scene, rng = scene_of("mixture", always), np.random.default_rng(4)
+    pixel_nm = 1000.0 * VIEW.pixel_um
+    for _ in range(20):
+        raster = scene._raster(rng)
+        detector, scan = scene._detector(rng, raster), scene._scanning(rng, raster)
+        frame_s = 120 * scan.line_s
+        assert 3_000.0 <= detector.electrons <= 30_000.0
+        assert 0.1 <= detector.se_yield <= 2.0
+        assert 0.01 <= detector.hunting <= 0.1
+        assert 0.5 * frame_s <= detector.hunting_s <= 8.0 * frame_s
+        assert scan.interlace in {2, 4}
+        assert scan.line_average in {2, 4, 8, 16}
+        assert scan.line_s == pytest.approx(scan.line_average * 178e-6)
+        drift_px = np.array(scan.flaws.drift_nm_per_s) * frame_s / pixel_nm
+        assert 0.0 < np.abs(drift_px).max() <= 1.0
+
+
+def test_a_share_is_that_of_the_frames() -> None:
+    some = replace(PLAIN, interlaced_share=0.3, hunting_share=0.2)
+    scene, rng = scene_of("mixture", some), np.random.default_rng(4)
+    rasters = [scene._raster(rng) for _ in range(400)]
+    hunting = [scene._detector(rng, raster).hunting > 0.0 for raster in rasters]
+    assert np.mean([raster.interlace > 1 for raster in rasters]) == pytest.approx(0.3, abs=0.06)
+    assert np.mean(hunting) == pytest.approx(0.2, abs=0.06)
+    assert all(raster.line_average == 1 for raster in rasters)
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_over_wd_only_the_focus_changes(name: str) -> None:
     scene = scene_of(

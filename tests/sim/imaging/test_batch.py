@@ -25,6 +25,7 @@ EXPOSURES = [
             contrast=0.4 + 0.2 * i,
             gamma=(1.0, 0.7, 1.5)[i % 3],
             tau_px=(0.0, 0.3, 1.5)[i // 3],
+            se_yield=(0.0, 0.4, 1.2)[(i + i // 3) % 3],
         ),
     )
     for i in range(9)

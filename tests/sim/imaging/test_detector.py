@@ -1,12 +1,21 @@
 """The detector: counted electrons, an amplifier, and a random stream that the signal cannot shift."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from afdaemon.sim.imaging.detector import Detector, count, detect, electrons_per_pixel
+from afdaemon.sim.imaging.detector import (
+    Detector,
+    averaged,
+    count,
+    detect,
+    detector_terms,
+    electrons_per_pixel,
+)
 from afdaemon.sim.ops import NUMPY
 
 NORMALS = np.random.default_rng(4).standard_normal(2_000_000)
@@ -32,6 +41,70 @@ def test_the_quantiles_are_those_of_the_poisson_law() -> None:
     counts = count(NUMPY, np.full(NORMALS.shape, 20.0), NORMALS.copy())
     share = (0.001, 0.05, 0.5, 0.95, 0.999)
     assert np.quantile(counts, share) == pytest.approx(stats.poisson.ppf(share, 20.0), abs=0.75)
+
+
+@pytest.mark.parametrize("mean", [5.0, 20.0, 100.0])
+@pytest.mark.parametrize("yielded", [0.3, 1.0, 2.0])
+def test_bunched_counts_are_those_of_primaries_that_give_several(
+    mean: float, yielded: float
+) -> None:
+    """Neyman's type A law against direct draws: a Poisson number of primaries, of electrons from each."""
+    rng, normals = np.random.default_rng(8), NORMALS[:500_000]
+    drawn = rng.poisson(yielded * rng.poisson(mean / yielded, normals.size))
+    counts = count(NUMPY, np.full(normals.shape, mean), normals.copy(), yielded / mean)
+    assert counts.min() >= 0.0
+    assert counts.mean() == pytest.approx(mean, rel=0.01)
+    assert counts.var() == pytest.approx(mean * (1.0 + yielded), rel=0.04)
+    assert drawn.var() == pytest.approx(mean * (1.0 + yielded), rel=0.02)
+    assert stats.skew(counts) == pytest.approx(stats.skew(drawn), rel=0.05, abs=0.01)
+    assert stats.kurtosis(counts) == pytest.approx(stats.kurtosis(drawn), rel=0.1, abs=0.05)
+    share = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+    assert np.quantile(counts, share) == pytest.approx(np.quantile(drawn, share), abs=1.0)
+
+
+def test_the_brighter_the_more_electrons_a_primary_gives() -> None:
+    """Variance over mean of the counts rises with the signal s, as 1 + yield * s: there are as many primaries."""
+    electrons, rng = 200.0, np.random.default_rng(6)
+    for kind, yielded in ((0.0, 1.5), (0.5, 0.75), (1.0, 0.0)):
+        detector = Detector(electrons=electrons, read_noise=0.0, se_yield=1.5, backscatter=kind)
+        for signal in (0.25, 0.75):
+            grey = detect(np.full((400, 400), signal, np.float32), detector, rng) / 255.0
+            ratio = electrons * grey.var() / grey.mean()
+            assert ratio == pytest.approx(1.0 + yielded * signal, rel=0.04)
+
+
+def test_a_detector_that_hunts_changes_gain_and_brightness_from_line_to_line() -> None:
+    steady = Detector(electrons=1e7, contrast=0.8, read_noise=0.0)
+    hunting = replace(steady, hunting=0.05, hunting_s=4.0)
+    at_s = np.linspace(0.0, 8.0, 81)
+    signal = np.tile(np.array([0.3, 0.7], np.float32), (81, 1))
+    turns = 2.0 * np.pi * at_s / 4.0
+    dark, bright = detect(signal, hunting, np.random.default_rng(0), at_s=at_s).T.astype(float)
+    middle = 255.0 * (0.5 - 0.05 * np.cos(turns))
+    assert 0.5 * (dark + bright) == pytest.approx(middle, abs=0.6)
+    assert bright - dark == pytest.approx(255.0 * 0.8 * 0.4 * (1.0 + 0.05 * np.sin(turns)), abs=1.1)
+    for still in (
+        detect(signal, hunting, np.random.default_rng(0)),
+        detect(signal, steady, np.random.default_rng(0), at_s=at_s),
+    ):
+        assert (still == detect(signal, steady, np.random.default_rng(0))).all()
+
+
+def test_a_mean_of_passes_has_the_noise_of_a_mean() -> None:
+    one = Detector(electrons=50.0, read_noise=6.0, se_yield=0.8)
+    rng, flat = np.random.default_rng(2), np.full((300, 300), 0.5, np.float32)
+    assert averaged(one, 1) is one
+    single, many = (detect(flat, averaged(one, passes), rng).astype(float) for passes in (1, 16))
+    assert many.mean() == pytest.approx(single.mean(), abs=0.5)
+    assert single.var() / many.var() == pytest.approx(16.0, rel=0.05)
+
+
+def test_without_bunches_the_law_is_poissons() -> None:
+    mean = np.full(1_000, 7.0)
+    plain = count(NUMPY, mean.copy(), NORMALS[:1_000].copy())
+    assert (count(NUMPY, mean.copy(), NORMALS[:1_000].copy(), 0.0) == plain).all()
+    assert np.abs(count(NUMPY, mean.copy(), NORMALS[:1_000].copy(), 1e-9) - plain).max() < 1e-6
+    assert detector_terms(Detector())[-1] == 0.0
 
 
 @given(

@@ -1,7 +1,7 @@
 """One exposure, whole: the same bytes from the same arguments, flaws as set, nothing where there are none."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -98,6 +98,29 @@ def test_drift_leans_upright_stripes() -> None:
     frame = exposed(Stripes(20 * at.pixel_um), at, scan=Scanning(flaws=flaws, line_s=LINE_S))
     slope = np.polyfit(np.arange(240), stripe_shift_px(frame, 20.0), 1)[0]
     assert slope == pytest.approx(px_per_line, rel=0.02)
+
+
+def test_drift_tears_the_fields_of_an_interlaced_frame_apart() -> None:
+    at, px_per_line = view(), 0.01
+    flaws = replace(FLAWLESS, drift_nm_per_s=(1000.0 * px_per_line * at.pixel_um / LINE_S, 0.0))
+    scan = Scanning(flaws=flaws, line_s=LINE_S, interlace=2)
+    shift = stripe_shift_px(exposed(Stripes(20 * at.pixel_um), at, scan=scan), 20.0)
+    assert (shift[1::2] - shift[0::2]).mean() == pytest.approx(120 * px_per_line, rel=0.02)
+    assert np.polyfit(np.arange(120), shift[0::2], 1)[0] == pytest.approx(px_per_line, rel=0.05)
+
+
+def test_averaged_lines_have_less_noise_and_a_detector_that_hunts_shows_in_them() -> None:
+    at = view()
+    imager = Imager(
+        Stripes(1e9), Optics(), Detector(electrons=50.0, hunting=0.1, hunting_s=240 * 4 * LINE_S)
+    )
+    scan = Scanning(flaws=FLAWLESS, line_s=4 * LINE_S, line_average=4)
+    frame = imager.expose(at, defocus_um=0.0, rng=np.random.default_rng(1), scan=scan)
+    lines = frame.astype(float).mean(axis=1)
+    turns = 2.0 * np.pi * (np.arange(240) + 0.5) / 240
+    assert lines == pytest.approx(127.5 - 25.5 * np.cos(turns), abs=3.0)
+    counted = 255.0 * np.sqrt(0.5 / (4 * 50.0))
+    assert (frame - lines[:, None]).std() == pytest.approx(counted, rel=0.05)
 
 
 def test_a_scan_without_flaws_is_no_scan_at_all() -> None:

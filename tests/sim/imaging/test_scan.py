@@ -1,6 +1,7 @@
 """Scan flaws: as set, in pixels, and nothing at all where there are none."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from afdaemon.sim.imaging.scan import (
     Scanning,
     displacement_px,
     draw_streaks,
+    line_times_s,
+    order_of_lines,
     scan_out,
     streaks,
 )
@@ -99,6 +102,51 @@ def test_drift_shears_and_compresses() -> None:
     moved = displacement_px(scanning, STILL, 5.0)
     assert np.diff(moved, axis=0) == pytest.approx(np.tile([0.1, -0.04], (LINES - 1, 1)))
     assert moved.mean(axis=0) == pytest.approx([0.0, 0.0], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("lines", "interlace", "order"),
+    [
+        (6, 1, [0, 1, 2, 3, 4, 5]),
+        (6, 2, [0, 2, 4, 1, 3, 5]),
+        (7, 2, [0, 2, 4, 6, 1, 3, 5]),
+        (7, 4, [0, 4, 1, 5, 2, 6, 3]),
+        (3, 4, [0, 1, 2]),
+    ],
+)
+def test_fields_follow_each_other(lines: int, interlace: int, order: list[int]) -> None:
+    assert order_of_lines(lines, interlace).tolist() == order
+    times_s = line_times_s(Scanning(line_s=2.0, interlace=interlace), lines)
+    assert times_s[order].tolist() == [2.0 * k + 1.0 for k in range(lines)]
+
+
+def test_the_fields_of_an_interlaced_frame_see_the_specimen_half_a_frame_apart() -> None:
+    flaws = only(drift_nm_per_s=(500.0, -200.0), hum_nm=3.0)
+    scanning = Scanning(flaws=flaws, line_s=1e-3, interlace=2)
+    comb = displacement_px(scanning, STILL, 5.0)
+    steady = displacement_px(replace(scanning, interlace=1), STILL, 5.0)
+    assert comb[0::2] == pytest.approx(steady[: LINES // 2])
+    assert comb[1::2] == pytest.approx(steady[LINES // 2 :])
+    assert (comb[1::2] - comb[0::2])[:, 1] == pytest.approx(-200.0 * 1e-3 * LINES / 2 / 5.0)
+
+
+def test_jitter_averages_out_over_the_passes_of_a_line() -> None:
+    normals = np.random.default_rng(0).standard_normal(LINES).astype(np.float32)
+    once, often = (
+        displacement_px(Scanning(flaws=only(jitter_nm=6.0), line_average=n), normals, 2.0)
+        for n in (1, 9)
+    )
+    assert often == pytest.approx(once / 3.0)
+
+
+def test_streaks_of_lines_that_follow_each_other_are_alike() -> None:
+    z = np.random.default_rng(1).standard_normal(600).astype(np.float32)
+    streak, signal = np.ones((600, 1), np.float32), np.zeros((600, 1), np.float32)
+    draw_streaks(signal, streak, 0.2, z, interlace=2)
+    beside = np.corrcoef(signal[:-1, 0], signal[1:, 0])[0, 1]
+    in_field = np.corrcoef(signal[:-2, 0], signal[2:, 0])[0, 1]
+    assert in_field > 0.7
+    assert abs(beside) < 0.4
 
 
 def test_vibration_has_its_amplitude() -> None:

@@ -17,6 +17,7 @@ from afdaemon.sim.instrument.conditions import Condition, instrument
 from afdaemon.sim.instrument.settings import (
     WD_UM,
     ColumnSettings,
+    DetectorSettings,
     FrameMode,
     InstrumentSettings,
     ScanSettings,
@@ -80,6 +81,46 @@ async def test_settling_and_scanning_take_the_instruments_time() -> None:
     assert shot.pixels.shape == (480, 640)
 
 
+async def test_averaged_lines_take_their_time_and_have_less_noise() -> None:
+    shots = []
+    for passes in (1, 9):
+        clock = ManualClock()
+        world = a_world(clock, specimen="empty", scan=ScanSettings(line_average=passes))
+        shots.append(await world.expose())
+        assert clock.now_s() == pytest.approx(passes * (320 * 240 * 400e-9 + 240 * 50e-6))
+    once, often = shots
+    assert often.end_us - often.start_us == pytest.approx(9 * (once.end_us - once.start_us), abs=9)
+    assert (once.dwell_ns, often.dwell_ns) == (400.0, 3_600.0)
+    assert (
+        np.diff(once.pixels.astype(float)).std() > 2.0 * np.diff(often.pixels.astype(float)).std()
+    )
+
+
+async def test_an_interlaced_frame_takes_as_long_and_is_torn_by_creep() -> None:
+    """A pixel is 19.8 nm: between the fields, half a frame apart, the specimen creeps by five of them."""
+    beside = []
+    for interlace in (1, 2):
+        clock = ManualClock()
+        scan = ScanSettings(interlace=interlace, creep_x_nm_per_s=5_000.0)
+        world = a_world(clock, start_wd_um=11_500.0, magnification=20_000, scan=scan)
+        grey = cv2.GaussianBlur((await world.expose()).pixels.astype(np.float64), (9, 1), 2.0)
+        assert clock.now_s() == pytest.approx(320 * 240 * 400e-9 + 240 * 50e-6)
+        beside.append(likeness(grey[0::2], grey[1::2]))
+    assert beside[1] < 0.95 < 0.98 < beside[0]
+
+
+async def test_a_detector_hunts_from_frame_to_frame() -> None:
+    clock = ManualClock()
+    detector = DetectorSettings(hunting_pct=10.0, hunting_s=4.0)
+    world = a_world(clock, ageing=Ageing.CLOCK, specimen="empty", detector=detector)
+    means = []
+    for _ in range(4):
+        means.append((await world.expose()).pixels.mean())
+        clock.advance(1.0 - (clock.now_s() % 1.0))
+    assert means[2] - means[0] == pytest.approx(2.0 * 0.1 * 255.0, rel=0.1)
+    assert means[1] == pytest.approx(means[3], abs=12.0)
+
+
 async def test_a_frame_taken_on_the_way_reads_where_the_lens_was() -> None:
     world = a_world()
     world.command(20_000.0, 2000)
@@ -105,7 +146,7 @@ def test_a_magnification_or_a_place_out_of_reach_changes_nothing() -> None:
     assert world.magnification == 2000
 
 
-def likeness(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+def likeness(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
     return float(np.corrcoef(one.ravel().astype(float), other.ravel().astype(float))[0, 1])
 
 

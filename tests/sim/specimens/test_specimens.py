@@ -290,3 +290,51 @@ def test_a_strange_specimen_is_the_same_from_one_patch_to_the_next(name: str) ->
     part = replace(whole, left_um=whole.left_um + 100 * whole.step_um, width=200, height=150)
     image = specimen.draw(whole).secondary[:150, 100:300]
     assert np.abs(image - specimen.draw(part).secondary).mean() < 0.01
+
+
+@pytest.mark.parametrize("name", ["facets", "section", "lattice"])
+@pytest.mark.parametrize("magnification", MAGNIFICATIONS)
+def test_new_edges_are_sharp_to_the_pixel_at_every_magnification(
+    name: str, magnification: float
+) -> None:
+    """Along the lines or across them, some neighbouring pixels of a frame differ by as much as the field does."""
+    for seed in range(3):
+        field = reduced(open_specimen(name, seed=seed).draw(patch_at(magnification)).secondary, 2)
+        steps = [np.percentile(np.abs(np.diff(field, axis=axis)), 99) for axis in (0, 1)]
+        assert max(steps) > 0.7 * field.std()
+
+
+def test_faces_are_smooth_and_their_edges_of_different_heights() -> None:
+    for seed in range(4):
+        field = reduced(open_specimen("facets", seed=seed).draw(patch_at(2_000.0)).secondary, 2)
+        steps = np.abs(np.diff(field, axis=1)).ravel()
+        assert np.median(steps) < 0.008, "hardly any texture"
+        edges = steps[steps > 0.02]
+        assert 0.005 < edges.size / steps.size < 0.3
+        assert np.percentile(edges, 90) > 2.0 * np.percentile(edges, 10)
+
+
+def test_a_section_has_little_contrast_at_several_scales() -> None:
+    for seed in range(4):
+        field = reduced(open_specimen("section", seed=seed).draw(patch_at(2_000.0)).secondary, 2)
+        assert 0.02 < field.std() < 0.14
+        assert 0.2 < field.mean() < 0.65
+        coarse = [cv2.GaussianBlur(field, (0, 0), sigma) for sigma in (1.0, 3.0, 9.0)]
+        bands = [np.std(a - b) for a, b in zip([field, *coarse], coarse, strict=False)]
+        assert min(bands) > 0.15 * field.std()
+
+
+def test_lattices_have_periods_from_3_pixels_and_lines_among_them() -> None:
+    periods_px, shares = [], []
+    for seed in range(60):
+        field = reduced(open_specimen("lattice", seed=seed).draw(patch_at(2_000.0)).secondary, 2)
+        power = np.abs(np.fft.rfft2(field - field.mean()))
+        frequency = np.hypot(*np.meshgrid(np.fft.rfftfreq(320), np.fft.fftfreq(240)))
+        periods_px.append(1.0 / frequency.ravel()[int(np.argmax(power))])
+        angles = np.arctan2(*np.meshgrid(np.fft.fftfreq(240), np.fft.rfftfreq(320), indexing="ij"))
+        own = angles.ravel()[int(np.argmax(power))]
+        across = np.abs(np.cos(angles - own)) < 0.5
+        shares.append(power[across].max() / power.max())
+    assert min(periods_px) < 4.5
+    assert max(periods_px) > 50.0
+    assert 0.2 < np.mean(np.array(shares) < 0.25) < 0.6, "lines have one direction"
