@@ -39,6 +39,10 @@ class Ops(Protocol):
         """Exponential, in place."""
         ...
 
+    def floor(self, a: Array) -> Array:
+        """The largest whole numbers that are not above `a`; a new array."""
+        ...
+
     def at_least(self, a: Array, low: float) -> Array:
         """The larger of `a` and `low`, in place."""
         ...
@@ -89,6 +93,10 @@ class NumpyOps:
     def exp(self, a: Array) -> Array:
         """Exponential, in place."""
         return np.exp(a, out=a)
+
+    def floor(self, a: Array) -> Array:
+        """The largest whole numbers that are not above `a`."""
+        return np.floor(a)
 
     def at_least(self, a: Array, low: float) -> Array:
         """The larger of `a` and `low`, in place."""

@@ -33,6 +33,10 @@ class TorchOps:
         """Exponential, in place."""
         return a.exp_()
 
+    def floor(self, a: torch.Tensor) -> torch.Tensor:
+        """The largest whole numbers that are not above `a`."""
+        return a.floor()
+
     def at_least(self, a: torch.Tensor, low: float) -> torch.Tensor:
         """The larger of `a` and `low`, in place."""
         return a.clamp_(min=low)

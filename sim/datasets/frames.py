@@ -43,6 +43,7 @@ _CELLS_PX, _TERRACED_SHARE = (30.0, 400.0), 0.5
 """Size of its hills in fast-mode pixels, and the share of uneven grounds that are terraced."""
 
 HARSH = Variety(
+    wave_share=0.5,
     electrons=(12.0, 3000.0),
     contrast=(0.3, 1.8),
     brightness=(0.3, 0.7),

@@ -13,7 +13,7 @@ from afdaemon.sim.imaging.depth import Tilt
 from afdaemon.sim.imaging.detector import Detector
 from afdaemon.sim.imaging.frame import Imager, View, crop, detail
 from afdaemon.sim.imaging.scan import FLAWLESS, ScanFlaws, Scanning
-from afdaemon.sim.optics import FAST_WIDTH_PX, Optics, depth_of_focus_um, pixel_um
+from afdaemon.sim.optics import FAST_WIDTH_PX, Beam, Optics, depth_of_focus_um, pixel_um
 from afdaemon.sim.specimens.soiled import Soiled
 from afdaemon.sim.specimens.texture import value_noise
 from afdaemon.sim.surface import FloatImage, Patch, Specimen, Surface
@@ -45,10 +45,13 @@ class Variety:
     and more at 1 kV on flat ground: Reimer, section 4.2; the share that is counted is ASSUMED). In a share of frames
     gain and brightness hunt by `hunting`, with a period of `hunting_frames` frames: they stand for slow frames, which
     last as long as a period. Interlaced frames drift by up to `drift_px` while they are scanned. Sizes are ASSUMED.
+    The share `wave_share` of scenes has a wave-optical probe of a tension in `kv`, which then also makes its size.
     """
 
     alpha_rad: Range = (2e-3, 8e-3)
     probe_nm: Range = (4.0, 12.0)
+    wave_share: float = 0.0
+    kv: Range = (1.0, 30.0)
     electrons: Range = (60.0, 1500.0)
     contrast: Range = (0.5, 1.6)
     brightness: Range = (0.35, 0.65)
@@ -226,9 +229,7 @@ def open_scene(
             scratches=float(scratches),
             charging=float(charging),
         )
-    optics = Optics(
-        alpha_rad=log_uniform(rng, variety.alpha_rad), probe_nm=log_uniform(rng, variety.probe_nm)
-    )
+    optics = _column(variety, rng)
     share = float(rng.random()) if rng.random() < variety.backscatter_share else 0.0
     tilt = Tilt(
         angle_rad=variety.tilt_rad * float(rng.random()),
@@ -244,6 +245,16 @@ def open_scene(
         best_wd_um=float(rng.uniform(6e3, 4e4)),
         charging=variety.charging * float(rng.random()),
     )
+
+
+def _column(variety: Variety, rng: np.random.Generator) -> Optics:
+    optics = Optics(
+        alpha_rad=log_uniform(rng, variety.alpha_rad), probe_nm=log_uniform(rng, variety.probe_nm)
+    )
+    if variety.wave_share == 0.0 or rng.random() >= variety.wave_share:
+        return optics
+    beam = Beam(kv=log_uniform(rng, variety.kv))
+    return replace(optics, probe_nm=beam.probe_nm(optics.alpha_rad), beam=beam)
 
 
 def _blur_wanted_px(rng: np.random.Generator, largest_px: float) -> float:

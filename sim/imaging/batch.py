@@ -17,8 +17,16 @@ from afdaemon.sim.imaging.detector import (
     detector_terms,
     evaluate_detector,
 )
+from afdaemon.sim.imaging.transfer import (
+    Rest,
+    evaluate_transfer,
+    jinc_table,
+    rest_of,
+    rest_terms,
+    transfer_terms,
+)
 from afdaemon.sim.ops import NUMPY, Array, Ops
-from afdaemon.sim.optics import Blur, evaluate_transfer, jinc_table, transfer_terms
+from afdaemon.sim.optics import Blur
 
 if TYPE_CHECKING:
     from afdaemon.sim.ops_torch import TorchOps
@@ -79,13 +87,15 @@ def make_frames(
     window: tuple[slice, slice],
     terms: tuple[Sequence[Array], Sequence[Array]],
     normals: tuple[Array, Array],
+    rest: Rest | None = None,
 ) -> NDArray[np.uint8]:
     """One frame or many, uint8 (..., h, w), from half-plane spectra (..., H, W // 2 + 1) of their fields.
 
-    `terms` are those of blur and detector, numbers or (n, 1, 1); `normals`, (..., h, w) each, are overwritten.
+    `terms` are those of blur and detector, numbers or (n, 1, 1); `normals`, (..., h, w) each, are overwritten. `rest`
+    is what waves add to the blurs.
     """
     blur, detector = terms
-    response = evaluate_transfer(ops, size, blur, ops.array(jinc_table()))
+    response = evaluate_transfer(ops, size, blur, ops.array(jinc_table()), rest)
     signal = ops.irfft2(spectrum * response, size)[..., window[0], window[1]]
     return ops.grey(evaluate_detector(ops, signal, detector, *normals))
 
@@ -128,6 +138,7 @@ def _with_numpy(
                 detector_terms(exposure.detector).tolist(),
             ),
             (normals[0], normals[1]),
+            rest_of(exposure.blur),
         )
 
     with ThreadPoolExecutor(workers) as pool:
@@ -159,4 +170,13 @@ def _with_torch(
             window,
             (list(blur[:, :, None, None]), list(detector[:, :, None, None])),
             (normals[0], normals[1]),
+            _rest_on(ops, [e.blur for e in some]),
         )
+
+
+def _rest_on(ops: Ops, blurs: Sequence[Blur]) -> Rest | None:
+    """What waves add to each of several blurs, as arrays of `ops`."""
+    rest = rest_terms(blurs)
+    return (
+        None if rest is None else (list(ops.array(rest[0][:, :, None, None])), ops.array(rest[1]))
+    )

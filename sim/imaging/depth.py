@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from afdaemon.sim.optics import Optics, transfer
+from afdaemon.sim.imaging.transfer import transfer
+from afdaemon.sim.optics import Optics
 from afdaemon.sim.surface import FloatImage
 
 MOST_LAYERS = 12

@@ -28,8 +28,9 @@ from afdaemon.sim.imaging.scan import (
     scan_out,
     streaks,
 )
+from afdaemon.sim.imaging.transfer import transfer
 from afdaemon.sim.ops import NUMPY
-from afdaemon.sim.optics import Blur, Optics, pixel_um, transfer
+from afdaemon.sim.optics import Blur, Optics, pixel_um
 from afdaemon.sim.surface import FloatImage, Patch, Specimen, Surface
 
 _SUPERSAMPLING = 2

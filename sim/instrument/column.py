@@ -11,15 +11,15 @@ from typing import Self
 import numpy as np
 
 from afdaemon.sim.instrument.lens import Lens, Memory
-from afdaemon.sim.instrument.settings import WD_UM, ColumnSettings, InstrumentSettings
+from afdaemon.sim.instrument.settings import WD_UM, ColumnSettings, InstrumentSettings, Probe
 from afdaemon.sim.instrument.stage import Place
 from afdaemon.sim.optics import (
     REFERENCE_WIDTH_UM,
+    Beam,
     Optics,
     alpha_rad,
     depth_of_focus_um,
     focus_shift_um,
-    probe_nm,
 )
 
 _STRAIGHT_UM = 20_000.0
@@ -73,10 +73,18 @@ class Column:
         alpha = self.alpha_mrad * 1e-3
         if self.settings.aperture_um is not None:
             alpha = alpha_rad(self.settings.aperture_um, wd_um)
+        beam = Beam(
+            kv=kv,
+            spot=self.settings.spot,
+            energy_spread_ev=self.settings.energy_spread_ev,
+            chromatic_mm=self.settings.chromatic_mm,
+            spherical_mm=self.settings.spherical_mm,
+        )
         return Optics(
             alpha_rad=alpha,
-            probe_nm=probe_nm(kv, self.settings.spot, alpha),
+            probe_nm=beam.probe_nm(alpha),
             astigmatism_um=(self.settings.astigmatism_x_um, self.settings.astigmatism_y_um),
+            beam=beam if self.settings.probe is Probe.WAVE else None,
         )
 
     def rotation_rad(self, magnification: float, wd_um: float) -> float:

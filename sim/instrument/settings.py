@@ -15,7 +15,7 @@ from afdaemon.sim.imaging.prints import Print, parse_prints
 from afdaemon.sim.imaging.scan import ScanFlaws, Scanning
 from afdaemon.sim.instrument.age import Ageing
 from afdaemon.sim.instrument.stage import Place
-from afdaemon.sim.optics import DEFAULT_KV, DEFAULT_SPOT, beam_current_pa
+from afdaemon.sim.optics import DEFAULT_SPOT, Beam, beam_current_pa
 from afdaemon.spec import Range, check, choice, number, text, whole, within
 
 WD_UM = Range(low=5_000.0, high=50_000.0)
@@ -30,6 +30,7 @@ STAGE_START_UM = (19_000.0, 20_000.0)
 _SETTLING_TIME_CONSTANTS = 12.0
 """After its settling time e^-12 of the lens's travel is left: 0.3 um of the longest one."""
 
+_BEAM = Beam()
 _FLAWS = ScanFlaws()
 _SCANNING = Scanning()
 _DETECTOR = Detector()
@@ -47,6 +48,13 @@ class Electrons(StrEnum):
 
     SE = "se"
     BSE = "bse"
+
+
+class Probe(StrEnum):
+    """What a point of the specimen is blurred by: a disc and a Gaussian, or what rays and waves make of the beam."""
+
+    GEOMETRIC = "geometric"
+    WAVE = "wave"
 
 
 def frame_mode(name: str) -> FrameMode:
@@ -88,14 +96,28 @@ SCANS = {
 class ColumnSettings:
     """Gun and lenses, and their flaws. Where `aperture_um` is given, it determines the convergence angle."""
 
-    kv: float = number(DEFAULT_KV, KV.low, KV.high, "kV", "accelerating voltage")
+    kv: float = number(_BEAM.kv, KV.low, KV.high, "kV", "accelerating voltage")
     spot: float = number(
-        DEFAULT_SPOT, 1.0, 10.0, "", "spot number: each doubles the current, and the probe grows"
+        _BEAM.spot, 1.0, 10.0, "", "spot number: each doubles the current, and the probe grows"
     )
     aperture_um: float | None = number(
         None, 5.0, 500.0, "um", "diameter of the objective aperture: the angle then follows the WD",
         optional=True,
     )  # fmt: skip
+    probe: Probe = choice(
+        Probe.GEOMETRIC,
+        Probe,
+        "blur: a disc and a Gaussian, or what rays and waves make of the beam",
+    )
+    energy_spread_ev: float = number(
+        _BEAM.energy_spread_ev, 0.0, 20.0, "eV", "full width at half maximum of the energies"
+    )
+    chromatic_mm: float = number(
+        _BEAM.chromatic_mm, 0.0, 1_000.0, "mm", "chromatic aberration Cc of the objective"
+    )
+    spherical_mm: float = number(
+        _BEAM.spherical_mm, 0.0, 1_000.0, "mm", "spherical aberration Cs of the objective"
+    )
     astigmatism_x_um: float = number(
         0.3, -5_000.0, 5_000.0, "um", "distance of the line foci along 0 and 90 degrees"
     )

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import j1
 
 from afdaemon.sim.imaging.frame import blur_field
 from afdaemon.sim.optics import (
     DEFAULT_KV,
-    DEFAULT_SPOT,
+    Beam,
     Blur,
     Optics,
     alpha_rad,
@@ -19,8 +18,6 @@ from afdaemon.sim.optics import (
     depth_of_focus_um,
     focus_shift_um,
     pixel_um,
-    probe_nm,
-    transfer,
 )
 from afdaemon.sim.truth import focus_score
 
@@ -104,52 +101,56 @@ def test_the_least_confusion_lies_midway_and_is_round(
     )
 
 
-@given(
-    radius=st.floats(0.0, 60.0),
-    minor=st.floats(0.0, 60.0),
-    angle=st.floats(-4.0, 4.0),
-    gaussian=st.floats(0.0, 3.0),
-)
-def test_the_transfer_is_that_of_an_ellipse_and_a_gaussian(
-    radius: float, minor: float, angle: float, gaussian: float
-) -> None:
-    blur = Blur(radius_px=radius, minor_px=minor, angle_rad=angle, gaussian_px=gaussian)
-    f_y, f_x = np.meshgrid(np.fft.fftfreq(30), np.fft.rfftfreq(40), indexing="ij")
-    along = radius * (f_x * math.cos(angle) + f_y * math.sin(angle))
-    across = minor * (f_y * math.cos(angle) - f_x * math.sin(angle))
-    x = np.maximum(2.0 * np.pi * np.hypot(along, across), 1e-9)
-    expected = 2.0 * j1(x) / x * np.exp(-2.0 * (np.pi * gaussian) ** 2 * (f_x**2 + f_y**2))
-    assert np.abs(transfer((30, 40), blur) - expected).max() < 2e-5
-
-
 def test_the_default_probe_is_that_of_a_tungsten_column() -> None:
-    assert 6.0 < probe_nm(DEFAULT_KV, DEFAULT_SPOT, 5e-3) < 15.0
+    assert 6.0 < Beam().probe_nm(5e-3) < 15.0
 
 
 @given(kv=st.floats(1.0, 29.0), spot=st.floats(1.0, 9.0), alpha_mrad=st.floats(1.0, 10.0))
 def test_the_probe_grows_with_current_and_shrinks_with_tension(
     kv: float, spot: float, alpha_mrad: float
 ) -> None:
-    probe = probe_nm(kv, spot, 1e-3 * alpha_mrad)
-    assert probe_nm(kv + 1.0, spot, 1e-3 * alpha_mrad) < probe
-    assert probe_nm(kv, spot + 1.0, 1e-3 * alpha_mrad) > probe
+    alpha = 1e-3 * alpha_mrad
+    probe = Beam(kv=kv, spot=spot).probe_nm(alpha)
+    assert Beam(kv=kv + 1.0, spot=spot).probe_nm(alpha) < probe
+    assert Beam(kv=kv, spot=spot + 1.0).probe_nm(alpha) > probe
 
 
 def test_a_small_aperture_is_limited_by_diffraction_and_a_large_one_by_aberrations() -> None:
-    small, best, large = (probe_nm(15.0, 1.0, alpha) for alpha in (2e-4, 5e-3, 5e-2))
+    small, best, large = (Beam(spot=1.0).probe_nm(alpha) for alpha in (2e-4, 5e-3, 5e-2))
     assert best < small
     assert best < large
+
+
+@given(kv=st.floats(1.0, 30.0))
+def test_the_electrons_wave_is_h_over_its_momentum(kv: float) -> None:
+    """h c / sqrt(E^2 + 2 E m c^2), with h c = 1239.84 eV nm and m c^2 = 511.00 keV (CODATA)."""
+    volt = 1e3 * kv
+    expected = 1239.84 / math.sqrt(volt**2 + 2.0 * volt * 511.0e3)
+    assert Beam(kv=kv).wavelength_nm == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_beam_leaves_the_label_alone_and_says_what_waves_do_in_pixels() -> None:
+    plain = Optics(astigmatism_um=(3.0, -4.0))
+    waves = Optics(astigmatism_um=(3.0, -4.0), beam=Beam(kv=5.0))
+    for defocus_um in (-20.0, -1.0, 0.0, 2.0):
+        one, other = (optics.blur(defocus_um, 20_000.0) for optics in (plain, waves))
+        assert (other.radius_px, other.minor_px) == (one.radius_px, one.minor_px)
+        assert other.angle_rad == one.angle_rad
+        assert one.wave is None
+        assert other.wave is not None
+    wave = waves.blur(2.0, 20_000.0).wave
+    assert wave is not None
+    pixel_nm = 1e3 * pixel_um(20_000.0)
+    assert wave.spherical_px == pytest.approx(20e6 * 5e-3**3 / pixel_nm)
+    assert wave.chromatic_px == pytest.approx(5e-3 * 10e6 * 2.0 / 5e3 / 2.3548 / pixel_nm)
+    assert wave.diffraction_px == pytest.approx(0.01730 / 10e-3 / pixel_nm, rel=0.01)
+    assert wave.signs == (1.0, -1.0), "between the line foci"
 
 
 def test_the_aperture_sets_the_angle_and_the_tension_the_focus() -> None:
     assert alpha_rad(30.0, 12_000.0) == pytest.approx(1.25e-3)
     assert focus_shift_um(DEFAULT_KV) == 0.0
     assert focus_shift_um(20.0) > 0.0 > focus_shift_um(5.0)
-
-
-def test_astigmatism_blurs_along_its_axis() -> None:
-    line = transfer((64, 64), Blur(radius_px=8.0, minor_px=1.0, angle_rad=0.0))
-    assert abs(line[0, 3]) < line[3, 0]
 
 
 @given(near=st.floats(0.0, 50.0), further=st.floats(0.01, 50.0))

@@ -25,7 +25,14 @@ from afdaemon.sim.optics import depth_of_focus_um, pixel_um
 from afdaemon.sim.specimens.micrograph import load_micrograph
 
 RECIPE = Recipe(weights={"ruled": 1.0}, frames_at_once=3, window_px=96)
-PLAIN = replace(RECIPE, averaged_share=0.0, noisy_share=0.0, compressed_share=0.0, varied_share=0.0)
+PLAIN = replace(
+    RECIPE,
+    variety=replace(HARSH, wave_share=0.0),
+    averaged_share=0.0,
+    noisy_share=0.0,
+    compressed_share=0.0,
+    varied_share=0.0,
+)
 
 
 def drawn(recipe: Recipe, count: int, seed: int, *micrographs: Path) -> list[LabelledFrames]:
@@ -101,7 +108,9 @@ def test_training_meets_every_way_to_scan_and_to_count() -> None:
 
 def test_uneven_ground_is_drawn_only_where_it_is_asked_for() -> None:
     def heights_dof(share: float) -> list[float]:
-        recipe = replace(PLAIN, uneven_share=share, variety=replace(HARSH, soiled_share=0.0))
+        recipe = replace(
+            PLAIN, uneven_share=share, variety=replace(PLAIN.variety, soiled_share=0.0)
+        )
         scenery = Scenery(recipe, [], np.random.default_rng(1))
         scenes = [scenery.next_scene() for _ in range(6)]
         return [

@@ -21,6 +21,7 @@ from afdaemon.sim.specimens.catalogue import TRAINED, UNSEEN, open_specimen
 from afdaemon.sim.surface import Patch
 
 VIEW = View(x_um=0.0, y_um=0.0, magnification=2_000.0, width_px=160, height_px=120)
+KVS = ((1.0, 30.0), (2.0, 3.0))
 PLAIN = Variety(astigmatic_share=0.0, soiled_share=0.0, backscatter_share=0.0)
 
 
@@ -73,6 +74,32 @@ def test_the_detector_does_not_change_the_label() -> None:
     assert np.array_equal(faint.blur_px, strong.blur_px)
     assert not np.array_equal(faint.pixels, strong.pixels)
     assert np.allclose(faint.contrast, 0.2, rtol=0.06)
+
+
+def test_labels_do_not_depend_on_the_kind_of_probe() -> None:
+    """Waves blur what the label takes for sharp, on purpose: a small probe is no defocus."""
+    waves = scene_of("tem_grid", replace(PLAIN, wave_share=1.0, kv=(1.0, 1.5)))
+    beam = waves.imager.optics.beam
+    assert beam is not None
+    assert 1.0 <= beam.kv <= 1.5
+    frames = frames_of(waves)
+    alpha = waves.imager.optics.alpha_rad
+    away_um = np.abs(frames.wd_um - waves.best_wd_um)
+    wanted = alpha * away_um / pixel_um(VIEW.magnification, FAST_WIDTH_PX)
+    assert frames.blur_px == pytest.approx(wanted, abs=0.02)
+
+
+def test_without_waves_nothing_is_drawn_for_them() -> None:
+    """The same seed goes on giving the same scenes."""
+    plain, other = (frames_of(scene_of("tin_balls", replace(PLAIN, kv=kv))) for kv in KVS)
+    assert np.array_equal(plain.pixels, other.pixels)
+    share = np.mean(
+        [
+            scene_of("ruled", replace(PLAIN, wave_share=0.5), seed=seed).imager.optics.beam is None
+            for seed in range(24)
+        ]
+    )
+    assert 0.2 < share < 0.8
 
 
 def sharpness(frame: NDArray[np.uint8]) -> float:

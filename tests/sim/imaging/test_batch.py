@@ -7,19 +7,27 @@ import torch
 from afdaemon.sim.imaging.batch import Exposure, make_frames, simulate_batch
 from afdaemon.sim.imaging.detector import Detector, detector_terms, evaluate_detector
 from afdaemon.sim.imaging.frame import blur_field
+from afdaemon.sim.imaging.transfer import rest_of, rest_terms, transfer_terms
 from afdaemon.sim.ops import NUMPY
 from afdaemon.sim.ops_torch import TorchOps
-from afdaemon.sim.optics import Blur, transfer_terms
+from afdaemon.sim.optics import Blur, Wave
 
 SIZE = (54, 72)
 WINDOW = (slice(3, 51), slice(4, 68))
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 RNG = np.random.default_rng(5)
 FIELDS = RNG.random((3, *SIZE), dtype=np.float32)
+WAVE = Wave(spherical_px=0.8, chromatic_px=1.2, diffraction_px=0.3, signs=(1.0, -1.0))
 EXPOSURES = [
     Exposure(
         field=i % 3,
-        blur=Blur(radius_px=1.3 * i, minor_px=0.4 * i, angle_rad=0.7 * i, gaussian_px=0.2),
+        blur=Blur(
+            radius_px=1.3 * i,
+            minor_px=0.4 * i,
+            angle_rad=0.7 * i,
+            gaussian_px=0.2,
+            wave=WAVE if i % 2 else None,
+        ),
         detector=Detector(
             electrons=20.0 * (i + 1),
             contrast=0.4 + 0.2 * i,
@@ -37,6 +45,8 @@ def test_numpy_and_torch_make_the_same_frame_of_the_same_normals(device: str) ->
     normals = RNG.standard_normal((2, len(EXPOSURES), 48, 64), dtype=np.float32)
     blurs = [transfer_terms(e.blur) for e in EXPOSURES]
     detectors = [detector_terms(e.detector) for e in EXPOSURES]
+    rest = rest_terms([e.blur for e in EXPOSURES])
+    assert rest is not None
     ops = TorchOps(device)
     together = make_frames(
         ops,
@@ -48,6 +58,7 @@ def test_numpy_and_torch_make_the_same_frame_of_the_same_normals(device: str) ->
             list(ops.array(np.stack(detectors, axis=1))[:, :, None, None]),
         ),
         (ops.array(normals[0]), ops.array(normals[1])),
+        (list(ops.array(rest[0][:, :, None, None])), ops.array(rest[1])),
     )
     for i, exposure in enumerate(EXPOSURES):
         alone = make_frames(
@@ -57,6 +68,7 @@ def test_numpy_and_torch_make_the_same_frame_of_the_same_normals(device: str) ->
             WINDOW,
             (blurs[i].tolist(), detectors[i].tolist()),
             (normals[0, i].copy(), normals[1, i].copy()),
+            rest_of(exposure.blur),
         )
         assert np.abs(alone.astype(int) - together[i]).max() <= 1
 

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.sim.instrument.column import Column
-from afdaemon.sim.instrument.settings import ColumnSettings, InstrumentSettings
-from afdaemon.sim.optics import REFERENCE_WIDTH_UM, focus_shift_um
+from afdaemon.sim.instrument.settings import ColumnSettings, InstrumentSettings, Probe
+from afdaemon.sim.optics import REFERENCE_WIDTH_UM, Beam, focus_shift_um
 
 STILL = ColumnSettings(drift_um_per_min=0.0, wander_um=0.0, rotation_deg=0.0, shift_pct=0.0)
 
 
-def column(seed: int = 0, *, alpha_mrad: float = 5.0, **changes: float) -> Column:
+def column(seed: int = 0, *, alpha_mrad: float = 5.0, **changes: Any) -> Column:
     settings = InstrumentSettings(
         magnification=1000, alpha_mrad=alpha_mrad, column=replace(STILL, **changes)
     )
@@ -60,6 +61,16 @@ def test_a_lower_voltage_and_a_larger_spot_make_a_larger_probe() -> None:
     assert column(spot=6.0).optics(12_000.0, 15.0).probe_nm > usual.probe_nm
     beam = column(astigmatism_x_um=4.0, astigmatism_y_um=-2.0).optics(12_000.0, 15.0)
     assert beam.astigmatism_um == (4.0, -2.0)
+
+
+def test_the_probe_is_geometric_unless_waves_are_asked_for() -> None:
+    assert column().optics(12_000.0, 3.0).beam is None
+    flaws: dict[str, Any] = {"energy_spread_ev": 1.0, "chromatic_mm": 7.0, "spherical_mm": 5.0}
+    asked = column(probe=Probe.WAVE, spot=3.0, **flaws).optics(12_000.0, 3.0)
+    assert asked.beam == Beam(kv=3.0, spot=3.0, **flaws)
+    assert asked.probe_nm == Beam(kv=3.0, spot=3.0, **flaws).probe_nm(asked.alpha_rad)
+    plain = column(spot=3.0, **flaws).optics(12_000.0, 3.0)
+    assert plain.probe_nm == asked.probe_nm, "aberrations count in the probe's size either way"
 
 
 @pytest.mark.parametrize("decades", [-1.0, 0.0, 1.0])
