@@ -1,6 +1,7 @@
 """Image files: bytes in, grey pixels out. PNG, JPEG, TIFF and BMP, grey or colour.
 
-Samples of other types than 8 or 16 bit (TIFF has signed, long and floating ones) are scaled to 16 bit.
+Samples of other types than 8 or 16 bit (TIFF has signed, long and floating ones) are scaled to 16 bit. TIFFs that
+OpenCV reads wrongly, or not at all (`Page.oddity`), are left to the caller's own decoder, or refused.
 
 Files come from anywhere, so the size that the header promises is checked before a decoder reserves memory for it, and
 an image that is cut off is refused instead of being shown half grey.
@@ -8,6 +9,7 @@ an image that is cut off is refused instead of being shown half grey.
 
 import math
 import struct
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -20,8 +22,12 @@ from afdaemon.drivers.wire.jpeg import JPEG_START, decode_jpeg, jpeg_size
 from afdaemon.grey import scale
 
 GreyPixels = scale.Pixels
+Samples = NDArray[np.generic]
+"""As a file holds them: (H, W), or (H, W, colours) in OpenCV's order, blue first."""
+Decoder = Callable[[bytes, tiff.Page], Samples]
+"""Reads the first page of a TIFF, or raises `FrameInvalid`."""
 
-_MAX_FILE_BYTES = 256 * 2**20
+MAX_FILE_BYTES = 256 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNK_BYTES = 12
 """Without its data: length, type, checksum."""
@@ -47,35 +53,47 @@ def is_repeat(pixels: GreyPixels, before: GreyPixels | None) -> bool:
     return int(np.count_nonzero(differ)) <= _NEW_SHARE * int(np.count_nonzero(told))
 
 
-def decode_grey(data: bytes) -> GreyPixels:
+def decode_grey(data: bytes, odd_tiff: Decoder | None = None) -> GreyPixels:
     """Grey pixels, uint8 or uint16 (H, W), of an image file's bytes; colour becomes luma, alpha is dropped.
 
+    `odd_tiff` decodes the TIFFs that OpenCV reads wrongly or not at all; without it they are refused.
+
     Raises:
-        FrameInvalid: not a PNG, JPEG, TIFF or BMP, cut off, damaged, too large, or not of numbers.
+        FrameInvalid: not a PNG, JPEG, TIFF or BMP, cut off, damaged, too large, odd, or not of numbers.
     """
-    if data.startswith(JPEG_START) and len(data) <= _MAX_FILE_BYTES:
+    if data.startswith(JPEG_START) and len(data) <= MAX_FILE_BYTES:
         return decode_jpeg(data)
-    if len(data) > _MAX_FILE_BYTES:
-        raise FrameInvalid(f"the image file is larger than {_MAX_FILE_BYTES >> 20} MiB")
+    if len(data) > MAX_FILE_BYTES:
+        raise FrameInvalid(f"the image file is larger than {MAX_FILE_BYTES >> 20} MiB")
     width, height = image_size(data)
     if max(width, height) > MAX_FRAME_SIDE_PX:
         raise FrameInvalid(
             f"the image is {width} x {height} pixels; at most {MAX_FRAME_SIDE_PX} a side are read"
         )
-    image = _decode(data)
-    if image is None:
-        raise FrameInvalid(f"the image is {_why_not(data)}")
-    return _to_grey(_unsigned(image))
+    if tiff.is_tiff(data):
+        return _decode_tiff(data, next(tiff.pages(data)), odd_tiff)
+    return _to_grey(_unsigned(_decode(data)))
 
 
-def _why_not(data: bytes) -> str:
-    page = next(tiff.pages(data), None) if tiff.is_tiff(data) else None
-    if page is not None and page.compression:
-        return f"damaged, or its compression, {page.compression}, is not known here"
-    return "damaged or cut off and cannot be decoded"
+def _decode_tiff(data: bytes, page: tiff.Page, odd_tiff: Decoder | None) -> GreyPixels:
+    if not page.oddity:
+        is_negative = page.white_is_zero and page.bits > 8  # OpenCV turns those of fewer bits
+        samples = _decode(data)
+    elif odd_tiff is not None:
+        is_negative, samples = page.white_is_zero, odd_tiff(data, page)
+    else:
+        raise FrameInvalid(f"the TIFF is {page.oddity}, which is not read here")
+    grey = _to_grey(_unsigned(samples))
+    return _negative(grey) if is_negative else grey
 
 
-def _unsigned(image: NDArray[np.generic]) -> GreyPixels:
+def _negative(grey: GreyPixels) -> GreyPixels:
+    turned = scale.full_scale(grey) - grey
+    is_byte = grey.dtype == np.uint8
+    return np.asarray(turned, np.uint8) if is_byte else np.asarray(turned, np.uint16)
+
+
+def _unsigned(image: Samples) -> GreyPixels:
     """The samples as they are, or scaled to 16 bit from the lowest to the highest; of 8 bit if no more is used."""
     is_shallow = image.dtype == np.uint16 and int(image.max()) < 2**8
     if image.dtype == np.uint8 or is_shallow:
@@ -90,14 +108,17 @@ def _unsigned(image: NDArray[np.generic]) -> GreyPixels:
     return np.rint((values - low) * gain).astype(np.uint16)
 
 
-def _decode(data: bytes) -> NDArray[np.generic] | None:
+def _decode(data: bytes) -> Samples:
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        return cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
-        return None
+        image = None
     finally:
         cv2.utils.logging.setLogLevel(level)
+    if image is None:
+        raise FrameInvalid("the image cannot be decoded: it is damaged, cut off, or of a rare kind")
+    return image
 
 
 def _to_grey(image: GreyPixels) -> GreyPixels:
@@ -152,9 +173,7 @@ def _check_png_chunks(data: bytes) -> None:
 
 
 def _tiff_size(data: bytes) -> tuple[int, int]:
-    first = next(tiff.pages(data), None)
-    if first is None:
-        raise FrameInvalid("the TIFF has no image in it")
+    first = next(tiff.pages(data))
     return first.width_px, first.height_px
 
 

@@ -5,7 +5,8 @@
 
 A mark with exactly three digits behind it, and one to three in front, may separate thousands or decimals. A point is
 then a decimal point, as in the known files. A comma is not guessed: only another number of the same text can tell
-(`decimal_mark`). Spaces of any width and apostrophes separate thousands, nothing else does.
+(`decimal_mark`), or an exponent, which nobody writes behind separated thousands. Spaces of any width and apostrophes
+separate thousands, nothing else does.
 """
 
 import math
@@ -34,7 +35,16 @@ _EITHER = re.compile(r"[1-9][0-9]{0,2}[.,][0-9]{3}")
 
 _LATIN_1_UM = b"\xb5m".decode("cp949")
 """Latin 1's `µm` in a text that was read as Korean, where these two bytes are one syllable."""
-_UM = {"m": 1e6, "mm": 1e3, "um": 1.0, "μm": 1.0, _LATIN_1_UM: 1.0, "nm": 1e-3, "pm": 1e-6}
+_UM = {
+    "m": 1e6,
+    "cm": 1e4,
+    "mm": 1e3,
+    "um": 1.0,
+    "μm": 1.0,
+    _LATIN_1_UM: 1.0,
+    "nm": 1e-3,
+    "pm": 1e-6,
+}
 _TIMES = {"": 1.0, "x": 1.0, "×": 1.0, "k": 1e3, "kx": 1e3, "k x": 1e3, "k×": 1e3, "k ×": 1e3}
 
 
@@ -76,7 +86,8 @@ def length_um(
     scale = _UM.get(read.unit or unit)
     is_allowed = any(scale == _UM[allowed] for allowed in units)
     if scale is None or not is_allowed or read.times:
-        raise ProtocolError(f"it is not a number and {' or '.join(units)}: {shown(text)}")
+        known = " or ".join(filter(str.isascii, units))
+        raise ProtocolError(f"it is not a number and {known}: {shown(text)}")
     return read.value * scale
 
 
@@ -97,7 +108,8 @@ def _read(text: str, decimal: str) -> _Read:
         raise ProtocolError(f"it is not a number: {shown(text)}")
     sign, exponent = found["number"][0], found["exponent"] or ""
     body = found["number"].removesuffix(exponent).lstrip("+-").rstrip()
-    whole, mark, decimals = _parts(body, decimal, text)
+    is_either = _EITHER.fullmatch(body) is not None and not exponent
+    whole, mark, decimals = _parts(body, decimal, text, is_either=is_either)
     grouped = _GROUPED.fullmatch(whole)
     by = grouped["by"] if grouped else ""
     digits = whole.replace(by, "") if by and by != mark else whole
@@ -119,13 +131,13 @@ def _plain(text: str) -> str:
     return same.translate({0x2019: "'", 0x2212: "-", 0x9: " "}).strip()
 
 
-def _parts(body: str, decimal: str, text: str) -> tuple[str, str, str]:
+def _parts(body: str, decimal: str, text: str, *, is_either: bool) -> tuple[str, str, str]:
     """(whole part, decimal mark, decimals); the mark is "" where there are no decimals."""
     last = max(body.rfind("."), body.rfind(","))
     mark = body[last] if last >= 0 else ""
     if not mark or body.count(mark) > 1:
         return body, "", ""
-    if _EITHER.fullmatch(body) and mark != decimal:
+    if is_either and mark != decimal:
         if decimal:
             return body, "", ""
         if mark == ",":

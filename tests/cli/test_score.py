@@ -94,6 +94,22 @@ def test_many_files_with_one_trouble_are_told_in_one_line(
 
 
 @pytest.mark.usefixtures("scorer", "folder")
+def test_numbers_and_names_make_no_other_trouble(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("9").mkdir()
+    for number in range(2000):
+        Path(f"9/{number}.png").write_bytes(b"")
+        text = f"[SemImageFile]\nMagnification={1 + number % 9},000\n"
+        if number % 500 == 0:
+            Path(f"{number}.png").write_bytes(Path("a.png").read_bytes())
+            Path(f"{number}.txt").write_text(text)
+    assert run("9", "0.png", "500.png", "1000.png") == 1
+    empty, unclear = capsys.readouterr().err.splitlines()
+    assert "9/0.png cannot be scored: it is empty; the same is true of 1.png" in empty
+    assert "and 1996 more" in empty
+    assert "'1,000'; with other numbers, the same is true of 500.png, 1000.png" in unclear
+
+
+@pytest.mark.usefixtures("scorer", "folder")
 def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     name = "series[red]#2 [1].png"
     Path("a.png").rename(name)

@@ -1,6 +1,7 @@
 """What is found, read and cut before anything is scored."""
 
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from afdaemon.cli.score.files import Picture, Roi, Wanted, find, parse_roi, pictures
+from afdaemon.cli.score.files import Picture, Roi, Wanted, find, parse_roi, pictures, readers
 from afdaemon.drivers.wire.aisem import Parameters, encode_parameters
 from afdaemon.errors import UsageError
 
@@ -74,6 +75,13 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> 
     assert find([str(path)], recursive=False) == [path]
 
 
+def test_a_folder_whose_name_looks_like_a_pattern_is_that_folder(tmp_path: Path) -> None:
+    path = write(tmp_path / "run[1]" / "inner #2" / "a.png")
+    write(tmp_path / "run1" / "inner #2" / "b.png")
+    assert find([f"{tmp_path}/run[1]/*/*.png"], recursive=False) == [path]
+    assert find([f"{tmp_path}/run[[]1]/inner*/*.png"], recursive=False) == [path]
+
+
 @pytest.mark.parametrize("name", ["empty", "*.bmp"])
 def test_nothing_found_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (tree / "empty").mkdir()
@@ -129,6 +137,31 @@ def test_a_magnification_that_no_microscope_has(tmp_path: Path) -> None:
         only(path, Wanted())
 
 
+def test_a_magnification_of_another_scale_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png")
+    path.with_suffix(".txt").write_text("$CM_MAG 150\n")
+    assert only(path, Wanted()).magnification_from == "JEOL .txt, own scale"
+
+
+def test_a_magnification_that_is_not_clear_is_asked_for(
+    tmp_path: Path, make_tiff: MakeTiff
+) -> None:
+    path = write(tmp_path / "a.png")
+    path.with_suffix(".txt").write_text("[SemImageFile]\nMagnification=2,000\n")
+    with pytest.raises(UsageError, match=r"a\.png says of its magnification.*2,000") as told:
+        only(path, Wanted())
+    assert "--magnification" in (told.value.remedy or "")
+    assert only(path).magnification == 2000.0
+    stack = tmp_path / "stack.tif"
+    stack.write_bytes(
+        make_tiff((GREY, {34682: FEI}), (GREY, {34682: FEI + b"[Scan]\nPixelWidth=1\n"}))
+    )
+    found = pictures(stack, Wanted())
+    assert next(found).magnification == pytest.approx(2000.0)
+    with pytest.raises(UsageError, match=r"stack\.tif#2 says.*um wide"):
+        next(found)
+
+
 # --- pixels ---
 
 
@@ -167,13 +200,44 @@ def test_what_came_before_a_missing_page_is_there(tmp_path: Path, make_tiff: Mak
         next(found)
 
 
-@pytest.mark.parametrize("name", ["absent.png", "text.png", "folder.png", "half.bmp"])
-def test_unreadable_files_are_named(tmp_path: Path, name: str) -> None:
+def test_pages_after_one_that_cannot_be_read_can_be(tmp_path: Path, make_tiff: MakeTiff) -> None:
+    path = tmp_path / "stack.tif"
+    data = bytearray(make_tiff((GREY, {}), (GREY, {}), (GREY, {})))
+    second = [at for at in range(len(data)) if data[at : at + 8] == struct.pack("<HHI", 259, 4, 1)][
+        1
+    ]
+    struct.pack_into("<I", data, second + 8, 51_000)
+    path.write_bytes(data)
+    first, broken, third = readers(path, GIVEN)
+    assert (first().page, third().page) == (1, 3)
+    with pytest.raises(UsageError, match=r"stack\.tif#2.*method 51000"):
+        broken()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("absent.png", "No such file"),
+        ("text.png", "not a PNG"),
+        ("months.tif", "not a PNG"),
+        ("folder.png", "Is a directory"),
+        ("half.bmp", "cut off"),
+        ("nothing.tif", "is empty"),
+        ("pageless.tif", "no image in it"),
+        ("large.tif", "larger than 256 MiB"),
+    ],
+)
+def test_unreadable_files_are_named(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "months.tif").write_text("II, III and MM are numbers of old")
+    (tmp_path / "nothing.tif").touch()
+    (tmp_path / "pageless.tif").write_bytes(b"II*\0" + bytes(12))
+    with (tmp_path / "large.tif").open("wb") as large:
+        large.truncate(2**28 + 1)
     (tmp_path / "text.png").write_text("I am no picture")
     (tmp_path / "folder.png").mkdir()
     whole = write(tmp_path / "whole.bmp").read_bytes()
     (tmp_path / "half.bmp").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UsageError, match=name):
+    with pytest.raises(UsageError, match=rf"{name}.*{words}"):
         only(tmp_path / name)
     shutil.rmtree(tmp_path / "folder.png")
 

@@ -113,7 +113,9 @@ def _labelled(data: bytes) -> None:
 
 
 def _metadata(data: bytes) -> None:
-    told = metadata.from_text(data, metadata.Size(640, 480))
+    told = None
+    with suppress(ProtocolError):
+        told = metadata.from_text(data, metadata.Size(640, 480))
     if told is not None:
         assert told.field_width_um is None or 0.0 < told.field_width_um < math.inf
         assert told.magnification is None or 0.0 < told.magnification < math.inf
@@ -160,7 +162,8 @@ def _tiff(data: bytes) -> None:
         return
     with suppress(FrameInvalid):
         for page in tiff.pages(data):
-            metadata.from_page(page, data)
+            with suppress(ProtocolError):
+                metadata.from_page(page, data)
             tiff.only(data, page)
 
 

@@ -19,7 +19,7 @@ from afdaemon.cli.score.failures import Failure, summary
 from afdaemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from afdaemon.cli.score.files import Wanted
+    from afdaemon.cli.score.files import Picture, Wanted
     from afdaemon.cli.score.rows import Row
     from afdaemon.cli.score.scorers import RowScorer
     from afdaemon.cli.score.sheet import Sheet
@@ -115,25 +115,36 @@ def _check_outputs(as_json: bool, csv: Path | None, contact_sheet: Path | None) 
 def _score_all(
     paths: Sequence[Path], wanted: "Wanted", network: str, sheet: "Sheet | None"
 ) -> Scored:
-    """Score file after file; one that fails is noted and left out."""
-    from afdaemon.cli.score.files import pictures
+    """Score file after file, page after page; one that fails is noted and left out."""
+    from afdaemon.cli.score.files import readers
 
     scored = Scored()
     with _progress_bar(len(paths)) as advance:
         for path in paths:
-            try:
-                for picture in pictures(path, wanted):
-                    scorer = scored.scorer = scored.scorer or _open_scorer(network)
-                    row = scorer.row(picture)
-                    scored.rows.append(row)
-                    if sheet is not None:
-                        name = Path(row.name).name
-                        is_doubted = bool(row.measures.doubt)
-                        sheet.add(name, row.measures.score, picture.pixels, doubtful=is_doubted)
-            except UsageError as error:
-                scored.failures.append(Failure(path, error))
+            with _noted(scored, path):
+                for read in readers(path, wanted):
+                    with _noted(scored, path):
+                        _score(read(), network, scored, sheet)
             advance()
     return scored
+
+
+@contextmanager
+def _noted(scored: Scored, path: Path) -> Iterator[None]:
+    """What cannot be scored is noted, and left out."""
+    try:
+        yield
+    except UsageError as error:
+        scored.failures.append(Failure(path, error))
+
+
+def _score(picture: "Picture", network: str, scored: Scored, sheet: "Sheet | None") -> None:
+    scorer = scored.scorer = scored.scorer or _open_scorer(network)
+    row = scorer.row(picture)
+    scored.rows.append(row)
+    if sheet is not None:
+        name, is_doubted = Path(row.name).name, bool(row.measures.doubt)
+        sheet.add(name, row.measures.score, picture.pixels, doubtful=is_doubted)
 
 
 def _open_scorer(network: str) -> "RowScorer":

@@ -1,19 +1,31 @@
 """The pictures that `afdaemon score` judges: files found, read, stripped of their data bars, cut to a region.
 
 One picture is held at a time. A picture's magnification comes from the command line, else from the file's tags,
-else from the text beside it (`afdaemon.drivers.wire.metadata`).
+else from the text beside it (`afdaemon.drivers.wire.metadata`). Where they give one that is not clear, the picture
+is refused: a magnification that nobody told is assumed, but none is guessed.
 """
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from afdaemon.drivers.errors import FrameInvalid
+from afdaemon.cli.score.codecs import CodecMissing, odd_tiff
+from afdaemon.cli.score.rows import name_of
+from afdaemon.drivers.errors import FrameInvalid, ProtocolError
 from afdaemon.drivers.wire import tiff
-from afdaemon.drivers.wire.image import GreyPixels, decode_grey
-from afdaemon.drivers.wire.metadata import MAX_TEXT_BYTES, Metadata, Size, from_page, from_text
+from afdaemon.drivers.wire.image import MAX_FILE_BYTES, GreyPixels, decode_grey
+from afdaemon.drivers.wire.metadata import (
+    EM30,
+    MAX_TEXT_BYTES,
+    Metadata,
+    Size,
+    from_page,
+    from_text,
+)
 from afdaemon.errors import UsageError
 from afdaemon.grey.data_bar import without_data_bar
 from afdaemon.models.frames.preprocess import MIN_SIDE_PX, reduced_grey, reduction_factor
@@ -21,7 +33,7 @@ from afdaemon.models.optics import magnification_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _MAGNIFICATION_RANGE = (1.0, 1_000_000.0)
-_KINDS = "give PNG, JPEG, TIFF or BMP files of 8 or 16 bit"
+_KINDS = "give a whole PNG, JPEG, TIFF or BMP file"
 ASSUMED, ASSUMED_MAGNIFICATION = "assumed", 2_000.0
 """In the middle of what AENet was trained on. Where a file tells none, the others it might be show in the error."""
 _SAY_IT = "give the one it was taken at, e.g. --magnification 2000"
@@ -103,13 +115,19 @@ def _found(name: str, recursive: bool) -> list[Path]:
         return found
     if path.exists() or not re.search(r"[*?\[]", name):
         return [path]
-    root = Path(path.anchor)
+    root = _folder_of(path)
     found = _images(root.glob(str(path.relative_to(root))))
     if not found:
         raise UsageError(
             f"no PNG, JPEG, TIFF or BMP image matches {name}", remedy="check the pattern"
         )
     return found
+
+
+def _folder_of(pattern: Path) -> Path:
+    """The folder in which a pattern begins: one called `run[1]` is that folder."""
+    above = [folder for folder in pattern.parents if folder.is_dir()]
+    return above[0] if above else Path()
 
 
 def _images(paths: Iterator[Path]) -> list[Path]:
@@ -124,38 +142,71 @@ def _images(paths: Iterator[Path]) -> list[Path]:
 # --- reading ---
 
 
-def pictures(path: Path, wanted: Wanted) -> Iterator[Picture]:
-    """The pictures in a file: one, or the pages of a TIFF without reduced copies.
+def readers(path: Path, wanted: Wanted) -> Iterator[Callable[[], Picture]]:
+    """What reads each picture of a file when called: the only one, or the pages of a TIFF without reduced copies.
+
+    The next can be read although one cannot.
 
     Raises:
-        UsageError: a picture cannot be read, or its file gives an impossible magnification.
+        UsageError: the file, or the list of its pages from there on, cannot be read; when called: the picture cannot,
+            or its magnification is impossible or not clear.
     """
-    try:
-        data = path.read_bytes()
+    with _complaints_of(str(path)):
+        data = _read(path)
         if not tiff.is_tiff(data):
-            yield _picture(path, data, None, wanted)
+            yield partial(_picture, path, data, None, wanted)
             return
         for number, page in enumerate(tiff.pages(data), 1):
             if not page.reduced or number == 1:
-                yield _picture(path, tiff.only(data, page), (number, page), wanted)
+                yield partial(_picture, path, data, (number, page), wanted)
+
+
+def pictures(path: Path, wanted: Wanted) -> Iterator[Picture]:
+    """The same, read one by one up to the first that cannot be. Raises `UsageError`."""
+    for read in readers(path, wanted):
+        yield read()
+
+
+@contextmanager
+def _complaints_of(name: str) -> Iterator[None]:
+    """What goes wrong inside becomes a `UsageError` that names the picture."""
+    try:
+        yield
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy=_KINDS) from error
+        raise UsageError(f"{name} cannot be read: {error.strerror}", remedy=_KINDS) from error
     except FrameInvalid as error:
-        raise UsageError(f"{path} cannot be scored: {error}", remedy=_KINDS) from error
+        remedy = error.remedy if isinstance(error, CodecMissing) else _KINDS
+        raise UsageError(f"{name} cannot be scored: {error}", remedy=remedy) from error
+    except ProtocolError as error:
+        raise UsageError(
+            f"what {name} says of its magnification is not clear: {error}", remedy=_SAY_IT
+        ) from error
+
+
+def _read(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise FrameInvalid(f"it is larger than {MAX_FILE_BYTES >> 20} MiB")
+    data = path.read_bytes()
+    if not data:
+        raise FrameInvalid("it is empty")
+    return data
 
 
 def _picture(
-    path: Path, data: bytes, page: tuple[int, tiff.Page] | None, wanted: Wanted
+    path: Path, data: bytes, numbered: tuple[int, tiff.Page] | None, wanted: Wanted
 ) -> Picture:
-    grey = decode_grey(data)
-    told, where = _told(path, data, None if page is None else page[1], grey)
+    number, page = numbered or (1, None)
+    with _complaints_of(name_of(str(path), number)):
+        grey = decode_grey(data if page is None else tiff.only(data, page), odd_tiff)
+        told, where = _told_if_clear(path, data, page, grey, needed=wanted.magnification is None)
     magnification, source = wanted.magnification, "given"
     if magnification is None:
         magnification, source = _magnification_of(path, told, where)
     cut, reduction = _cut(path, grey, wanted.roi, told)
     return Picture(
         path=path,
-        page=1 if page is None else page[0],
+        page=number,
         pixels=cut,
         magnification=magnification,
         magnification_from=source,
@@ -169,6 +220,8 @@ def _magnification_of(path: Path, told: Metadata | None, where: str) -> tuple[fl
     if told is None:
         return ASSUMED_MAGNIFICATION, ASSUMED
     magnification, source = _magnification(told), f"{told.maker} {where}"
+    if told.field_width_um is None and told.maker != EM30:
+        source += ", own scale"
     check_magnification(magnification, f"the magnification of {path} ({source})")
     return magnification, source
 
@@ -178,6 +231,18 @@ def _magnification(told: Metadata) -> float:
     if told.field_width_um is not None:
         return magnification_of(told.field_width_um)
     return told.magnification or math.nan
+
+
+def _told_if_clear(
+    path: Path, data: bytes, page: tiff.Page | None, grey: GreyPixels, *, needed: bool
+) -> tuple[Metadata | None, str]:
+    """The same as `_told`; nothing where that is not clear and not `needed`."""
+    try:
+        return _told(path, data, page, grey)
+    except ProtocolError:
+        if needed:
+            raise
+        return None, ""
 
 
 def _told(
