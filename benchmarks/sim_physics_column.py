@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,7 +91,7 @@ async def connected(
             yield microscope
 
 
-def a_column(seed: int, **changes: float) -> InstrumentSettings:
+def a_column(seed: int, **changes: Any) -> InstrumentSettings:
     """An instrument without flaws, except these of its column."""
     ideal = instrument(
         Condition.IDEAL,

@@ -1,6 +1,7 @@
 """PACF, VGG and ResNet: the published sizes, and how control parameters join in."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ CLASSES = 1000
 
 
 def shot(
-    seed: int = 1, height: int = 240, width: int = 320, magnification: float = 2_000.0, **of: float
+    seed: int = 1, height: int = 240, width: int = 320, magnification: float = 2_000.0, **of: Any
 ) -> Shot:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
     return replace(Shot(pixels=pixels, magnification=magnification), **of)
