@@ -86,6 +86,25 @@ def test_layers_along_the_lines_are_left_alone(seed: int) -> None:
     assert without_streaks(image) is image
 
 
+@pytest.mark.parametrize("blur_px", [0.4, 1.0, 3.0, 8.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_one_edge_along_the_lines_is_left_alone(blur_px: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    bent = 4.0 * cv2.GaussianBlur(rng.standard_normal((1, WIDTH)), (0, 0), 6.0)
+    below = np.clip(np.arange(HEIGHT)[:, np.newaxis] - HEIGHT / 2 - bent, 0.0, 1.0)
+    edge = cv2.GaussianBlur(0.35 + 0.2 * below, (0, 0), blur_px)
+    image = np.asarray(edge + 0.03 * rng.standard_normal(edge.shape), np.float32)
+    assert without_streaks(image) is image
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.3, 1.0, 3.0])
+def test_streaks_of_any_strength_are_seen(strength: float) -> None:
+    """Also where they come in bursts, as behind spots that charge and discharge."""
+    rng = np.random.default_rng(1)
+    bursts = np.repeat(rng.exponential(1.0, (HEIGHT // 8, 1)), 8, axis=0)
+    assert is_streaked(grain(6.0, 1) + bursts.astype(np.float32) * streaks(strength, 1))
+
+
 def test_streaks_along_the_columns_are_no_charging() -> None:
     """The beam scans lines: what charges is never sharp along them."""
     turned = np.ascontiguousarray((grain(6.0, 1) + streaks(0.3, 1))[:, :HEIGHT].T)
