@@ -59,4 +59,9 @@ def needed(caps: Caps) -> int:
 def is_room() -> bool:
     """Whether clients may be let in now: descriptors enough are free for all who may be waiting."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return limit == resource.RLIM_INFINITY or limit - sum(1 for _ in _OPEN.iterdir()) >= _UNCOUNTED
+    if limit == resource.RLIM_INFINITY:
+        return True
+    try:
+        return limit - sum(1 for _ in _OPEN.iterdir()) >= _UNCOUNTED
+    except OSError:  # not even one is free to look
+        return False

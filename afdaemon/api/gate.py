@@ -85,7 +85,13 @@ class Gate:
             self._folder.tell(str(error), error.remedy)
             return False
         given, self._waiting = self._waiting, waiting
-        bind(self._watched, given.address, given.descriptor)
+        try:
+            bind(self._watched, given.address, given.descriptor)
+        except (
+            AfdaemonError
+        ) as error:  # libzmq may have closed the descriptor: it is not ours any more
+            self._folder.tell(str(error), error.remedy)
+            return False
         self._given.append(given)
         return True
 

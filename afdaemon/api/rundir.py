@@ -85,8 +85,13 @@ class Folder:
             _clear(path)
         listening = _listening(door_of(path), next(self._numbers), backlog)
         made = Path(listening.path)
-        self._sockets[name] = _of(made.lstat())
-        made.rename(path)
+        try:
+            identity = _of(made.lstat())
+            made.rename(path)
+        except OSError as error:
+            listening.close()
+            raise ConfigError(f"cannot listen on {path}: {error.strerror}") from None
+        self._sockets[name] = identity
         return listening
 
     def is_listening(self, name: str) -> bool:
@@ -206,14 +211,14 @@ def door_of(path: Path) -> str:
 def _listening(door: str, number: int, backlog: int) -> Listening:
     path = Path(f"{door}{number}")
     _clear(path)
-    with socket.socket(socket.AF_UNIX) as made:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX) as made:
             made.bind(str(path))
             path.chmod(_SOCKET_MODE)
             made.listen(backlog)
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {path}: {error.strerror}") from None
-        return Listening(made.detach(), door, number)
+            return Listening(made.detach(), door, number)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {path}: {error.strerror}") from None
 
 
 def _clear(path: Path) -> None:

@@ -19,8 +19,9 @@ from afdaemon.grey.scale import Pixels, full_scale, levels, share_of_one_grey
 Flags = NDArray[np.bool_]
 Levels = NDArray[np.float32]
 
-_FLAT, _FLAT_BORDER = 2.0, 8.0
-"""Grey levels (of 256) by which a dead line, and a border, may vary: JPEG."""
+_FLAT, _FLAT_BORDER = 2.0, 4.0
+"""Grey levels (of 256) by which a dead line, and a border, may vary: JPEG. Dark ground between particles has
+noise, and varies by more."""
 _SHAVED = 2
 """Lines inside a border that go with it: JPEG smears its edge."""
 _NEAR_END = 5.0

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import resource
 import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,9 +61,9 @@ def dialled(folder: Path) -> socket.socket:
     return line
 
 
-def is_greeted(line: socket.socket) -> bool:
+def is_greeted(line: socket.socket, within_s: float = 5.0) -> bool:
     """libzmq has accepted the connection, and speaks first."""
-    line.settimeout(0.2)
+    line.settimeout(within_s)
     try:
         return bool(line.recv(1))
     except TimeoutError:
@@ -85,7 +86,7 @@ def test_nobody_is_let_in_until_the_thread_of_the_socket_says_so(
 ) -> None:
     here, entrance, _ = ours
     with dialled(here.path) as line:
-        assert not is_greeted(line)
+        assert not is_greeted(line, within_s=0.2)
         entrance.admit()
         assert is_greeted(line)
 
@@ -97,9 +98,39 @@ def test_without_descriptors_enough_they_wait(
     with dialled(here.path) as line:
         monkeypatch.setattr(descriptors, "is_room", lambda: False)
         entrance.admit()
-        assert not is_greeted(line)
+        assert not is_greeted(line, within_s=0.2)
         monkeypatch.setattr(descriptors, "is_room", lambda: True)
         entrance.admit()
+        assert is_greeted(line)
+
+
+@contextmanager
+def no_descriptor_free() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_a_single_descriptor_nobody_is_let_in_and_nothing_ends(
+    ours: tuple[Folder, Gate, "zmq.Socket[bytes]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, entrance, _ = ours
+    with dialled(here.path) as line:
+        with no_descriptor_free():
+            entrance.admit()
+            with monkeypatch.context() as patched:  # taken by others since it was looked
+                patched.setattr(descriptors, "is_room", lambda: True)
+                entrance.admit()
+            (here.path / "control.sock").unlink()
+            entrance.mend()
+        assert "Too many open files" in here.trouble
+        assert not is_greeted(line, within_s=0.2)
+        entrance.mend()
         assert is_greeted(line)
 
 

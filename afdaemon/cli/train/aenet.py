@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from afdaemon.sim.datasets.frames import Recipe
 
 _PRESETS = ("cpu", "gpu")
-_FAMILIAR_BATCHES = 5
-"""Batches of the training's own scenes that define what is in distribution, for each judged scene."""
+_FAMILIAR_BATCHES = 20
+"""Batches of whole frames of the training's own scenes that define what is in distribution, for each judged scene."""
 _BLEND_SHARE = 0.5
 """Share of what was learned, if the result is blended."""
 _JUDGED_SETS = 13
@@ -243,9 +243,8 @@ def _write(plan: _Plan, team: "Team", run: "Run[AENetCompact]", path: Path, seco
     )
     metrics = train_aenet.evaluate(run.averaged, unseen, _JUDGED_SETS * plan.judged_scenes)
     typer.echo(f"unseen scenes: {metrics}")
-    seen = batches(
-        _frames(plan.recipe, plan.used), seed=settings.seed + 555, sets_per_batch=4, workers=0
-    )
+    whole = replace(plan.recipe, window_px=None)
+    seen = batches(_frames(whole, plan.used), seed=settings.seed + 555, sets_per_batch=4, workers=0)
     familiarity = fit_network(run.averaged, seen, _FAMILIAR_BATCHES * plan.judged_scenes)
     data = {
         "source": "simulated frames, afdaemon.sim.datasets.frames",
