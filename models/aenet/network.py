@@ -80,12 +80,13 @@ class Pyramid(nn.ModuleList):
     is learned of one serves the others.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], scales: int) -> None:
+    def __init__(self, layers: Sequence[nn.Module], scales: int, channels: int) -> None:
         super().__init__(layers)
-        self.scales = scales
+        self.scales, self.channels = scales, channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) -> (N, scales * width, H / 16, W / 16)."""
+        """(N, channels or more, H, W) -> (N, scales * width, H / 16, W / 16)."""
+        x = x[:, : self.channels]
         finest = self._once(x)
         several = [finest]
         for _ in range(1, self.scales):
@@ -115,7 +116,7 @@ class AENetCompact(nn.Module):
             if index < 3:
                 layers.append(nn.MaxPool2d(2))
             inside = width
-        self.features = Pyramid(layers, scales)
+        self.features = Pyramid(layers, scales, channels)
         self.head = nn.Sequential(*_head(scales * inside, is_wide=scales > 1))
 
     @property
@@ -125,7 +126,7 @@ class AENetCompact(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The three maps of a batch."""
-        out: Tensor = self.head(self.features(x[:, : self.channels]))
+        out: Tensor = self.head(self.features(x))
         return out
 
 

@@ -90,6 +90,6 @@ def fit_network(model: AENetCompact, batches: Iterator[Batch], count: int) -> Fa
     seen = []
     with torch.inference_mode():
         for _ in range(count):
-            features = model.features(next(batches).x[:, : model.channels])
+            features = model.features(next(batches).x)
             seen.append(features_of(features, model.head(features)))
     return fit(torch.cat(seen))

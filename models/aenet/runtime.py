@@ -55,7 +55,6 @@ class Runtime:
         quick = fused(network).to(device)
         self._features = quick.features.to(self.precision, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this pair
         self._head = quick.head
-        self._channels = quick.channels
         self._familiarity = familiarity.to(device) if familiarity else None
         self._graph: _Graph | None = None
 
@@ -81,7 +80,6 @@ class Runtime:
 
     def _pass(self, x: Tensor) -> Tensor:
         """From (N, channels, H, W) to score, logarithm of the error and distance, float32 (3, N)."""
-        x = x[:, : self._channels]
         features = self._features(x.to(self.precision, memory_format=torch.channels_last)).float()
         maps = self._head(features)
         estimated = estimate(maps)

@@ -19,9 +19,9 @@ from afdaemon.grey.scale import Pixels, full_scale, levels, share_of_one_grey
 Flags = NDArray[np.bool_]
 Levels = NDArray[np.float32]
 
-_FLAT, _FLAT_BORDER = 2.0, 4.0
-"""Grey levels (of 256) by which a dead line, and a border, may vary: JPEG. Dark ground between particles has
-noise, and varies by more."""
+_FLAT, _FLAT_BORDER, _FLAT_RIM = 2.0, 8.0, 3.0
+"""Grey levels (of 256) by which a dead line, and a border, may vary: JPEG. The outermost line varies by less: that
+tells a border from dark ground between particles, which has noise."""
 _SHAVED = 2
 """Lines inside a border that go with it: JPEG smears its edge."""
 _NEAR_END = 5.0
@@ -111,8 +111,8 @@ def _grown(flags: Flags) -> Flags:
 
 def _within_border(grey: Levels) -> tuple[slice, slice]:
     """The rows and columns inside a border of one grey on any side; all if it takes too much."""
-    rows = _inside(_of_one_grey(grey, _FLAT_BORDER))
-    columns = _inside(_of_one_grey(np.ascontiguousarray(grey[rows].T), _FLAT_BORDER))
+    rows = _inside(grey)
+    columns = _inside(np.ascontiguousarray(grey[rows].T))
     height, width = grey.shape
     is_border = all(
         (part.stop - part.start) >= (1.0 - 2.0 * _MOST_BORDER) * side
@@ -121,11 +121,14 @@ def _within_border(grey: Levels) -> tuple[slice, slice]:
     return (rows, columns) if is_border else (slice(0, height), slice(0, width))
 
 
-def _inside(flat: Flags) -> slice:
+def _inside(grey: Levels) -> slice:
+    """The rows between those of one grey at either end."""
+    flat = _of_one_grey(grey, _FLAT_BORDER)
     kept = np.flatnonzero(~flat)
     if not kept.size:
         return slice(0, len(flat))
-    first, last = int(kept[0]), int(kept[-1]) + 1
+    above, below = _of_one_grey(grey[[0, -1]], _FLAT_RIM)
+    first, last = int(kept[0]) if above else 0, int(kept[-1]) + 1 if below else len(flat)
     return slice(first + _SHAVED * (first > 0), last - _SHAVED * (last < len(flat)))
 
 

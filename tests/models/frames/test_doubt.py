@@ -82,8 +82,8 @@ def test_grey_levels_of_a_converted_frame_are_those_it_had() -> None:
 
 def test_saturated_and_strange_frames_are_doubted() -> None:
     frame = something(20.0, 5.0)
-    assert doubt_of(frame, 0.61) == "saturated: 61% of the pixels are black or white"
-    assert doubt_of(frame, 0.59) == ""
+    assert doubt_of(frame, 0.76) == "saturated: 76% of the pixels are black or white"
+    assert doubt_of(frame, 0.74) == ""
     assert doubt_of(frame, 0.0, distance=1.01) == "unlike every frame of the training"
     assert doubt_of(frame, 0.0, distance=0.99) == ""
 
