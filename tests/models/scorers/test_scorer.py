@@ -23,6 +23,7 @@ from afdaemon.models.frames.preprocess import (
     CHANNELS,
     RESIDUE_LIMIT,
     network_input,
+    noise_of,
     reduce,
     reduction_factor,
     resampled,
@@ -46,18 +47,36 @@ def test_contrast_and_brightness_do_not_reach_the_network(gain: float, offset: f
     assert np.allclose(network_input(image, 2_000.0), network_input(changed, 2_000.0), atol=2e-3)
 
 
-def test_the_channels_are_frame_what_the_median_took_away_and_magnification() -> None:
+def test_the_channels_are_frame_what_the_median_took_away_magnification_and_noise() -> None:
     image = np.full((64, 64), 0.25, np.float32)
     image[:, 32:] = 0.75
     image[10, 10] = 0.45  # a speck that the median takes away
     x = network_input(image, 5_000.0)
-    assert x.shape == (3, 64, 64)
+    assert x.shape == (4, 64, 64)
     assert x[0].mean() == pytest.approx(0.0, abs=1e-5)
     assert x[0].std() == pytest.approx(1.0, abs=1e-4)
     assert x[0][10, 10] == x[0][0, 0] == pytest.approx(-1.0)
     assert x[1][10, 10] == pytest.approx(0.2 / 0.25, abs=1e-4)
     assert np.count_nonzero(x[1]) == 1
     assert np.allclose(x[2], 0.05)
+    assert np.allclose(x[3], np.log(1e-3)), "there is no noise"
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.04, 0.1])
+def test_the_noise_is_found_beside_detail(sigma: float) -> None:
+    """Three quarters of the frame may be full of edges."""
+    image = np.full((240, 320), 0.5, np.float32)
+    image[:, :200:3] += 0.3
+    found = noise_of(image + np.float32(sigma) * RNG.standard_normal(image.shape, np.float32))
+    assert found == pytest.approx(sigma, rel=0.3)
+
+
+@pytest.mark.parametrize(("side", "channels"), [((64, 64), 4), ((240, 320), 4), ((90, 130), 3)])
+def test_the_network_takes_frames_of_any_size(side: tuple[int, int], channels: int) -> None:
+    """At a quarter of the sampling the smallest still has one spot."""
+    model = AENetCompact((8, 8, 8, 8, 8), scales=3, channels=channels).eval()
+    maps = model(torch.zeros(2, CHANNELS, *side))
+    assert maps.shape == (2, 3, side[0] // 16, side[1] // 16)
 
 
 def test_noise_of_a_nearly_flat_frame_is_bounded_and_a_flat_one_is_zero() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from afdaemon.models.aenet import train as train_aenet
 from afdaemon.models.aenet.network import AENetCompact
+from afdaemon.models.frames.preprocess import CHANNELS
 from afdaemon.models.frames.shot import Shot
 from afdaemon.models.scorers.frame_bank import Bank, BankStream
 from afdaemon.models.scorers.networks.base import ScoringNetwork, Tensors
@@ -100,7 +101,7 @@ class Teacher(nn.Module):
 def test_the_teachers_distance_counts_half() -> None:
     torch.manual_seed(1)
     model = AENetCompact(widths=(8, 8, 8, 8, 8)).eval()
-    x = torch.randn(2, 3, 64, 64)
+    x = torch.randn(2, CHANNELS, 64, 64)
     x[:, 2] = 0.02
     batch = Batch(x, torch.zeros(2))
     with torch.no_grad():
