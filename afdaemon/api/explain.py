@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import cast
 
 from pydantic import BaseModel, ValidationError
@@ -82,9 +83,16 @@ def _named(model: type[BaseModel], path: list[str]) -> tuple[str, str]:
 
 def _at(model: type[BaseModel], path: list[str]) -> Schema:
     """The schema of the field at `path`; empty if there is none."""
-    schema: Schema = model.model_json_schema()
+    schema = _schema_of(model)
     for part in path:
         schema = cast("Schema", _properties(schema, model).get(part, {}))
+    return schema
+
+
+@cache
+def _schema_of(model: type[BaseModel]) -> Schema:
+    """Made once: it takes milliseconds, and whoever sends nonsense sends much of it."""
+    schema: Schema = model.model_json_schema()
     return schema
 
 
@@ -102,5 +110,5 @@ def _resolved(schema: Schema, model: type[BaseModel]) -> Schema:
     reference = schema.get("$ref")
     if not isinstance(reference, str):
         return schema
-    definitions = cast("dict[str, Schema]", model.model_json_schema()["$defs"])
+    definitions = cast("dict[str, Schema]", _schema_of(model)["$defs"])
     return definitions[reference.rpartition("/")[2]]

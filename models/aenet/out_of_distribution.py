@@ -18,8 +18,8 @@ from afdaemon.models import checkpoint
 from afdaemon.models.aenet.network import ARCHITECTURE, AENetCompact, preprocessing
 from afdaemon.models.training.batches import Batch
 
-RARE = 2e-3
-"""Share of the training frames that lie beyond a distance of 1."""
+RARE = 5e-4
+"""Share of the training frames beyond a distance of 1. Sparse particles lie farthest out, and are no strangers."""
 _RIDGE = 1e-3
 """Added to the covariance, as a share of its mean diagonal: directions in which nothing varied count little."""
 _PREFIX = "familiar."

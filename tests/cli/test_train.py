@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from afdaemon.cli.daemon import app
 from afdaemon.cli.runner import run_app
@@ -141,6 +142,23 @@ def test_aenet_begins_with_other_weights_and_says_so(tmp_path: Path) -> None:
     assert told["training"]["steps"] == 1
 
 
+def test_weights_can_be_judged_anew_without_a_step(tmp_path: Path) -> None:
+    """The network stays as it is; which frames are familiar to it is found out for the recipe of today."""
+    first, again = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
+    words = ("--batch=8", "--workers=0", "--judged-scenes=1", "--micrographs=absent")
+    places = ("--keep", tmp_path / "kept", "--out")
+    assert train("aenet", "--steps=1", *words, *places, first) == 0
+    assert (
+        train("aenet", "--begin-with", first, "--steps=0", "--seed=2", *words, *places, again) == 0
+    )
+    (one, familiar, _), (other, anew, _) = load_aenet(first), load_aenet(again)
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name])
+    assert familiar is not None
+    assert anew is not None
+    assert not torch.equal(familiar.mean, anew.mean)
+
+
 def test_a_scorer_is_trained_on_dataset_1(tmp_path: Path) -> None:
     out = tmp_path / "pacf.safetensors"
     words = ("--steps=1", "--batch=2", "--scenes=1", "--workers=0", "--out", out)
@@ -215,6 +233,7 @@ REFUSED = {
     "no folder": (["scorer", "PACF", "--data=absent"], ["absent"]),
     "no micrographs": (["scorer", "PACF", "--scenes=1", "--micrographs=empty"], ["empty"]),
     "no steps": (["scorer", "PACF", "--steps=0"], ["steps"]),
+    "no steps from nothing": (["aenet", "--steps=0"], ["--begin-with"]),
 }
 
 

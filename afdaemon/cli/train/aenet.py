@@ -61,7 +61,10 @@ class _Plan:
 def aenet(
     out: Annotated[Path | None, typer.Option(help="weight file to write")] = None,
     preset: Annotated[str, typer.Option(help="cpu (windows) or gpu (whole frames)")] = "cpu",
-    steps: Annotated[int | None, typer.Option(min=1, help="training steps")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=0, help="training steps; 0 only judges anew what --begin-with names"),
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=8, help="frames or windows per step")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(min=1e-6, max=1.0, help="highest learning rate")
@@ -101,6 +104,8 @@ def aenet(
         raise UsageError(
             "--resume continues a run, --begin-with starts a new one", remedy="give one of them"
         )
+    if steps == 0 and begin_with is None:
+        raise UsageError("--steps 0 trains nothing", remedy="name weights with --begin-with")
     chosen = _chosen(
         preset,
         seed=seed,
@@ -267,7 +272,8 @@ def _write(plan: _Plan, team: "Team", run: "Run[AENetCompact]", path: Path, seco
         notes=notes,
         familiarity=familiarity,
     )
-    write_history(run.history, path)
+    if run.history:
+        write_history(run.history, path)
 
 
 def _frames(recipe: "Recipe", micrographs: list[Path]) -> "FrameSource":
