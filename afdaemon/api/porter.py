@@ -2,7 +2,8 @@
 
 A thread for each socket, so that it works however busy the event loop is. It closes a connection by shutting down
 its descriptor, which libzmq takes for the client's own end. That is safe although libzmq may have closed the
-descriptor in between: a duplicate is made first, and only a connection to our own address is shut down.
+descriptor in between, and something else may have it: a duplicate is made first, and only a connection to our own
+address is shut down. (A listening socket that is shut down makes libzmq end the process when it accepts.)
 """
 
 import ctypes
@@ -146,7 +147,9 @@ class Porter:
             line.shutdown(socket.SHUT_RDWR)
 
     def _client_of_ours(self, line: socket.socket) -> str | None:
-        return client_of(line) if _local_of(line) == self._local else None
+        """Whose connection to our address it is; None if it is another socket, or one of ours that listens there."""
+        is_connection = not line.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        return client_of(line) if is_connection and _local_of(line) == self._local else None
 
     def _tidy(self) -> None:
         if self._clock.now_s() >= self._tidy_at_s:

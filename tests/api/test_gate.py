@@ -134,6 +134,21 @@ def test_without_a_single_descriptor_nobody_is_let_in_and_nothing_ends(
         assert is_greeted(line)
 
 
+def test_a_listening_socket_that_has_a_connections_old_number_is_no_connection(
+    ours: tuple[Folder, Gate, "zmq.Socket[bytes]"],
+) -> None:
+    """The porter is told of connections later, when they may have gone and their descriptors may listen."""
+    here, entrance, _ = ours
+    with ExitStack() as stack:
+        for _ in range(2 * Caps().connections.each):
+            number = os.dup(entrance.fileno())
+            stack.callback(os.close, number)
+            entrance._porter._came(number)
+    with dialled(here.path) as line:
+        entrance.admit()
+        assert is_greeted(line)
+
+
 def test_at_most_so_many_wait_whoever_comes(
     ours: tuple[Folder, Gate, "zmq.Socket[bytes]"],
 ) -> None:
