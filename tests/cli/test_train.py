@@ -128,13 +128,23 @@ def test_aenet_is_trained_on_frames_of_the_simulator(
     assert len(json.loads(out.with_suffix(".history.json").read_text())) == 1
 
 
-def test_aenet_begins_with_other_weights_and_says_so(tmp_path: Path) -> None:
-    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    words = ("--batch=8", "--workers=0", "--judged-scenes=1", "--micrographs=absent")
+SMALL = ("--batch=8", "--workers=0", "--judged-scenes=1", "--micrographs=absent")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """AENet after one step."""
+    folder = tmp_path_factory.mktemp("first")
+    places = ("--keep", folder / "kept", "--out", folder / "first.safetensors")
+    assert train("aenet", "--steps=1", *SMALL, *places) == 0
+    return folder / "first.safetensors"
+
+
+def test_aenet_begins_with_other_weights_and_says_so(first: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second.safetensors"
     places = ("--keep", tmp_path / "kept", "--out")
-    assert train("aenet", "--steps=1", *words, *places, first) == 0
     begun = ("--begin-with", first, "--steps=1", "--learning-rate=1e-6")
-    assert train("aenet", *begun, *words, *places, second) == 0
+    assert train("aenet", *begun, *SMALL, *places, second) == 0
     began, ended = (load_aenet(path)[0].state_dict()["head.2.weight"] for path in (first, second))
     assert 0.0 < float((began - ended).abs().max()) < 1e-4
     told = load_aenet(second)[2].training["data"]["began_with"]
@@ -142,14 +152,12 @@ def test_aenet_begins_with_other_weights_and_says_so(tmp_path: Path) -> None:
     assert told["training"]["steps"] == 1
 
 
-def test_weights_can_be_judged_anew_without_a_step(tmp_path: Path) -> None:
+def test_weights_can_be_judged_anew_without_a_step(first: Path, tmp_path: Path) -> None:
     """The network stays as it is; which frames are familiar to it is found out for the recipe of today."""
-    first, again = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
-    words = ("--batch=8", "--workers=0", "--judged-scenes=1", "--micrographs=absent")
+    again = tmp_path / "again.safetensors"
     places = ("--keep", tmp_path / "kept", "--out")
-    assert train("aenet", "--steps=1", *words, *places, first) == 0
     assert (
-        train("aenet", "--begin-with", first, "--steps=0", "--seed=2", *words, *places, again) == 0
+        train("aenet", "--begin-with", first, "--steps=0", "--seed=2", *SMALL, *places, again) == 0
     )
     (one, familiar, _), (other, anew, _) = load_aenet(first), load_aenet(again)
     for name, value in one.state_dict().items():

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from afdaemon.sim.datasets.frames import Recipe
 
 _PRESETS = ("cpu", "gpu")
-_FAMILIAR_BATCHES = 20
+_FAMILIAR_BATCHES = 10
 """Batches of whole frames of the training's own scenes that define what is in distribution, for each judged scene."""
 _BLEND_SHARE = 0.5
 """Share of what was learned, if the result is blended."""
