@@ -1,6 +1,7 @@
 """`afdaemon train` from the outside: what it writes, what it goes on from, and what it refuses."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -126,6 +127,14 @@ def test_aenet_is_trained_on_frames_of_the_simulator(
     assert card["training"]["augmentation"]["width_px"] == 160
     assert load_aenet(out)[2].sha256 == card["sha256"]
     assert len(json.loads(out.with_suffix(".history.json").read_text())) == 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_familiar_frames() -> Iterator[None]:
+    """What is familiar is found out from few frames: the tests look at how, not at how well."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("afdaemon.cli.train.aenet._FAMILIAR_BATCHES", 2)
+        yield
 
 
 SMALL = ("--batch=8", "--workers=0", "--judged-scenes=1", "--micrographs=absent")
