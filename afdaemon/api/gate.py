@@ -87,9 +87,8 @@ class Gate:
         given, self._waiting = self._waiting, waiting
         try:
             bind(self._watched, given.address, given.descriptor)
-        except (
-            AfdaemonError
-        ) as error:  # libzmq may have closed the descriptor: it is not ours any more
+        except AfdaemonError as error:
+            # libzmq may have closed the descriptor: it is not ours any more
             self._folder.tell(str(error), error.remedy)
             return False
         self._given.append(given)

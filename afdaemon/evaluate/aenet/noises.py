@@ -62,9 +62,8 @@ def detector_of(kind: str, strength: float) -> Detector:
             return Detector(electrons=counted, read_noise=0.0)
         case _:
             left = math.exp(-1.0 / _SLOW_PX[kind])
-            weakened = (1.0 - left) / (
-                1.0 + left
-            )  # a filter of first order, on white noise's variance
+            # a filter of first order, on white noise's variance
+            weakened = (1.0 - left) / (1.0 + left)
             return Detector(electrons=counted * weakened, read_noise=0.0, tau_px=_SLOW_PX[kind])
 
 

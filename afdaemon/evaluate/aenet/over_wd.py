@@ -17,7 +17,7 @@ from afdaemon.models.frames.shot import Shot
 from afdaemon.sim.datasets.scenes import log_uniform, worth_looking
 from afdaemon.sim.imaging.detector import Detector
 from afdaemon.sim.imaging.frame import Imager, View
-from afdaemon.sim.optics import Optics, depth_of_focus_um
+from afdaemon.sim.optics import Beam, Optics, depth_of_focus_um
 from afdaemon.sim.specimens.catalogue import open_specimen
 from afdaemon.sim.truth import focus_score
 
@@ -27,6 +27,8 @@ _COARSE_DOF: Floats = np.arange(-12.0, 12.5)
 _FINE_DOF: Floats = np.arange(-24, 25) / 4.0
 _MAGNIFICATIONS = (2_000.0, 15_000.0)
 """Gold shows nothing at the first, so that it is left out there."""
+_KV = (1.0, 30.0)
+"""Tensions of wave-optical probes."""
 _ASTIGMATISM_DOF = (0.0, 1.0, 2.0, 3.0, 4.0)
 _CLOSE, _CLOSE_SHARE = 1.0, 0.90
 _WIDEST_DOF = 5.0
@@ -133,7 +135,8 @@ def _optics(job: SeriesTask, rng: np.random.Generator) -> Optics:
     apart_um = job.astigmatism_dof * depth_of_focus_um(job.magnification, alpha_rad)
     turn = float(rng.uniform(0.0, 2.0 * np.pi))
     apart = (apart_um * np.cos(turn), apart_um * np.sin(turn))
-    return Optics(alpha_rad=alpha_rad, astigmatism_um=apart)
+    beam = Beam(kv=log_uniform(rng, _KV)) if job.is_wave_optical else None
+    return Optics(alpha_rad=alpha_rad, astigmatism_um=apart, beam=beam)
 
 
 def _tasks(
