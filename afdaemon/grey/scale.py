@@ -20,9 +20,34 @@ def levels(pixels: Pixels) -> NDArray[np.float32]:
 
 def share_of_one_grey(rows: NDArray[np.float32], tolerance: float) -> NDArray[np.float64]:
     """For each row of levels (H, W), which part of it is of the row's usual grey, (H,)."""
-    usual = np.median(rows[:, :: max(1, rows.shape[1] // _SAMPLES)], axis=1, keepdims=True)
+    return _share_near(rows, _usual(rows), tolerance)
+
+
+def are_of_one_grey(rows: NDArray[np.float32], tolerance: float, least: float) -> NDArray[np.bool_]:
+    """Which rows of levels (H, W) are of one grey in a part of `least` (above .8) or more, (H,).
+
+    Only those are looked at whole in which half of a sample is: few of any picture.
+    """
+    usual = _usual(rows)
+    found = _share_near(_sample(rows), usual, tolerance) >= _WORTH_A_LOOK
+    found[found] = _share_near(rows[found], usual[found], tolerance) >= least
+    return found
+
+
+def _usual(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.median(_sample(rows), axis=1, keepdims=True), np.float32)
+
+
+def _sample(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return rows[:, :: max(1, rows.shape[1] // _SAMPLES)]
+
+
+def _share_near(
+    rows: NDArray[np.float32], usual: NDArray[np.float32], tolerance: float
+) -> NDArray[np.float64]:
     return np.asarray(np.mean(np.abs(rows - usual) <= tolerance, axis=1))
 
 
 _SAMPLES = 64
 """Pixels of a row that its usual grey is found from: the median of all takes ten times as long."""
+_WORTH_A_LOOK = 0.5

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.grey.data_bar import without_data_bar
-from afdaemon.grey.scale import Pixels, full_scale, levels, share_of_one_grey
+from afdaemon.grey.scale import Pixels, are_of_one_grey, full_scale, levels
 
 Flags = NDArray[np.bool_]
 Levels = NDArray[np.float32]
@@ -74,9 +74,12 @@ def seen(pixels: Pixels) -> Seen:
         return Seen(pixels)
     picture = without_data_bar(pixels)
     grey = levels(picture)
-    window = _within_border(grey)
+    has_lines = _has_lines_of_one_grey(grey)
+    window = _within_border(grey) if has_lines else (slice(None), slice(None))
     inner, grey = picture[window], grey[window]
-    flags = _dead_lines(grey) | _prints(grey)
+    flags = _prints(grey)
+    if has_lines:
+        flags |= _dead_lines(grey)
     found = (
         ("data bar", picture.size < pixels.size),
         ("border", inner.size < picture.size),
@@ -109,6 +112,12 @@ def _grown(flags: Flags) -> Flags:
     return np.asarray(cv2.dilate(flags.astype(np.uint8), np.ones((_GROWN_PX,) * 2, np.uint8)), bool)
 
 
+def _has_lines_of_one_grey(grey: Levels) -> bool:
+    """Whether any row or column may be of a border, or dead: most pictures have none, and need no closer look."""
+    pictures = (grey, np.ascontiguousarray(grey.T))
+    return any(bool(_of_one_grey(picture, _FLAT_BORDER).any()) for picture in pictures)
+
+
 def _within_border(grey: Levels) -> tuple[slice, slice]:
     """The rows and columns inside a border of one grey on any side; all if it takes too much."""
     rows = _inside(grey)
@@ -134,7 +143,7 @@ def _inside(grey: Levels) -> slice:
 
 def _of_one_grey(grey: Levels, tolerance: float) -> Flags:
     """Which rows are of one grey."""
-    return np.asarray(share_of_one_grey(grey, tolerance) >= _DEAD_SHARE)
+    return are_of_one_grey(grey, tolerance, _DEAD_SHARE)
 
 
 def _dead_lines(grey: Levels) -> Flags:
@@ -150,12 +159,14 @@ def _dead_lines(grey: Levels) -> Flags:
 def _prints(grey: Levels) -> Flags:
     is_black_or_white = (grey <= _NEAR_END) | (grey >= 255.0 - _NEAR_END)
     if np.count_nonzero(is_black_or_white) < _LEAST_DRAWN_PX:
-        return np.zeros_like(is_black_or_white)
+        return np.zeros(grey.shape, bool)
     apart = grey - _around(grey)
     noise = 1.4826 * float(np.median(np.abs(apart[::4, ::4])))
     far = np.abs(apart)
     is_drawn = is_black_or_white & (far > max(_ABRUPT, _DRAWN_NOISES * noise))
     is_abrupt = is_drawn | (far > max(_ABRUPT, _ABRUPT_NOISES * noise))
+    if np.count_nonzero(is_drawn) < _LEAST_DRAWN_PX:
+        return np.zeros(grey.shape, bool)
     lines = _lines(is_drawn)
     return _grown(lines | _in_few_places(is_abrupt & ~lines, is_drawn))
 
@@ -177,11 +188,16 @@ def _in_few_places(is_abrupt: Flags, is_drawn: Flags) -> Flags:
     chosen[0] = False
     pieces = chosen[labels]
     for _ in range(_LETTERS):
+        if not pieces.any() or not _is_in_few_cells(pieces):
+            return np.zeros_like(pieces)
         close = cv2.dilate(pieces.astype(np.uint8), np.ones((2 * _LETTER_PX + 1,) * 2, np.uint8))
         pieces = np.asarray(pieces | (is_abrupt & (close > 0)), bool)
+    return pieces if _is_in_few_cells(pieces) else np.zeros_like(pieces)
+
+
+def _is_in_few_cells(pieces: Flags) -> bool:
     cells = cv2.resize(pieces.astype(np.float32), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
-    is_few = int(np.count_nonzero(cells)) <= _FEW_CELLS
-    return pieces if is_few else np.zeros_like(pieces)
+    return int(np.count_nonzero(cells)) <= _FEW_CELLS
 
 
 def _lines(candidates: Flags) -> Flags:

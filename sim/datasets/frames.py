@@ -87,7 +87,7 @@ class Recipe:
         }
     )
     variety: Variety = HARSH
-    magnifications: tuple[float, float] = (300.0, 40_000.0)
+    magnifications: tuple[float, float] = (300.0, 100_000.0)
     frames_at_once: int = 4
     draws_every: int = 4
     kept_scenes: int = 24

@@ -216,6 +216,8 @@ def test_a_region_as_large_as_the_picture_scores_like_it(folder: Path) -> None:
         scorer.row(next(pictures(folder / "large.png", Wanted(magnification=1e3, roi=roi))))
         for roi in (None, Roi(0, 0, 960, 720))
     ]
-    assert rows[0].measures.score == pytest.approx(rows[1].measures.score, abs=0.05)
+    assert rows[0].measures.score == pytest.approx(
+        rows[1].measures.score, abs=0.15
+    )  # a network in 16 bits
     assert rows[0].reduction == rows[1].reduction == 3
     assert (rows[1].width, rows[1].height) == (960, 720)

@@ -68,7 +68,10 @@ def say(team: "Team", text: str) -> None:
 
 
 def prepared_device(workers: int) -> "torch.device":
-    """The device to train on. On a CPU the drawing processes get a core each: sharing slows both."""
+    """The device to train on. On a CPU a drawing process leaves some of a core to the training, which takes them all.
+
+    With several of them they get a core each: sharing slows both.
+    """
     import torch
 
     from afdaemon.models.memory import keep_freed_memory
@@ -76,7 +79,7 @@ def prepared_device(workers: int) -> "torch.device":
     keep_freed_memory()
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(max(1, cores // processes - workers))
+    torch.set_num_threads(max(1, cores // processes - max(0, workers - 1)))
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
