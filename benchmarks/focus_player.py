@@ -16,6 +16,7 @@ from afdaemon.control.values import TracePoint
 from afdaemon.models.acnet.policy import StepPolicy, load_policy
 from afdaemon.models.defocus.network import DefocusEstimator, load_estimator
 from afdaemon.models.scorers.focus_scorer import FocusScorer, load_scorer
+from afdaemon.sim.instrument.world import World
 
 if TYPE_CHECKING:
     from afdaemon.control.profile import Profile
@@ -29,12 +30,14 @@ class Player:
     policy: StepPolicy
     estimator: DefocusEstimator
 
-    def play(self, task: Task, procedure: str, *, calibrated: bool) -> Run:
-        """One job by the procedure "fast", "fast with ladder" or "paper"."""
-        return self.play_traced(task, procedure, calibrated=calibrated)[0]
+    def play(
+        self, task: Task, procedure: str, *, calibrated: bool, world: World | None = None
+    ) -> Run:
+        """One job by the procedure "fast", "fast with ladder" or "paper"; see `focus_runs.play_traced`."""
+        return self.play_traced(task, procedure, calibrated=calibrated, world=world)[0]
 
     def play_traced(
-        self, task: Task, procedure: str, *, calibrated: bool
+        self, task: Task, procedure: str, *, calibrated: bool, world: World | None = None
     ) -> tuple[Run, tuple[TracePoint, ...]]:
         """The same, and the job's readings."""
         fast = replace(
@@ -47,7 +50,7 @@ class Player:
         laws = Laws(
             step=acnet_law(self.policy.propose), focus=defocus_law(self.estimator.infer, fast)
         )
-        return play_traced(task, self.scorer, procedure_of(rules, laws))
+        return play_traced(task, self.scorer, procedure_of(rules, laws), world)
 
 
 @cache

@@ -30,7 +30,8 @@ from afdaemon.sim.instrument.settings import (
     InstrumentSettings,
     ScanSettings,
 )
-from afdaemon.sim.instrument.world import RecordedFrame, Truth, World
+from afdaemon.sim.instrument.told import Truth
+from afdaemon.sim.instrument.world import RecordedFrame, World
 from afdaemon.sim.optics import depth_of_focus_um, is_in_focus, pixel_um
 
 DRAWN = ("tin_balls", "tem_grid", "gold_nanoparticles", "butterfly_wing", "woven_fabric")
@@ -175,17 +176,19 @@ def _instrument(
 
 
 def play_traced(
-    task: Task, scorer: FocusScorer, procedure: Procedure[Any]
+    task: Task, scorer: FocusScorer, procedure: Procedure[Any], world: World | None = None
 ) -> tuple[Run, tuple[TracePoint, ...]]:
-    """One job to its end, and its readings."""
-    world = World(task.settings, clock=ManualClock())
+    """One job to its end, and its readings; in a `world` of the task's, which the caller may look at afterwards."""
+    world = world or World(task.settings, clock=ManualClock())
     trace, outcome = asyncio.run(_converse(world, scorer, procedure))
     return _run_of(task, world.truth(), outcome), trace
 
 
-def play_way(task: Task, way: Callable[[Look, Window], float], reach_dof: float) -> Run:
-    """A search in the way of others, which is given the largest possible distance of the focus."""
-    world = World(task.settings, clock=ManualClock())
+def play_way(
+    task: Task, way: Callable[[Look, Window], float], reach_dof: float, world: World | None = None
+) -> Run:
+    """A search in the way of others, which is given the largest possible distance of the focus, and the true DoF."""
+    world = world or World(task.settings, clock=ManualClock())
     start = world.truth()
     window = Window(
         start_um=start.start_wd_um,

@@ -23,8 +23,8 @@ from afdaemon.api.endpoints import parse_endpoint
 from afdaemon.api.schemas import Status
 from afdaemon.drivers.wire.messages import Move
 from afdaemon.drivers.wire.stream import Decoder
+from afdaemon.sim.instrument.told import Truth
 from afdaemon.sim.instrument.witness import truth_from
-from afdaemon.sim.instrument.world import Truth
 from afdaemon.sim.links.control import order_of, tell
 
 START_S = 60.0

@@ -32,7 +32,8 @@ from afdaemon.sim.chaos.proxy import ChaosProxy
 from afdaemon.sim.instrument.faults import FaultPlan
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.settings import WD_UM, InstrumentSettings
-from afdaemon.sim.instrument.world import Truth, World
+from afdaemon.sim.instrument.told import Truth
+from afdaemon.sim.instrument.world import World
 from afdaemon.sim.links.aisem import AisemServer
 from afdaemon.sim.links.stream import StreamServer
 from afdaemon.sim.links.usb_server import UsbServer

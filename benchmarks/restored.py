@@ -33,7 +33,8 @@ from afdaemon.sim.instrument.faults import FaultPlan, parse_rule
 from afdaemon.sim.instrument.inprocess import InProcessMicroscope
 from afdaemon.sim.instrument.instrument import Instrument
 from afdaemon.sim.instrument.settings import WD_UM, InstrumentSettings
-from afdaemon.sim.instrument.world import Truth, World
+from afdaemon.sim.instrument.told import Truth
+from afdaemon.sim.instrument.world import World
 
 FAULTS = {
     "none": "",

@@ -25,8 +25,8 @@ from typing import IO, Any
 import pytest
 
 from afdaemon.sim.errors import ServeError
+from afdaemon.sim.instrument.told import Truth
 from afdaemon.sim.instrument.witness import truth_from
-from afdaemon.sim.instrument.world import Truth
 from afdaemon.sim.links.control import tell
 
 __all__ = [

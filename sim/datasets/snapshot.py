@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.sim.instrument.settings import InstrumentSettings
-from afdaemon.sim.instrument.world import Truth, World
+from afdaemon.sim.instrument.told import Truth
+from afdaemon.sim.instrument.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -194,14 +194,9 @@ class Imager:
         above the plane or below it has a focus of its own: see `focus_height_um`.
         """
         optics = self.optics if optics is None else optics
-        step_um = layer_step_um(view.pixel_um, optics.alpha_rad)
         charging = 0.0 if scan is None else scan.flaws.charging
-        layers = self._layers(view, self.tilt, step_um, self.detector.backscatter, charging)
-        spectrum, weight = layers.blurred(optics, defocus_um, view.magnification, view.width_px)
         moved, z = self._scanned(view, scan, rng)
-        signal = scan_out(spectrum, layers.size, window(view), moved)
-        if weight is not None:
-            signal = normalised(signal, scan_out(weight, layers.size, window(view), moved))
+        signal = self.signal(view, defocus_um, optics, charging=charging, moved_px=moved)
         if scan is not None and charging > 0.0 and (trails := self._streaks(view)) is not None:
             blur = optics.blur(
                 defocus_um + self.focus_height_um(view), view.magnification, view.width_px
@@ -212,6 +207,27 @@ class Imager:
             return detect(signal, self.detector, rng)
         at_s = scan.start_s + line_times_s(scan, view.height_px)
         return detect(signal, averaged(self.detector, scan.line_average), rng, at_s=at_s)
+
+    def signal(
+        self,
+        view: View,
+        defocus_um: float,
+        optics: Optics,
+        *,
+        charging: float = 0.0,
+        moved_px: NDArray[np.float64] | None = None,
+    ) -> FloatImage:
+        """What reaches the detector, (height, width), float32: no noise yet.
+
+        `moved_px` says by how much each line is displaced.
+        """
+        step_um = layer_step_um(view.pixel_um, optics.alpha_rad)
+        layers = self._layers(view, self.tilt, step_um, self.detector.backscatter, charging)
+        spectrum, weight = layers.blurred(optics, defocus_um, view.magnification, view.width_px)
+        signal = scan_out(spectrum, layers.size, window(view), moved_px)
+        if weight is None:
+            return signal
+        return normalised(signal, scan_out(weight, layers.size, window(view), moved_px))
 
     def sharp(self, view: View) -> FloatImage:
         """Noise-free signal of the field and its margin, all of it in focus."""

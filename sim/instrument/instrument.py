@@ -12,7 +12,8 @@ from afdaemon.drivers.base import Clock, MicroscopeState
 from afdaemon.sim.errors import OutOfReach
 from afdaemon.sim.instrument.faults import Fault, FaultPlan
 from afdaemon.sim.instrument.settings import MAGNIFICATION, WD_UM
-from afdaemon.sim.instrument.world import RecordedFrame, Truth, World
+from afdaemon.sim.instrument.told import Truth
+from afdaemon.sim.instrument.world import RecordedFrame, World
 
 _REMEMBERED_SHOTS = 8
 """Sent frames that a stale or frozen one may repeat."""

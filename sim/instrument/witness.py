@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from afdaemon.sim.errors import ServeError
-from afdaemon.sim.instrument.world import Commanded, Truth
+from afdaemon.sim.instrument.told import Commanded, Truth
 
 
 def truth_from(document: Mapping[str, Any]) -> Truth:

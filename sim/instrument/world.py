@@ -36,8 +36,10 @@ from afdaemon.sim.instrument.settings import (
     Scan,
 )
 from afdaemon.sim.instrument.stage import Place, Travel
+from afdaemon.sim.instrument.told import Commanded, Truth
 from afdaemon.sim.optics import Optics, depth_of_focus_um, pixel_um
 from afdaemon.sim.specimens.catalogue import open_specimen
+from afdaemon.sim.surface import FloatImage
 from afdaemon.sim.truth import focus_score
 
 REMEMBERED_COMMANDS = 2000
@@ -72,55 +74,6 @@ class RecordedFrame:
     pixel_nm: float
     dwell_ns: float
     kv: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commanded:
-    """A WD (um) that was commanded at `time_s` of the world's clock."""
-
-    time_s: float
-    wd_um: float
-    magnification: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Truth:
-    """The ground truth at present, which only the simulator knows.
-
-    `wd_um` is where the beam has its crossover, `lens_wd_um` what the lens current stands for: the one lies
-    `hysteresis_um` beyond the other. `focus_wd_um` is the best WD of the field that the last frame showed: that of the
-    specimen's plane, `plane_wd_um`, less the height of its detail `height_um` (0 before the first frame). It has
-    drifted by `drift_um`. `dof_um`, `blur_px` (larger semi-axis of the defocus ellipse) and `score` are those of the
-    present magnification at 320 pixels; `alpha_rad` and `probe_nm` are those of the present WD. `age_s` is the time
-    that drift depends on.
-    """
-
-    seed: int
-    specimen: str
-    alpha_rad: float
-    magnification: int
-    start_wd_um: float
-    focus_wd_um: float
-    wd_um: float
-    dof_um: float
-    frames: int
-    commands: tuple[Commanded, ...]
-    plane_wd_um: float
-    height_um: float
-    lens_wd_um: float
-    hysteresis_um: float
-    drift_um: float
-    astigmatism_x_um: float
-    astigmatism_y_um: float
-    probe_nm: float
-    kv: float
-    blur_px: float
-    score: float
-    stage_x_um: float
-    stage_y_um: float
-    stage_moves: bool
-    rotation_rad: float
-    age_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,6 +272,16 @@ class World:
             age_s=age_s,
         )
 
+    def noiseless(self, away_um: float) -> FloatImage:
+        """What the present field would show without noise, `away_um` beyond the best WD of the specimen's plane.
+
+        Signal (height, width), float32. Not while a frame is being exposed.
+        """
+        seen_s = self._age.seen_s()
+        scan, wd_um = self.scan, self._lens.reached.at(seen_s)
+        view = self._view(self._magnification, wd_um, scan, seen_s)
+        return self._imager.signal(view, away_um, self._column.optics(wd_um, self._kv))
+
     # --- inside ---
 
     def _random(self, *key: int) -> np.random.Generator:
@@ -340,22 +303,26 @@ class World:
         """What a frame begun at `age_s` shows; focus, stage and beam are those of its middle."""
         end_s, middle_s = age_s + scan.frame_time_s, age_s + 0.5 * scan.frame_time_s
         wd_um = self._lens.reached.mean(age_s, end_s)
-        rotation_rad = self._column.rotation_rad(magnification, wd_um)
-        x_um, y_um = self._centre_um(magnification, wd_um, scan, middle_s)
+        view = self._view(magnification, wd_um, scan, middle_s)
         return Exposure(
             number=number,
-            view=View(
-                x_um=x_um,
-                y_um=y_um,
-                magnification=magnification * self._column.zoom(wd_um),
-                width_px=scan.width_px,
-                height_px=scan.height_px,
-                rotation_rad=rotation_rad,
-            ),
+            view=view,
             defocus_um=wd_um - self._column.focus_wd_um(middle_s, kv),
             optics=self._column.optics(wd_um, kv),
-            scanning=self._scanning(scan, rotation_rad, age_s, middle_s),
+            scanning=self._scanning(scan, view.rotation_rad, age_s, middle_s),
             dwell_ns=scan.dwell_ns,
+        )
+
+    def _view(self, magnification: int, wd_um: float, scan: Scan, age_s: float) -> View:
+        """What the scan covers, with the lens at a WD."""
+        x_um, y_um = self._centre_um(magnification, wd_um, scan, age_s)
+        return View(
+            x_um=x_um,
+            y_um=y_um,
+            magnification=magnification * self._column.zoom(wd_um),
+            width_px=scan.width_px,
+            height_px=scan.height_px,
+            rotation_rad=self._column.rotation_rad(magnification, wd_um),
         )
 
     def _centre_um(self, magnification: int, wd_um: float, scan: Scan, age_s: float) -> Place:

@@ -9,6 +9,7 @@ from afdaemon.sim.specimens.empty import Empty
 from afdaemon.sim.specimens.families import (
     Facets,
     Foam,
+    Grating,
     Labyrinth,
     Lattice,
     Layers,
@@ -47,6 +48,7 @@ _STRANGE_SPECIMENS: dict[str, Drawn] = {
     "layers": Layers,
     "facets": Facets,
     "section": Section,
+    "grating": Grating,
 }
 _BY_NAME = TRAINING_SPECIMENS | _UNSEEN_SPECIMENS | _STRANGE_SPECIMENS | {"empty": Empty}
 
@@ -63,7 +65,7 @@ STRANGE = tuple(_STRANGE_SPECIMENS)
 """Names of those that mislead focus measures."""
 STRANGE_TRAINED = ("lattice", "sparse", "layers", "facets")
 """Those of them that networks may learn from."""
-STRANGE_UNSEEN = ("labyrinth", "foam", "section")
+STRANGE_UNSEEN = ("labyrinth", "foam", "section", "grating")
 """And those that they never may."""
 TRAINABLE: dict[str, Drawn] = TRAINING_SPECIMENS | {
     name: _STRANGE_SPECIMENS[name] for name in STRANGE_TRAINED

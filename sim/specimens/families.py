@@ -35,7 +35,7 @@ _FACES_PX = 50.0, 200.0
 """Crystal faces in drawing pixels: a frame shows a few large ones."""
 _WAVES = 24
 """Plane waves of one length in all directions: their sum changes sign along winding lines (a Gaussian random field)."""
-_LATTICE, _LABYRINTH, _FOAM, _SPARSE, _LAYERS, _GRAIN, _FACETS, _SECTION = range(81, 89)
+_LATTICE, _LABYRINTH, _FOAM, _SPARSE, _LAYERS, _GRAIN, _FACETS, _SECTION, _GRATING = range(81, 90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +270,46 @@ class Section:
             inside = 0.9 if u < 0.4 else -0.3
             cv2.ellipse(stain, centre, axes, 180.0 * v, 0, 360, inside, -1, cv2.LINE_AA, 4)
             cv2.ellipse(stain, centre, axes, 180.0 * v, 0, 360, 1.0, 2, cv2.LINE_AA, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Grating:
+    """Etched lines: dark trenches, bright rims of each its own height, and edges that wander as resist leaves them.
+
+    An edge's roughness is up to a tenth of the period and long along the line (lithographers call it line edge
+    roughness); no two lines are alike, and their faces are grainy.
+    """
+
+    seed: int
+
+    def draw(self, patch: Patch) -> Surface:
+        """What lies in `patch`."""
+        octave_um, own = _octave(patch, self.seed, _GRATING, _PERIODS_PX)
+        period_um, angle = octave_um * own.uniform(1.0, 2.0), own.uniform(0.0, np.pi)
+        across = _phase(patch, period_um, angle)
+        along = _phase(patch, period_um, angle + 0.5 * np.pi) / own.uniform(0.5, 3.0)
+        line = np.rint(across)
+        strength, width = own.uniform(0.02, 0.1), own.uniform(0.3, 0.7)
+        left, right = (
+            side * width / 2.0 + strength * self._wandering(along, line, k)
+            for k, side in enumerate((-1.0, 1.0))
+        )
+        place, step = across - line, patch.step_um / period_um
+        top = np.clip((place - left) / step, 0.0, 1.0) * np.clip((right - place) / step, 0.0, 1.0)
+        low, high = _tones(own)
+        image = low + (high - low) * top
+        rim, bright = max(2.5 * step, own.uniform(0.02, 0.06)), own.uniform(0.0, 0.4)
+        for edge, k in ((left, 2), (right, 3)):
+            lit = bright * (0.7 + 0.6 * self._wandering(along / 4.0, line, k))
+            image = image + lit * np.exp(-(((place - edge) / rim) ** 2))
+        return _surface(patch, image, self.seed, own)
+
+    def _wandering(
+        self, along: NDArray[np.float64], line: NDArray[np.float64], k: int
+    ) -> FloatImage:
+        """Smooth noise along each line, its own."""
+        stream = _GRATING + 100 * (k + 1)
+        return noise_at(along, line, seed=self.seed, stream=stream)
 
 
 def _octave(
