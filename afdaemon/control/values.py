@@ -5,7 +5,7 @@ Working distances are absolute, in um; a positive move lengthens the working dis
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import StrEnum
 
 from afdaemon.models.frames.measures import Measures
@@ -133,18 +133,24 @@ class Proposal:
         confidence: probability that it ends within 1 depth of focus of the best WD.
         out_of_capture: probability that the focus is out of capture range, where a frame shows hardly anything of it.
         dof_scale: a true depth of focus, in units of that of the assumed convergence angle.
+        read_step_um: the step to where a further reading would tell most.
+        nothing: probability that the frames show nothing that could be focused.
+        below, above: probability that the focus lies beyond the lower and the upper limit.
     """
 
     step_um: float
     confidence: float = 0.0
     out_of_capture: float = 0.0
     dof_scale: float = 1.0
+    read_step_um: float = 0.0
+    nothing: float = 0.0
+    below: float = 0.0
+    above: float = 0.0
 
     @property
     def is_finite(self) -> bool:
         """Whether all its numbers can be acted on."""
-        numbers = (self.step_um, self.confidence, self.out_of_capture, self.dof_scale)
-        return all(map(math.isfinite, numbers))
+        return all(map(math.isfinite, astuple(self)))
 
 
 # Events: what happened.

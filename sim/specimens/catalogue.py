@@ -67,9 +67,13 @@ STRANGE_TRAINED = ("lattice", "sparse", "layers", "facets")
 """Those of them that networks may learn from."""
 STRANGE_UNSEEN = ("labyrinth", "foam", "section", "grating")
 """And those that they never may."""
-TRAINABLE: dict[str, Drawn] = TRAINING_SPECIMENS | {
-    name: _STRANGE_SPECIMENS[name] for name in STRANGE_TRAINED
-}
+NOTHING = "empty"
+"""A field with nothing to focus."""
+TRAINABLE: dict[str, Drawn] = (
+    TRAINING_SPECIMENS
+    | {name: _STRANGE_SPECIMENS[name] for name in STRANGE_TRAINED}
+    | {NOTHING: Empty}
+)
 """All that may be drawn for training."""
 
 SPECIMENS = tuple(_BY_NAME)

@@ -12,6 +12,7 @@ from afdaemon.sim.errors import SpecimenError
 from afdaemon.sim.optics import pixel_um
 from afdaemon.sim.specimens.catalogue import (
     LAYERS,
+    NOTHING,
     SPECIMENS,
     STRANGE,
     STRANGE_TRAINED,
@@ -242,7 +243,7 @@ def test_nothing_unseen_is_trained_on() -> None:
     assert not set(UNSEEN) & set(TRAINED)
     assert set(TRAINING_SPECIMENS) == set(TRAINED)
     assert set(Recipe().weights) <= {*TRAINABLE, "micrograph"}
-    assert set(TRAINABLE) == {*TRAINED, *STRANGE_TRAINED}
+    assert set(TRAINABLE) == {*TRAINED, *STRANGE_TRAINED, NOTHING}
     assert {*STRANGE_TRAINED, *STRANGE_UNSEEN} == set(STRANGE)
     assert not set(TRAINABLE) & {*UNSEEN, *STRANGE_UNSEEN}
     assert {*TRAINABLE, *UNSEEN, *STRANGE} < set(SPECIMENS)

@@ -1,0 +1,201 @@
+"""`afdaemon train posterior`: the network that says where the focus lies, from simulated scenes."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from afdaemon.cli.train.common import (
+    DEFAULT_MICROGRAPHS,
+    file_to_write,
+    names_of,
+    progress_bar,
+    split_micrographs,
+    told_where,
+)
+from afdaemon.clock import SystemClock
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from afdaemon.models.posterior.bank import Bank
+    from afdaemon.models.posterior.tokens import Posterior
+    from afdaemon.models.posterior.train import Moves
+    from afdaemon.models.scorers.focus_scorer import FocusScorer
+    from afdaemon.sim.datasets.scenes import Scene
+
+_BANKS = ("used", "kept")
+_KEPT_SEED, _KEPT_SHARE = 777, 10
+_BLOCK = 200
+_VARIETY: dict[str, Any] = {"read_noise": (0.5, 15.0), "astigmatic_share": 0.6}
+_RECIPE: dict[str, Any] = {
+    "uneven_share": 0.35,
+    "magnifications": (300.0, 40_000.0),
+    "weights": {
+        "tin_balls": 0.1,
+        "tem_grid": 0.1,
+        "gold_nanoparticles": 0.1,
+        "mixture": 0.1,
+        "ruled": 0.12,
+        "lattice": 0.14,
+        "sparse": 0.03,
+        "layers": 0.05,
+        "facets": 0.04,
+        "micrograph": 0.18,
+        "empty": 0.04,
+    },
+}
+"""More of what misleads than AENet sees: lattices that come back sharp past the first zero, uneven ground without a
+single focus, and fields with nothing to focus."""
+
+
+def posterior(
+    out: Annotated[Path | None, typer.Option(help="weight file to write")] = None,
+    scenes: Annotated[int, typer.Option(min=2, help="scenes to image and measure")] = 3000,
+    rounds: Annotated[int | None, typer.Option(min=1, help="rounds of training")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    micrographs: Annotated[
+        Path, typer.Option(help="folder of real micrographs, used where it exists")
+    ] = DEFAULT_MICROGRAPHS,
+    measured: Annotated[
+        Path | None, typer.Option(help="file of measured scenes: used if it is there, else written")
+    ] = None,
+) -> None:
+    """Train the network that says where the focus lies, on scenes scored by the shipped AENet (about 80 minutes)."""
+    from afdaemon.models.checkpoint import WEIGHTS_FOLDER
+    from afdaemon.models.memory import keep_freed_memory
+    from afdaemon.models.posterior import train as train_posterior
+
+    keep_freed_memory()
+    recipe = train_posterior.TrainConfig(seed=seed)
+    config = replace(recipe, rounds=rounds or recipe.rounds)
+    clock = SystemClock()
+    began_s = clock.now_s()
+    (bank, unseen), data = _banks(split_micrographs(micrographs), scenes, seed, measured)
+    with progress_bar("posterior") as update:
+        network = train_posterior.train(config, bank, decide, update)
+    metrics = {
+        f"from_{start:g}_dof_{'calibrated' if share else 'uncalibrated'}": train_posterior.evaluate(
+            network, unseen, replace(config, starts_dof=(start,), calibrated_share=share), decide
+        )
+        for start, share in itertools.product((20.0, 75.0), (1.0, 0.0))
+    }
+    for name, figures in metrics.items():
+        typer.echo(f"{name}: {figures}")
+    seconds = clock.now_s() - began_s
+    usual = WEIGHTS_FOLDER / "posterior.safetensors"
+    path = file_to_write(out, usual)
+    train_posterior.save(network, path, config=config, data=data, metrics=metrics, seconds=seconds)
+    typer.echo(told_where(path, usual, seconds))
+
+
+def decide(told: "Posterior", read_dof: "NDArray[np.float64]") -> "Moves":
+    """The service's own rule, as training plays it."""
+    from afdaemon.control.aim.profile import MISS_COST
+    from afdaemon.control.aim.rule import advise
+
+    return advise(told, read_dof, MISS_COST)
+
+
+def _banks(
+    micrographs: tuple[list[Path], list[Path]], scenes: int, seed: int, measured: Path | None
+) -> "tuple[list[Bank], dict[str, Any]]":
+    """Scenes to learn from, unseen ones of held-back micrographs, and what the card says about them."""
+    from afdaemon.models.posterior.bank import load_banks, save_banks
+    from afdaemon.models.scorers.focus_scorer import load_scorer
+
+    scorer, (used, kept) = load_scorer(), micrographs
+    told = {
+        "source": "simulated scenes, afdaemon.sim.datasets.frames",
+        "scenes": scenes,
+        "seed": seed,
+        **_VARIETY,
+        **_RECIPE,
+        "micrographs": names_of(used),
+        "scored_by": scorer.card.sha256,
+    }
+    if measured is not None and measured.exists():
+        return load_banks(measured, _BANKS, told), told
+    with progress_bar("scenes") as update:
+        many = _measured(scorer, used, scenes, seed, lambda n: update(n, scenes, 0.0))
+        few = max(2, scenes // _KEPT_SHARE)
+        unseen = _measured(scorer, kept, few, seed + _KEPT_SEED, lambda _: None)
+    if measured is not None:
+        save_banks(measured, dict(zip(_BANKS, (many, unseen), strict=True)), told)
+    return [many, unseen], told
+
+
+def _measured(
+    scorer: "FocusScorer",
+    micrographs: list[Path],
+    count: int,
+    seed: int,
+    on_scene: Callable[[int], None],
+) -> "Bank":
+    """`count` scenes, each imaged at `DISTANCES_DOF`."""
+    from afdaemon.models.posterior.bank import joined
+
+    blocks = []
+    for start in range(0, count, _BLOCK):
+        size = min(_BLOCK, count - start)
+        blocks.append(_measured_block(scorer, micrographs, size, (seed, start), on_scene))
+    return joined(blocks)
+
+
+def _measured_block(
+    scorer: "FocusScorer",
+    micrographs: list[Path],
+    count: int,
+    seed: tuple[int, int],
+    on_scene: Callable[[int], None],
+) -> "Bank":
+    """The scenes of one block, with `seed[1]` scenes before it: the same whichever process measures it."""
+    import numpy as np
+
+    from afdaemon.evaluate.judged import drawn
+    from afdaemon.models.posterior.bank import Bank
+    from afdaemon.sim.datasets.frames import HARSH, Recipe, Scenery
+    from afdaemon.sim.specimens.catalogue import NOTHING
+
+    rng = np.random.default_rng(seed)
+    recipe = replace(Recipe(), variety=replace(HARSH, **_VARIETY), **_RECIPE)
+    scenery = Scenery(recipe, micrographs, rng)
+    sittings = ((scenery.next_scene(), int(rng.integers(2**31))) for _ in range(count))
+    measured = []
+    for name, magnification, frames in drawn(_imaged, sittings, workers=1):
+        measured.append((*_read(scorer, frames, magnification), float(name != NOTHING)))
+        on_scene(seed[1] + len(measured))
+    return Bank(*(np.array(part, np.float32) for part in zip(*measured, strict=True)))
+
+
+def _imaged(sitting: "tuple[Scene, int]") -> "tuple[str, float, NDArray[np.uint8]]":
+    """A scene's name and magnification, and its frames at each distance."""
+    import numpy as np
+
+    from afdaemon.models.posterior.bank import DISTANCES_DOF
+
+    scene, noise_seed = sitting
+    noise = np.random.Generator(np.random.SFC64(noise_seed))
+    return scene.name, scene.view.magnification, scene.over_wd(DISTANCES_DOF, noise)
+
+
+def _read(
+    scorer: "FocusScorer", frames: "NDArray[np.uint8]", magnification: float
+) -> "tuple[NDArray[np.float64], ...]":
+    """Spectra (41, 18); u, logarithm of its error, contrast and doubt (41,)."""
+    import numpy as np
+
+    from afdaemon.models.optics import u_of_score
+
+    told = scorer.score_many(list(frames), [magnification] * len(frames))
+    return (
+        np.array([one.bands for one in told]),
+        np.array([u_of_score(one.score) for one in told]),
+        np.array([np.log(one.expected_error) for one in told]),
+        np.array([one.contrast for one in told]),
+        np.array([float(bool(one.doubt)) for one in told]),
+    )

@@ -1,0 +1,96 @@
+"""From a job's readings to what the posterior advises. Pure."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afdaemon.control.aim.profile import AimProfile
+from afdaemon.control.aim.rule import Advice, advise
+from afdaemon.control.limits import Range
+from afdaemon.control.values import Proposal, Reading
+from afdaemon.models.optics import u_of_score
+from afdaemon.models.posterior.tokens import AXIS_DOF, MOST_READINGS, Histories, Posterior
+
+AimLaw = Callable[[Sequence[Reading], Range], Proposal]
+"""Readings of one magnification (at least one, newest first), and where the lens may go -> what to do."""
+
+_CAPTURE_DOF = 90.0
+"""A focus farther away than this shows hardly anything."""
+_INSIDE = 1e-6
+"""Less probability than this within the limits, and it counts as spread evenly over them."""
+
+
+class Infer(Protocol):
+    """A posterior from histories; see `afdaemon.models.posterior.network.PosteriorNet.infer`."""
+
+    def __call__(self, seen: Histories) -> Posterior:
+        """The posterior of each."""
+        ...
+
+
+def aim_law(infer: Infer, profile: AimProfile) -> AimLaw:
+    """The law of least expected loss."""
+
+    def law(newest_first: Sequence[Reading], allowed: Range) -> Proposal:
+        here = newest_first[0]
+        unit_um = profile.dof_um(here.magnification)
+        told = infer(history_of(newest_first, unit_um, calibrated=profile.calibrated))
+        focus_um = here.wd_um - AXIS_DOF * unit_um
+        below, above = (
+            float(told.mass[0] @ beyond)
+            for beyond in (focus_um < allowed.lo_um, focus_um > allowed.hi_um)
+        )
+        inside = _within(told, (focus_um >= allowed.lo_um) & (focus_um <= allowed.hi_um))
+        read_dof = np.array([[(one.wd_um - here.wd_um) / unit_um for one in newest_first]])
+        advice = advise(inside, read_dof, profile.miss_cost)
+        return replace(_proposal(advice, inside, unit_um), below=below, above=above)
+
+    return law
+
+
+def _within(told: Posterior, holds: NDArray[np.bool_]) -> Posterior:
+    """The posterior of a focus that lies within the limits."""
+    mass = np.where(holds, told.mass, 0.0)
+    total = mass.sum(axis=1, keepdims=True)
+    if float(total[0, 0]) < _INSIDE:
+        mass = np.asarray(holds[None, :], np.float64) + _INSIDE
+        total = mass.sum(axis=1, keepdims=True)
+    return replace(told, mass=mass / total)
+
+
+def _proposal(advice: Advice, inside: Posterior, unit_um: float) -> Proposal:
+    far = np.abs(AXIS_DOF) > _CAPTURE_DOF
+    return Proposal(
+        step_um=float(advice.best_dof[0]) * unit_um,
+        confidence=1.0 - float(advice.miss[0]),
+        out_of_capture=float(inside.mass[0] @ far),
+        dof_scale=float(advice.scale[0]),
+        read_step_um=float(advice.read_dof[0]) * unit_um,
+        nothing=float(advice.nothing[0]),
+    )
+
+
+def history_of(newest_first: Sequence[Reading], unit_um: float, *, calibrated: bool) -> Histories:
+    """One job's readings as the network takes them; of more than it takes, the newest."""
+    kept = newest_first[:MOST_READINGS]
+
+    def each(values: Sequence[float]) -> NDArray[np.float32]:
+        return np.array([values], np.float32)
+
+    frames = [reading.frame for reading in kept]
+    return Histories(
+        wd_dof=np.array([[reading.wd_um / unit_um for reading in kept]], np.float64),
+        bands=np.array([[frame.bands for frame in frames]], np.float32),
+        u=each([u_of_score(frame.score) for frame in frames]),
+        log_error=each([math.log(frame.expected_error) for frame in frames]),
+        contrast=each([frame.contrast for frame in frames]),
+        doubted=each([float(bool(frame.doubt)) for frame in frames]),
+        masked=each([frame.masked for frame in frames]),
+        ago=each([float(k) for k in range(len(kept))]),
+        count=np.array([len(kept)]),
+        calibrated=np.array([calibrated]),
+    )
