@@ -12,6 +12,7 @@ from typing import Self
 from afdaemon.control import evidence
 from afdaemon.control.aim.law import AimLaw
 from afdaemon.control.aim.profile import AimProfile
+from afdaemon.control.aim.rivals import unseen_rival
 from afdaemon.control.aim.rule import VERIFIED_DOF
 from afdaemon.control.answers import adjust, fail, go, read, succeed
 from afdaemon.control.state import Answer, State
@@ -110,6 +111,11 @@ def _settled(state: AimState, rules: AimProfile, proposal: Proposal) -> AimAnswe
     ]
     if not close or not _holds(close[-1], state, rules):
         return None
+    rival_um = unseen_rival(state.rung, close[-1], unit_um * proposal.dof_scale, state.limits)
+    if rival_um is not None:
+        return go(state, Phase.FINISH, rival_um)
+    if abs(target_um - state.wd_um) > VERIFIED_DOF * unit_um:
+        return go(state, Phase.FINISH, target_um)
     why = f"within 1 depth of focus, {probability(proposal.confidence)}"
     if abs(target_um - state.wd_um) < _LAST_STEP_DOF * unit_um:
         return succeed(state, close[-1], why)
