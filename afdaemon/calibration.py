@@ -1,11 +1,15 @@
 """What `afctl calibrate` measures on an instrument, and the file that keeps it. Needs only pydantic.
 
-The score falls to half where the blur is `b0` (4 pixels of a frame 320 wide), which is 2 depths of focus (DoF) from the
-best WD. The width of the score curve therefore gives the depth of focus, and with it the convergence angle. By the
-label formula, 9 / s - 1 is a parabola in the WD; its coefficients come from a weighted linear least-squares fit.
+The depth of focus (DoF), and with it the convergence angle, follows from how detail fades away from the focus: a disc
+of radius b transfers the power of a spatial frequency f with (2 J1(x) / x)^2, x = 2 pi f b, which near the focus is
+exp(-x^2 / 4). So the power has fallen to 1 / e where x = 2; and b is 2 pixels one DoF from the focus. What the specimen
+shows cancels: every frequency gives the same DoF.
 
-Also measured: how long the picture keeps changing after a command, and how detail fades away from the focus. `laws`
-relates the width to the magnification.
+The score's curve gives it too, if AENet judges the specimen rightly: the score falls to half where the blur is `b0` (4
+pixels of a frame 320 wide), which is 2 DoF from the best WD. By the label formula, 9 / s - 1 is a parabola in the WD;
+its coefficients come from a weighted linear least-squares fit. Where the two disagree, neither is believed.
+
+Also measured: how long the picture keeps changing after a command. `laws` relates the width to the magnification.
 """
 
 import math
@@ -14,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean, geometric_mean, linear_regression
+from statistics import fmean, geometric_mean, linear_regression, median
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -32,6 +36,10 @@ _SPREADS = 3.0
 """Frames count as equal if they differ by no more than the limits above, or by this many times the noise at rest."""
 _NEAR_FALL, _LEAST_FALL = 1.5, 2.0
 """In ln power: the fall over which a band's law is fitted, and the total fall that sets it apart from noise."""
+_FEWEST_BANDS = 3
+"""Bands that must fade before their median counts."""
+_MOST_APART = 1.25
+"""Ratio of the two depths of focus above which neither is believed: on specimens with fine detail it is below 1.15."""
 
 
 class CalibrationError(ConfigError):
@@ -85,6 +93,11 @@ class Fading(BaseModel):
     cycles_px: float = Field(gt=0.0)
     fall_um: float = Field(gt=0.0)
 
+    @property
+    def dof_um(self) -> float:
+        """The depth of focus that it shows: x = 2 there, and x is 4 pi f for each DoF."""
+        return 2.0 * math.pi * self.cycles_px * self.fall_um
+
 
 class Measured(BaseModel):
     """What was measured at one magnification; distances in um."""
@@ -105,7 +118,18 @@ class Measured(BaseModel):
 
     @property
     def dof_um(self) -> float:
-        """Depth of focus."""
+        """Depth of focus: as the fading of detail shows it, else the score's curve."""
+        return self.dof_by_detail_um or self.dof_by_score_um
+
+    @property
+    def dof_by_detail_um(self) -> float | None:
+        """From the fading of detail, the median of the bands; None of too few of them."""
+        enough = len(self.fading) >= _FEWEST_BANDS
+        return median(band.dof_um for band in self.fading) if enough else None
+
+    @property
+    def dof_by_score_um(self) -> float:
+        """From the width of the score's curve."""
         return self.half_um / HALF_SCORE_DOF
 
     @property
@@ -283,6 +307,27 @@ def curve(points: Sequence[tuple[float, float]]) -> Curve:
         half_um=scale / math.sqrt(a),
         explained=explained,
     )
+
+
+def agreeing(measured: Measured) -> Measured:
+    """The same, if the fading of detail and the score's curve show the same depth of focus.
+
+    Raises:
+        CalibrationError: they don't, or too little detail fades to tell.
+    """
+    detail_um, score_um = measured.dof_by_detail_um, measured.dof_by_score_um
+    if detail_um is None:
+        raise CalibrationError(
+            f"{len(measured.fading)} bands of detail fade away from the focus, {_FEWEST_BANDS} are needed: the depth"
+            f" of focus by the score, {score_um:.4g} um, cannot be checked",
+            remedy="measure on a specimen with more contrast and finer detail",
+        )
+    if max(detail_um, score_um) > _MOST_APART * min(detail_um, score_um):
+        raise CalibrationError(
+            f"by the fading of detail the depth of focus is {detail_um:.4g} um, by the score {score_um:.4g} um",
+            remedy="measure on another specimen, with fine and sharp detail all over the field",
+        )
+    return measured
 
 
 def with_another(earlier: Calibration | None, instrument: str, measured: Measured) -> Calibration:

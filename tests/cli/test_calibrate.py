@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 BEST_UM, HALF_UM, LAG_UM, HOME_UM = 12_345.0, 80.0, 6.0, 12_000.0
 FIRST_S, EVERY_S = 0.5, 0.25
-CYCLES_PX = (0.01, 0.02)
+CYCLES_PX = (0.09, 0.13, 0.18, 0.25)
+DOF_UM = 0.5 * HALF_UM
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Instrument:
 
     off_um: float = 0.0
     top: float = 1.0
+    smooth: float = 1.0
+    fades: bool = True
     converges: bool = True
     broken_at: int = 10**9
     magnification: float = 2_000.0
@@ -41,8 +44,13 @@ class Instrument:
     left_s: float = 0.0
 
     @property
+    def dof_um(self) -> float:
+        return DOF_UM * 2_000.0 / self.magnification
+
+    @property
     def half_um(self) -> float:
-        return HALF_UM * 2_000.0 / self.magnification
+        """The score of a smooth specimen falls too late."""
+        return 2.0 * self.smooth * self.dof_um
 
     def wd(self) -> s.Focus:
         return s.Focus(wd_um=self.wd_um, magnification=self.magnification)
@@ -83,7 +91,7 @@ class Instrument:
         )
 
     def score_image(self) -> s.Score:
-        """Detail of f cycles per pixel has faded to 1 / e at 1 / f um."""
+        """Detail of f cycles per pixel has faded to 1 / e at 1 / (2 pi f) depths of focus."""
         self.clock.advance(EVERY_S)
         away_um = self.lens_um() - BEST_UM
         return s.Score(
@@ -95,8 +103,12 @@ class Instrument:
             width_px=320,
             height_px=240,
             wd_um=self.wd_um,
-            bands=[(f, max(-12.0, -((f * away_um) ** 2))) for f in CYCLES_PX],
+            bands=[(f, max(-12.0, self._power(f, away_um))) for f in CYCLES_PX],
         )
+
+    def _power(self, cycles_px: float, away_um: float) -> float:
+        faded = 2.0 * math.pi * cycles_px * away_um / self.dof_um
+        return -(faded**2) if self.fades else 0.0
 
 
 def measure(instrument: Instrument, points: int = 21) -> Measured:
@@ -124,6 +136,30 @@ def test_without_focus_it_goes_home() -> None:
         with pytest.raises(CalibrationError, match=said):
             measure(broken)
         assert broken.wd_um == HOME_UM
+
+
+@pytest.mark.parametrize("smooth", [0.7, 1.6])
+def test_a_specimen_that_is_misjudged_is_refused_and_both_numbers_are_named(smooth: float) -> None:
+    """AENet measures the blur against detail that is not there: the curve is too wide."""
+    instrument = Instrument(smooth=smooth)
+    with pytest.raises(CalibrationError) as refused:
+        measure(instrument)
+    assert f"{DOF_UM:.0f}"[:1] in str(refused.value)
+    assert "by the fading of detail" in str(refused.value)
+    assert "by the score" in str(refused.value)
+    assert "another specimen" in refused.value.remedy
+    assert instrument.wd_um == HOME_UM
+
+
+def test_the_fading_of_detail_counts_not_the_score() -> None:
+    found = measure(Instrument(smooth=1.15))
+    assert found.dof_um == pytest.approx(DOF_UM, rel=0.05)
+    assert found.dof_by_score_um == pytest.approx(1.15 * DOF_UM, rel=0.05)
+
+
+def test_where_no_detail_fades_nothing_checks_the_score() -> None:
+    with pytest.raises(CalibrationError, match="0 bands of detail fade"):
+        measure(Instrument(fades=False))
 
 
 def test_interrupted_it_goes_home() -> None:
@@ -169,7 +205,9 @@ def test_a_slow_lens_is_seen_to_settle() -> None:
 def test_how_detail_fades_is_told() -> None:
     found = measure(Instrument())
     assert [band.cycles_px for band in found.fading] == list(CYCLES_PX)
-    assert [band.fall_um for band in found.fading] == pytest.approx([100.0, 50.0], rel=0.1)
+    assert [band.fall_um for band in found.fading] == pytest.approx(
+        [DOF_UM / (2.0 * math.pi * f) for f in CYCLES_PX], rel=0.1
+    )
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 6])
@@ -213,7 +251,7 @@ def test_all_that_was_measured_is_said_and_kept() -> None:
     for said in (
         "1000x: depth of focus",
         "settles within 0.50 s",
-        "0.020 cycles/px",
+        "0.180 cycles/px",
         "fitted a_um",
     ):
         assert said in text

@@ -13,12 +13,14 @@ from afdaemon.calibration import (
     SeenFrame,
     Settling,
     Spectrum,
+    agreeing,
     curve,
     fading,
     load,
     settled,
 )
 from afdaemon.clock import Clock, SystemClock
+from afdaemon.models.optics import dof_um
 
 _FIRST_STEP = 0.0003
 """Share of the WD: first step of the search for the flanks; it is doubled until the score is low."""
@@ -74,7 +76,7 @@ def _measured(client: Client, points: int, told: Told, clock: Clock) -> Measured
         raise CalibrationError("the instrument does not report its magnification")
     distances = [(look.wd_um - up.best_um, look.spectrum) for look in rising]
     distances += [(look.wd_um - down.best_um, look.spectrum) for look in falling]
-    return Measured(
+    found = Measured(
         utc=clock.utc(),
         magnification=there.magnification,
         best_wd_um=middle_um,
@@ -84,6 +86,7 @@ def _measured(client: Client, points: int, told: Told, clock: Clock) -> Measured
         settling=settling,
         fading=fading(distances),
     )
+    return agreeing(found)
 
 
 def _reach(client: Client, best_um: float) -> float:
@@ -166,8 +169,10 @@ def earlier_in(file: Path, instrument: str) -> Calibration | None:
 
 def summary(found: Calibration, one: Measured) -> str:
     """What was measured at one magnification, and the laws of all, in lines."""
+    angle_rad = dof_um(one.magnification, 1.0) / one.dof_um
     lines = [
-        f"{one.magnification:g}x: depth of focus {one.dof_um:.2f} um,"
+        f"{one.magnification:g}x: depth of focus {one.dof_um:.2f} um"
+        f" ({one.dof_by_score_um:.2f} um by the score), convergence angle {1e3 * angle_rad:.2f} mrad,"
         f" hysteresis {one.hysteresis_um:+.2f} um",
         *_settling_line(one.settling),
         *(
