@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from afdaemon.models.posterior.bank import Bank
-    from afdaemon.models.posterior.tokens import Posterior
-    from afdaemon.models.posterior.train import Moves
+    from afdaemon.models.defocus.posterior.bank import Bank
+    from afdaemon.models.defocus.posterior.tokens import Posterior
+    from afdaemon.models.defocus.posterior.train import Moves
     from afdaemon.models.scorers.focus_scorer import FocusScorer
     from afdaemon.sim.datasets.scenes import Scene
 
@@ -67,8 +67,8 @@ def posterior(
 ) -> None:
     """Train the network that says where the focus lies, on scenes scored by the shipped AENet (about 80 minutes)."""
     from afdaemon.models.checkpoint import WEIGHTS_FOLDER
+    from afdaemon.models.defocus.posterior import train as train_posterior
     from afdaemon.models.memory import keep_freed_memory
-    from afdaemon.models.posterior import train as train_posterior
 
     keep_freed_memory()
     recipe = train_posterior.TrainConfig(seed=seed)
@@ -95,8 +95,8 @@ def posterior(
 
 def decide(told: "Posterior", read_dof: "NDArray[np.float64]") -> "Moves":
     """The service's own rule, as training plays it."""
-    from afdaemon.control.aim.profile import MISS_COST
-    from afdaemon.control.aim.rule import advise
+    from afdaemon.control.fast.aim.profile import MISS_COST
+    from afdaemon.control.fast.aim.rule import advise
 
     return advise(told, read_dof, MISS_COST)
 
@@ -105,7 +105,7 @@ def _banks(
     micrographs: tuple[list[Path], list[Path]], scenes: int, seed: int, measured: Path | None
 ) -> "tuple[list[Bank], dict[str, Any]]":
     """Scenes to learn from, unseen ones of held-back micrographs, and what the card says about them."""
-    from afdaemon.models.posterior.bank import load_banks, save_banks
+    from afdaemon.models.defocus.posterior.bank import load_banks, save_banks
     from afdaemon.models.scorers.focus_scorer import load_scorer
 
     scorer, (used, kept) = load_scorer(), micrographs
@@ -137,7 +137,7 @@ def _measured(
     on_scene: Callable[[int], None],
 ) -> "Bank":
     """`count` scenes, each imaged at `DISTANCES_DOF`."""
-    from afdaemon.models.posterior.bank import joined
+    from afdaemon.models.defocus.posterior.bank import joined
 
     blocks = []
     for start in range(0, count, _BLOCK):
@@ -157,7 +157,7 @@ def _measured_block(
     import numpy as np
 
     from afdaemon.evaluate.judged import drawn
-    from afdaemon.models.posterior.bank import Bank
+    from afdaemon.models.defocus.posterior.bank import Bank
     from afdaemon.sim.datasets.frames import HARSH, Recipe, Scenery
     from afdaemon.sim.specimens.catalogue import NOTHING
 
@@ -176,7 +176,7 @@ def _imaged(sitting: "tuple[Scene, int]") -> "tuple[str, float, NDArray[np.uint8
     """A scene's name and magnification, and its frames at each distance."""
     import numpy as np
 
-    from afdaemon.models.posterior.bank import DISTANCES_DOF
+    from afdaemon.models.defocus.posterior.bank import DISTANCES_DOF
 
     scene, noise_seed = sitting
     noise = np.random.Generator(np.random.SFC64(noise_seed))

@@ -6,14 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from afdaemon.control.aim.rule import advise
+from afdaemon.control.fast.aim.rule import advise
+from afdaemon.models.defocus.posterior import train as train_posterior
+from afdaemon.models.defocus.posterior.bank import (
+    DISTANCES_DOF,
+    PLACES,
+    Bank,
+    load_banks,
+    save_banks,
+)
+from afdaemon.models.defocus.posterior.network import PosteriorNet, load_posterior
+from afdaemon.models.defocus.posterior.tokens import Posterior
+from afdaemon.models.defocus.posterior.train import Jobs, Moves, TrainConfig
 from afdaemon.models.errors import TrainingError, WeightsError
 from afdaemon.models.frames.spectrum import BANDS
-from afdaemon.models.posterior import train as train_posterior
-from afdaemon.models.posterior.bank import DISTANCES_DOF, PLACES, Bank, load_banks, save_banks
-from afdaemon.models.posterior.network import PosteriorNet, load_posterior
-from afdaemon.models.posterior.tokens import Posterior
-from afdaemon.models.posterior.train import Jobs, Moves, TrainConfig
 
 CONFIG = TrainConfig(
     rounds=14, jobs=96, batch=192, updates=8, readings=5, replay=4_000, starts_dof=(12.0,)

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from afdaemon.models import checkpoint
 from afdaemon.models.checkpoint import WEIGHTS_FOLDER, Card
-from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST
-from afdaemon.models.posterior.tokens import (
+from afdaemon.models.defocus.posterior.tokens import (
     BINS,
     OUTCOMES,
     REACH_DOF,
@@ -27,6 +26,7 @@ from afdaemon.models.posterior.tokens import (
     encode,
     mirror,
 )
+from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST
 
 ARCHITECTURE = "PosteriorNet"
 PREPROCESSING = {

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.models.posterior.network import PosteriorNet
-from afdaemon.models.posterior.tokens import (
+from afdaemon.models.defocus.posterior.network import PosteriorNet
+from afdaemon.models.defocus.posterior.tokens import (
     AXIS_DOF,
     BINS,
     SCALES,
@@ -30,7 +30,7 @@ def history(jobs: int = 3, readings: int = 5, seed: int = 0) -> Histories:
 
     return Histories(
         wd_dof=rng.normal(0.0, 20.0, (jobs, readings)),
-        bands=normal(18) - 9.0,
+        bands=normal(18) - np.float32(9.0),
         u=normal(),
         log_error=normal(),
         contrast=np.abs(normal()) + 0.01,

@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from afdaemon.models import checkpoint
-from afdaemon.models.devices import native_precision
-from afdaemon.models.frames.spectrum import BANDS
-from afdaemon.models.posterior.bank import Bank
-from afdaemon.models.posterior.network import ARCHITECTURE, PREPROCESSING, PosteriorNet
-from afdaemon.models.posterior.tokens import (
+from afdaemon.models.defocus.posterior.bank import Bank
+from afdaemon.models.defocus.posterior.network import ARCHITECTURE, PREPROCESSING, PosteriorNet
+from afdaemon.models.defocus.posterior.tokens import (
     ANGLE_FACTOR,
     BINS,
     OUTCOMES,
@@ -35,6 +33,8 @@ from afdaemon.models.posterior.tokens import (
     scale_shares,
     shares,
 )
+from afdaemon.models.devices import native_precision
+from afdaemon.models.frames.spectrum import BANDS
 
 Array = NDArray[np.float64]
 

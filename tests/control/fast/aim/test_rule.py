@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.control.aim.rule import CLOSE_DOF, VERIFIED_DOF, Advice, advise
-from afdaemon.models.posterior.tokens import AXIS_DOF, SCALES, Posterior
+from afdaemon.control.fast.aim.rule import CLOSE_DOF, VERIFIED_DOF, Advice, advise
+from afdaemon.models.defocus.posterior.tokens import AXIS_DOF, SCALES, Posterior
 
 MISS_COST = 25.0
 

@@ -1,20 +1,20 @@
 """The procedure with one posterior: everything read is one set, one rule decides what follows. Pure; see `machine`.
 
 A reading is added to the set; the posterior over the whole range says where the focus lies, and the rule of least
-expected loss (`afdaemon.control.aim.rule`) where to read next, or that the job may end. What the posterior does not
-decide: limits, dose, frames that show nothing or are hidden, and that a success rests on a reading that is trusted,
-shows something, and has about as much contrast as any other of the job.
+expected loss (see `rule`) where to read next, or that the job may end. What the posterior does not decide: limits,
+dose, frames that show nothing or are hidden, and that a success rests on a reading that is trusted, shows something,
+and has about as much contrast as any other of the job.
 """
 
 from dataclasses import dataclass, replace
 from typing import Self
 
 from afdaemon.control import evidence
-from afdaemon.control.aim.law import AimLaw
-from afdaemon.control.aim.profile import AimProfile
-from afdaemon.control.aim.rivals import unseen_rival
-from afdaemon.control.aim.rule import VERIFIED_DOF
 from afdaemon.control.answers import adjust, fail, go, read, succeed
+from afdaemon.control.fast.aim.law import AimLaw
+from afdaemon.control.fast.aim.profile import AimProfile
+from afdaemon.control.fast.aim.rivals import unseen_rival
+from afdaemon.control.fast.aim.rule import VERIFIED_DOF
 from afdaemon.control.state import Answer, State
 from afdaemon.control.values import Failed, Phase, Proposal, Reason, Refused, TracePoint
 from afdaemon.words import probability

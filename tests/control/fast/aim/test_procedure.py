@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.control.aim.law import AimLaw
-from afdaemon.control.aim.procedure import AimProcedure
-from afdaemon.control.aim.profile import AimProfile
+from afdaemon.control.fast.aim.law import AimLaw
+from afdaemon.control.fast.aim.procedure import AimProcedure
+from afdaemon.control.fast.aim.profile import AimProfile
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import step
 from afdaemon.control.state import AnyState, new_job

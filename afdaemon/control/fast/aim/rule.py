@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.models.posterior.tokens import AXIS_DOF, SCALES, Posterior
+from afdaemon.models.defocus.posterior.tokens import AXIS_DOF, SCALES, Posterior
 
 Array = NDArray[np.float64]
 

@@ -8,12 +8,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.control.aim.profile import AimProfile
-from afdaemon.control.aim.rule import Advice, advise
+from afdaemon.control.fast.aim.profile import AimProfile
+from afdaemon.control.fast.aim.rule import Advice, advise
 from afdaemon.control.limits import Range
 from afdaemon.control.values import Proposal, Reading
+from afdaemon.models.defocus.posterior.tokens import AXIS_DOF, MOST_READINGS, Histories, Posterior
 from afdaemon.models.optics import u_of_score
-from afdaemon.models.posterior.tokens import AXIS_DOF, MOST_READINGS, Histories, Posterior
 
 AimLaw = Callable[[Sequence[Reading], Range], Proposal]
 """Readings of one magnification (at least one, newest first), and where the lens may go -> what to do."""
@@ -25,7 +25,7 @@ _INSIDE = 1e-6
 
 
 class Infer(Protocol):
-    """A posterior from histories; see `afdaemon.models.posterior.network.PosteriorNet.infer`."""
+    """A posterior from histories; see `afdaemon.models.defocus.posterior.network.PosteriorNet.infer`."""
 
     def __call__(self, seen: Histories) -> Posterior:
         """The posterior of each."""

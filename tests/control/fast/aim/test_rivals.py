@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import j1
 
-from afdaemon.control.aim.rivals import band_of_lattice, unseen_rival
+from afdaemon.control.fast.aim.rivals import band_of_lattice, unseen_rival
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.values import Reading, ReadingKind, TracePoint
 from afdaemon.models.frames.measures import Measures
