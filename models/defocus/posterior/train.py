@@ -218,8 +218,8 @@ def train(
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=config.rounds, pct_start=0.05
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimiser, config.rounds, 0.01 * config.learning_rate
     )
     for done in range(1, config.rounds + 1):
         _play(network.eval(), Jobs(bank, config, rng), config, decide, replay, rng)

@@ -31,13 +31,9 @@ _READINGS_PER_MISS = 1.5
 """After this many times `miss_cost` readings that showed something, a job has lost more than a miss costs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AimMemory:
-    """All that it remembers is in the trace."""
-
-
-AimState = State[AimMemory]
-AimAnswer = Answer[AimMemory]
+AimState = State[None]
+"""All that it remembers is in the trace."""
+AimAnswer = Answer[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +43,8 @@ class AimProcedure:
     profile: AimProfile
     law: AimLaw
 
-    def fresh(self) -> AimMemory:
+    def fresh(self) -> None:
         """Nothing."""
-        return AimMemory()
 
     def begin(self, state: AimState, begin_um: float) -> AimAnswer:
         """The first reading, at `begin_um`."""

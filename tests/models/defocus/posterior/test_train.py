@@ -22,7 +22,14 @@ from afdaemon.models.errors import TrainingError, WeightsError
 from afdaemon.models.frames.spectrum import BANDS
 
 CONFIG = TrainConfig(
-    rounds=14, jobs=96, batch=192, updates=8, readings=5, replay=4_000, starts_dof=(12.0,)
+    rounds=14,
+    jobs=128,
+    batch=256,
+    updates=10,
+    readings=5,
+    replay=4_000,
+    learning_rate=2e-3,
+    starts_dof=(12.0,),
 )
 
 
