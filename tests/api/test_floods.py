@@ -64,6 +64,12 @@ def is_closed(line: socket.socket) -> bool:
     return True
 
 
+async def pings_without_end(client: AsyncClient) -> None:
+    """Some may be answered before the connections are counted."""
+    while True:
+        await client.ping()
+
+
 def another_process_pings(folder: Path) -> None:
     """Raises if it is not answered."""
     script = f"from afdaemon.api.client import Client\nwith Client('{folder}') as c: c.ping()"
@@ -97,8 +103,7 @@ async def test_a_client_with_all_the_connections_it_may_have_locks_nobody_out(
     _kept = [dial("control.sock") for _ in range(3)]
     async with AsyncClient(str(folder)) as mine, asyncio.timeout(30.0):
         with pytest.raises(Unreachable):
-            while True:  # one may be answered before the connections are counted
-                await mine.ping()
+            await pings_without_end(mine)
         await mine.abort()  # the abort socket has places of its own
     await asyncio.to_thread(another_process_pings, folder)
 
