@@ -23,6 +23,7 @@ from afdaemon.models.acnet.network import ACNet
 from afdaemon.models.acnet.policy import ARCHITECTURE, PREPROCESSING
 from afdaemon.models.acnet.state import MEMORY, STATE_SIZE, a_max_um, encode_state, places_of
 from afdaemon.models.optics import TOP_SCORE
+from afdaemon.models.training.descent import step_down
 
 _FIELDS = ("wd_um", *READ)
 
@@ -250,10 +251,7 @@ def _learn(
     for _ in range(config.updates):
         states, targets, tolerances = replay.sample(config.batch, rng)
         loss = loss_of(network(states), targets, tolerances, squares=config.squares)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        optimiser.step()
-        total += float(loss.detach())
+        total += step_down(loss, optimiser)
     return total / config.updates
 
 

@@ -5,17 +5,13 @@ interpolated. A reading is made of either of the two at random, so it is as nois
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from afdaemon.models.defocus.state import REACH_DOF
 from afdaemon.models.frames.spectrum import BANDS
-from afdaemon.models.training.kept_arrays import load_arrays, save_arrays
 
 Array = NDArray[np.float64]
 
@@ -26,9 +22,8 @@ FRAMES = 2
 _STEP = math.asinh(REACH_DOF) / (len(DISTANCES_DOF) - 1)
 _U_NOISE, _BAND_NOISE, _MODE_NOISE = 0.03, 0.02, 0.02
 """Extra noise: standard deviations of u and of a band's logarithm, and the latter's variance for a band of one mode."""
-_PARTS = ("bands", "u", "log_error")
-_FEWEST_MODES = 5.0
-"""Modes in the lowest band of a fast-mode frame; each band holds about 1.57 times as many as the one below."""
+_FEWEST_MODES, _MORE_MODES = 5.0, 1.57
+"""Modes in the lowest band of a fast-mode frame; each band holds about so many times as many as the one below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,9 @@ class DefocusBank:
             mixed = values[scene, one, low] * (1.0 - share) + values[scene, other, low + 1] * share
             return np.asarray(mixed, np.float32)
 
-        bands = between(self.bands) + _band_spread() * _normal(rng, (len(scene), BANDS))
+        bands = between(self.bands) + band_spread(_BAND_NOISE, _MODE_NOISE) * _normal(
+            rng, (len(scene), BANDS)
+        )
         u = between(self.u) + np.float32(_U_NOISE) * _normal(rng, (len(scene),))
         return bands, u, between(self.log_error)
 
@@ -69,31 +66,10 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.floa
     return rng.standard_normal(shape, np.float32)
 
 
-def _band_spread() -> NDArray[np.float32]:
-    """Standard deviation of a band's extra noise: the place has moved a little from one reading to the next."""
-    modes = _FEWEST_MODES * 1.57 ** np.arange(BANDS)
-    return np.asarray(np.sqrt(_BAND_NOISE**2 + _MODE_NOISE / modes), np.float32)
+def band_spread(noise: float, mode_noise: float) -> NDArray[np.float32]:
+    """Standard deviation of a band's extra noise: the place has moved a little from one reading to the next.
 
-
-def joined(banks: Sequence[DefocusBank]) -> DefocusBank:
-    """The scenes of all of them."""
-    return DefocusBank(*(np.concatenate([getattr(b, part) for b in banks]) for part in _PARTS))
-
-
-def save_banks(path: Path, banks: Mapping[str, DefocusBank], facts: Mapping[str, Any]) -> None:
-    """Write banks by name, and how they were made."""
-    arrays = {
-        f"{name}.{part}": getattr(bank, part) for name, bank in banks.items() for part in _PARTS
-    }
-    save_arrays(path, arrays, facts)
-
-
-def load_banks(path: Path, names: Sequence[str], facts: Mapping[str, Any]) -> list[DefocusBank]:
-    """What `save_banks` wrote with the same facts.
-
-    Raises:
-        TrainingError: the file can't be read, or holds scenes that were made differently.
+    That of a band with many modes is `noise`, to which one of a single mode adds the variance `mode_noise`.
     """
-    parts = tuple(f"{name}.{part}" for name in names for part in _PARTS)
-    held = load_arrays(path, parts, facts, what="measured scenes")
-    return [DefocusBank(*(held[f"{name}.{part}"] for part in _PARTS)) for name in names]
+    modes = _FEWEST_MODES * _MORE_MODES ** np.arange(BANDS)
+    return np.asarray(np.sqrt(noise**2 + mode_noise / modes), np.float32)

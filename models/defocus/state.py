@@ -94,15 +94,15 @@ def mirror() -> NDArray[np.float32]:
 
 def shares(defocus_dof: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """A distance (n,) as the lower of the two bins it lies between, and the share of the upper one."""
-    return _between(np.arcsinh(defocus_dof) / np.arcsinh(REACH_DOF), BINS)
+    return bins_around(np.arcsinh(defocus_dof) / np.arcsinh(REACH_DOF), BINS)
 
 
 def scale_shares(scale: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The same for a scale (n,), on `SCALES`."""
-    return _between(np.log(scale) / math.log(ANGLE_FACTOR), len(SCALES))
+    return bins_around(np.log(scale) / math.log(ANGLE_FACTOR), len(SCALES))
 
 
-def _between(
+def bins_around(
     place: NDArray[np.float64], bins: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """A place (n,) on an axis from -1 to 1 of `bins` bins, as the lower of two of them and the share of the upper."""

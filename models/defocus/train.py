@@ -33,6 +33,7 @@ from afdaemon.models.defocus.state import (
 )
 from afdaemon.models.devices import native_precision
 from afdaemon.models.frames.spectrum import BANDS
+from afdaemon.models.training.descent import step_down
 
 Array = NDArray[np.float64]
 _Float = TypeVar("_Float", np.float32, np.float64)
@@ -160,15 +161,16 @@ class Replay:
 
 def loss_of(logits: Tensor, defocus_dof: Array, scale: Array, angle_weight: float) -> Tensor:
     """Cross entropy with the two bins that the distance lies between, and with those of the scale."""
-    place = _cross_entropy(logits[:, :BINS], *shares(defocus_dof))
-    return place + angle_weight * _cross_entropy(logits[:, BINS:], *scale_shares(scale))
+    place = cross_entropy(logits[:, :BINS], *shares(defocus_dof)).mean()
+    return place + angle_weight * cross_entropy(logits[:, BINS:], *scale_shares(scale)).mean()
 
 
-def _cross_entropy(logits: Tensor, low: NDArray[np.int64], upper: NDArray[np.float32]) -> Tensor:
+def cross_entropy(logits: Tensor, low: NDArray[np.int64], upper: NDArray[np.float32]) -> Tensor:
+    """With two neighbouring bins, (n,): the lower of them, and the share of the upper one."""
     at, share = torch.from_numpy(low)[:, None], torch.from_numpy(upper)
     likely = torch.log_softmax(logits, dim=1)
     below, above = likely.gather(1, at)[:, 0], likely.gather(1, at + 1)[:, 0]
-    return -(below * (1.0 - share) + above * share).mean()
+    return -(below * (1.0 - share) + above * share)
 
 
 def train(
@@ -227,10 +229,7 @@ def _learn(
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
             logits = network(states)
         loss = loss_of(logits.float(), defocus, scale, config.angle_weight)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        optimiser.step()
-        total += float(loss.detach())
+        total += step_down(loss, optimiser)
     return total / config.updates
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from afdaemon.models.errors import TrainingError
+from afdaemon.models.training.descent import step_down
 from afdaemon.models.training.parallel import ALONE, Team
 
 N = TypeVar("N", bound=nn.Module)
@@ -150,7 +151,6 @@ def _step(
     """Take one step; returns the loss before it. `network` is the run's own or, in a team, what wraps it."""
     for group in run.optimiser.param_groups:
         group["lr"] = rate_at(run.step, settings, run.standing.cuts)
-    run.optimiser.zero_grad(set_to_none=True)
     loss = loss_of(network, batch)
     value = float(loss.detach())
     if not math.isfinite(value):
@@ -158,10 +158,7 @@ def _step(
             f"the loss of step {run.step + 1} is {value}, not a number to learn from",
             remedy="begin again with a smaller --learning-rate",
         )
-    loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-    if settings.largest_gradient:
-        nn.utils.clip_grad_norm_(run.model.parameters(), settings.largest_gradient)
-    run.optimiser.step()
+    step_down(loss, run.optimiser, largest_gradient=settings.largest_gradient)
     run.step += 1
     _follow(run.averaged, run.model, min(settings.ema_decay, run.step / (run.step + 10.0)))
     return value

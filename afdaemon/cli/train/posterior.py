@@ -1,7 +1,6 @@
 """`afdaemon train posterior`: the network that says where the focus lies, from simulated scenes."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +10,11 @@ import typer
 from afdaemon.cli.train.common import (
     DEFAULT_MICROGRAPHS,
     file_to_write,
-    names_of,
     progress_bar,
     split_micrographs,
     told_where,
 )
+from afdaemon.cli.train.survey import Imaged, Survey, surveyed
 from afdaemon.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -26,10 +25,7 @@ if TYPE_CHECKING:
     from afdaemon.models.defocus.posterior.tokens import Posterior
     from afdaemon.models.defocus.posterior.train import Moves
     from afdaemon.models.scorers.focus_scorer import FocusScorer
-    from afdaemon.sim.datasets.scenes import Scene
 
-_BANKS = ("used", "kept")
-_KEPT_SEED, _KEPT_SHARE = 777, 10
 _BLOCK = 200
 _VARIETY: dict[str, Any] = {"read_noise": (0.5, 15.0), "astigmatic_share": 0.6}
 _RECIPE: dict[str, Any] = {
@@ -75,7 +71,9 @@ def posterior(
     config = replace(recipe, rounds=rounds or recipe.rounds)
     clock = SystemClock()
     began_s = clock.now_s()
-    (bank, unseen), data = _banks(split_micrographs(micrographs), scenes, seed, measured)
+    (bank, unseen), data = surveyed(
+        _survey(), split_micrographs(micrographs), scenes, seed, measured
+    )
     with progress_bar("posterior") as update:
         network = train_posterior.train(config, bank, decide, update)
     metrics = {
@@ -101,101 +99,32 @@ def decide(told: "Posterior", read_dof: "NDArray[np.float64]") -> "Moves":
     return advise(told, read_dof, MISS_COST)
 
 
-def _banks(
-    micrographs: tuple[list[Path], list[Path]], scenes: int, seed: int, measured: Path | None
-) -> "tuple[list[Bank], dict[str, Any]]":
-    """Scenes to learn from, unseen ones of held-back micrographs, and what the card says about them."""
-    from afdaemon.models.defocus.posterior.bank import load_banks, save_banks
-    from afdaemon.models.scorers.focus_scorer import load_scorer
+def _survey() -> "Survey[Bank]":
+    from afdaemon.models.defocus.posterior.bank import DISTANCES_DOF, Bank
 
-    scorer, (used, kept) = load_scorer(), micrographs
-    told = {
-        "source": "simulated scenes, afdaemon.sim.datasets.frames",
-        "scenes": scenes,
-        "seed": seed,
-        **_VARIETY,
-        **_RECIPE,
-        "micrographs": names_of(used),
-        "scored_by": scorer.card.sha256,
-    }
-    if measured is not None and measured.exists():
-        return load_banks(measured, _BANKS, told), told
-    with progress_bar("scenes") as update:
-        many = _measured(scorer, used, scenes, seed, lambda n: update(n, scenes, 0.0))
-        few = max(2, scenes // _KEPT_SHARE)
-        unseen = _measured(scorer, kept, few, seed + _KEPT_SEED, lambda _: None)
-    if measured is not None:
-        save_banks(measured, dict(zip(_BANKS, (many, unseen), strict=True)), told)
-    return [many, unseen], told
+    return Survey(
+        kind=Bank,
+        places_dof=DISTANCES_DOF,
+        read=_read,
+        variety=_VARIETY,
+        recipe=_RECIPE,
+        block=_BLOCK,
+    )
 
 
-def _measured(
-    scorer: "FocusScorer",
-    micrographs: list[Path],
-    count: int,
-    seed: int,
-    on_scene: Callable[[int], None],
-) -> "Bank":
-    """`count` scenes, each imaged at `DISTANCES_DOF`."""
-    from afdaemon.models.defocus.posterior.bank import joined
-
-    blocks = []
-    for start in range(0, count, _BLOCK):
-        size = min(_BLOCK, count - start)
-        blocks.append(_measured_block(scorer, micrographs, size, (seed, start), on_scene))
-    return joined(blocks)
-
-
-def _measured_block(
-    scorer: "FocusScorer",
-    micrographs: list[Path],
-    count: int,
-    seed: tuple[int, int],
-    on_scene: Callable[[int], None],
-) -> "Bank":
-    """The scenes of one block, with `seed[1]` scenes before it: the same whichever process measures it."""
-    import numpy as np
-
-    from afdaemon.evaluate.judged import drawn
-    from afdaemon.models.defocus.posterior.bank import Bank
-    from afdaemon.sim.datasets.frames import HARSH, Recipe, Scenery
-    from afdaemon.sim.specimens.catalogue import NOTHING
-
-    rng = np.random.default_rng(seed)
-    recipe = replace(Recipe(), variety=replace(HARSH, **_VARIETY), **_RECIPE)
-    scenery = Scenery(recipe, micrographs, rng)
-    sittings = ((scenery.next_scene(), int(rng.integers(2**31))) for _ in range(count))
-    measured = []
-    for name, magnification, frames in drawn(_imaged, sittings, workers=1):
-        measured.append((*_read(scorer, frames, magnification), float(name != NOTHING)))
-        on_scene(seed[1] + len(measured))
-    return Bank(*(np.array(part, np.float32) for part in zip(*measured, strict=True)))
-
-
-def _imaged(sitting: "tuple[Scene, int]") -> "tuple[str, float, NDArray[np.uint8]]":
-    """A scene's name and magnification, and its frames at each distance."""
-    import numpy as np
-
-    from afdaemon.models.defocus.posterior.bank import DISTANCES_DOF
-
-    scene, noise_seed = sitting
-    noise = np.random.Generator(np.random.SFC64(noise_seed))
-    return scene.name, scene.view.magnification, scene.over_wd(DISTANCES_DOF, noise)
-
-
-def _read(
-    scorer: "FocusScorer", frames: "NDArray[np.uint8]", magnification: float
-) -> "tuple[NDArray[np.float64], ...]":
-    """Spectra (41, 18); u, logarithm of its error, contrast and doubt (41,)."""
+def _read(scorer: "FocusScorer", seen: Imaged) -> "tuple[NDArray[np.float64], ...]":
+    """Spectra (41, 18); u, logarithm of its error, contrast and doubt (41,); whether there is something to focus."""
     import numpy as np
 
     from afdaemon.models.optics import u_of_score
+    from afdaemon.sim.specimens.catalogue import NOTHING
 
-    told = scorer.score_many(list(frames), [magnification] * len(frames))
+    told = scorer.score_many(list(seen.frames), [seen.magnification] * len(seen.frames))
     return (
         np.array([one.bands for one in told]),
         np.array([u_of_score(one.score) for one in told]),
         np.array([np.log(one.expected_error) for one in told]),
         np.array([one.contrast for one in told]),
         np.array([float(bool(one.doubt)) for one in told]),
+        np.array(float(seen.name != NOTHING)),
     )

@@ -4,16 +4,13 @@ A frame is taken at each of `DISTANCES_DOF`; between two of them what was measur
 the furthest, where nothing of the specimen is left, it stays as it is there.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.models.defocus.scenes import band_spread
 from afdaemon.models.frames.spectrum import BANDS
-from afdaemon.models.training.kept_arrays import load_arrays, save_arrays
 
 Array = NDArray[np.float64]
 
@@ -26,8 +23,6 @@ _STEP = 2.0 * _TOP / (PLACES - 1)
 _U_NOISE, _CONTRAST_NOISE, _BAND_NOISE, _MODE_NOISE = 0.05, 0.01, 0.03, 0.03
 """Extra noise: standard deviations of u, of the contrast's logarithm and of a band's logarithm, and the latter's
 variance for a band of one mode: the frames between two that were measured have noise of their own."""
-_FEWEST_MODES, _MORE_MODES = 5.0, 1.57
-"""Modes in the lowest band of a fast-mode frame; each band holds so many times as many as the one below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +60,7 @@ class Bank:
             return rng.standard_normal((len(scene), *shape), np.float32)
 
         return Read(
-            bands=between(self.bands) + _band_spread() * noise(BANDS),
+            bands=between(self.bands) + band_spread(_BAND_NOISE, _MODE_NOISE) * noise(BANDS),
             u=between(self.u) + np.float32(_U_NOISE) * noise(),
             log_error=between(self.log_error),
             contrast=between(self.contrast) * np.exp(np.float32(_CONTRAST_NOISE) * noise()),
@@ -82,36 +77,3 @@ class Read:
     log_error: NDArray[np.float32]
     contrast: NDArray[np.float32]
     doubted: NDArray[np.float32]
-
-
-def _band_spread() -> NDArray[np.float32]:
-    """Standard deviation of a band's extra noise."""
-    modes = _FEWEST_MODES * _MORE_MODES ** np.arange(BANDS)
-    return np.asarray(np.sqrt(_BAND_NOISE**2 + _MODE_NOISE / modes), np.float32)
-
-
-_PARTS = tuple(part.name for part in fields(Bank))
-
-
-def joined(banks: Sequence[Bank]) -> Bank:
-    """The scenes of all of them."""
-    return Bank(*(np.concatenate([getattr(b, part) for b in banks]) for part in _PARTS))
-
-
-def save_banks(path: Path, banks: Mapping[str, Bank], facts: Mapping[str, Any]) -> None:
-    """Write banks by name, and how they were made."""
-    arrays = {
-        f"{name}.{part}": getattr(bank, part) for name, bank in banks.items() for part in _PARTS
-    }
-    save_arrays(path, arrays, facts)
-
-
-def load_banks(path: Path, names: Sequence[str], facts: Mapping[str, Any]) -> list[Bank]:
-    """What `save_banks` wrote with the same facts.
-
-    Raises:
-        TrainingError: the file can't be read, or holds scenes that were made differently.
-    """
-    parts = tuple(f"{name}.{part}" for name in names for part in _PARTS)
-    held = load_arrays(path, parts, facts, what="measured scenes")
-    return [Bank(*(held[f"{name}.{part}"] for part in _PARTS)) for name in names]

@@ -18,7 +18,6 @@ from afdaemon.models.defocus.posterior.tokens import (
     BINS,
     OUTCOMES,
     REACH_DOF,
-    SCALES,
     TOKEN,
     Histories,
     Posterior,
@@ -26,6 +25,7 @@ from afdaemon.models.defocus.posterior.tokens import (
     encode,
     mirror,
 )
+from afdaemon.models.defocus.state import SCALES
 from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST
 
 ARCHITECTURE = "PosteriorNet"

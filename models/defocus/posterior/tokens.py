@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.models.defocus.state import bins_around
 from afdaemon.models.frames.spectrum import BANDS
 
 BINS = 201
@@ -35,11 +36,6 @@ AXIS_DOF: NDArray[np.float64] = np.sinh(np.linspace(-_TOP, _TOP, BINS))
 """Where the bins of the answer lie: distances of the newest WD from the best one, in DoF; .09 apart at the middle."""
 OUTCOMES = BINS + 1
 """The last one: the frames show nothing that could be focused."""
-
-ANGLE_FACTOR = 2.0
-"""Factor by which a convergence angle that was not calibrated may be off, either way."""
-SCALES: NDArray[np.float64] = np.exp(np.linspace(-1.0, 1.0, 9) * math.log(ANGLE_FACTOR))
-"""Bins of the true depth of focus in assumed ones: the assumed convergence angle over the true one."""
 
 MOST_READINGS = 24
 """Readings that the network sees at once; of more, `control` chooses."""
@@ -119,18 +115,4 @@ def mirror() -> NDArray[np.float32]:
 
 def shares(defocus_dof: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """A distance (n,) as the lower of the two bins it lies between, and the share of the upper one."""
-    return _between(np.arcsinh(defocus_dof) / _TOP, BINS)
-
-
-def scale_shares(scale: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The same for a scale (n,), on `SCALES`."""
-    return _between(np.log(scale) / math.log(ANGLE_FACTOR), len(SCALES))
-
-
-def _between(
-    place: NDArray[np.float64], bins: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """A place (n,) on an axis from -1 to 1 of `bins` bins, as the lower of two of them and the share of the upper."""
-    at = np.clip((place + 1.0) * 0.5 * (bins - 1), 0.0, bins - 1 - 1e-6)
-    low = at.astype(np.int64)
-    return low, np.asarray(at - low, np.float32)
+    return bins_around(np.arcsinh(defocus_dof) / _TOP, BINS)

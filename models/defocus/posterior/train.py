@@ -20,7 +20,6 @@ from afdaemon.models import checkpoint
 from afdaemon.models.defocus.posterior.bank import Bank
 from afdaemon.models.defocus.posterior.network import ARCHITECTURE, PREPROCESSING, PosteriorNet
 from afdaemon.models.defocus.posterior.tokens import (
-    ANGLE_FACTOR,
     BINS,
     OUTCOMES,
     REACH_DOF,
@@ -30,11 +29,13 @@ from afdaemon.models.defocus.posterior.tokens import (
     absent,
     encode,
     mirror,
-    scale_shares,
     shares,
 )
+from afdaemon.models.defocus.state import ANGLE_FACTOR, scale_shares
+from afdaemon.models.defocus.train import cross_entropy
 from afdaemon.models.devices import native_precision
 from afdaemon.models.frames.spectrum import BANDS
+from afdaemon.models.training.descent import step_down
 
 Array = NDArray[np.float64]
 
@@ -78,6 +79,7 @@ class TrainConfig:
     replay: int = 60_000
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
+    largest_gradient: float = 1.0
     explored_share: float = 0.3
     starts_dof: tuple[float, ...] = (3.0, 20.0, 20.0, 20.0, 75.0, 75.0, 250.0, 0.5 * REACH_DOF)
     calibrated_share: float = 0.5
@@ -191,18 +193,13 @@ def loss_of(logits: Tensor, defocus_dof: Array, scale: Array, angle_weight: floa
     """Cross entropy with the two bins around the distance, or with nothing to see (NaN); and of the scale."""
     shows = np.isfinite(defocus_dof)
     low, upper = shares(np.where(shows, defocus_dof, 0.0))
-    place = _cross_entropy(
-        logits[:, :OUTCOMES], np.where(shows, low, BINS - 1), np.where(shows, upper, 1.0)
+    place = cross_entropy(
+        logits[:, :OUTCOMES],
+        np.where(shows, low, BINS - 1),
+        np.where(shows, upper, np.float32(1.0)),
     )
-    angle = _cross_entropy(logits[:, OUTCOMES:], *scale_shares(scale))
+    angle = cross_entropy(logits[:, OUTCOMES:], *scale_shares(scale))
     return place.mean() + angle_weight * (angle * torch.from_numpy(shows)).mean()
-
-
-def _cross_entropy(logits: Tensor, low: NDArray[np.int64], upper: NDArray[np.floating]) -> Tensor:
-    at, share = torch.from_numpy(low)[:, None], torch.from_numpy(np.asarray(upper, np.float32))
-    likely = torch.log_softmax(logits, dim=1)
-    below, above = likely.gather(1, at)[:, 0], likely.gather(1, at + 1)[:, 0]
-    return -(below * (1.0 - share) + above * share)
 
 
 def train(
@@ -262,11 +259,7 @@ def _learn(
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
             logits = network(tokens, missing)
         loss = loss_of(logits.float(), defocus, scale, config.angle_weight)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        total += float(loss.detach())
+        total += step_down(loss, optimiser, largest_gradient=config.largest_gradient)
     return total / config.updates
 
 

@@ -9,8 +9,9 @@ import pytest
 from afdaemon.control.fast.posterior import advise
 from afdaemon.control.fast.profile import FastProfile
 from afdaemon.models.defocus import train as train_defocus
+from afdaemon.models.defocus.banks import load_banks, save_banks
 from afdaemon.models.defocus.network import DefocusNet, load_defocus
-from afdaemon.models.defocus.scenes import DISTANCES_DOF, DefocusBank, load_banks, save_banks
+from afdaemon.models.defocus.scenes import DISTANCES_DOF, DefocusBank
 from afdaemon.models.defocus.state import SCALES, Posterior
 from afdaemon.models.defocus.train import Moves, Runs, TrainConfig
 from afdaemon.models.errors import TrainingError, WeightsError
@@ -118,14 +119,14 @@ def test_it_learns_how_far_off_the_assumed_angle_is() -> None:
 def test_measured_scenes_are_kept_in_a_file_that_says_how_they_were_made(tmp_path: Path) -> None:
     path, facts = tmp_path / "deep" / "scenes.npz", {"scenes": 3, "read_noise": (0.5, 15.0)}
     save_banks(path, {"used": bank(3), "kept": bank(2, seed=2)}, facts)
-    used, kept = load_banks(path, ("used", "kept"), facts)
+    used, kept = load_banks(DefocusBank, path, ("used", "kept"), facts)
     assert (used.bands == bank(3).bands).all()
     assert (kept.u == bank(2, seed=2).u).all()
     assert (kept.log_error == bank(2, seed=2).log_error).all()
     with pytest.raises(TrainingError, match="made with other settings"):
-        load_banks(path, ("used", "kept"), {**facts, "scenes": 4})
+        load_banks(DefocusBank, path, ("used", "kept"), {**facts, "scenes": 4})
     with pytest.raises(TrainingError, match="no measured scenes"):
-        load_banks(path, ("other",), facts)
+        load_banks(DefocusBank, path, ("other",), facts)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(TrainingError, match="no measured scenes"):
-        load_banks(path, ("used", "kept"), facts)
+        load_banks(DefocusBank, path, ("used", "kept"), facts)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.models.defocus.posterior.tokens import AXIS_DOF, SCALES, Posterior
+from afdaemon.models.defocus.posterior.tokens import AXIS_DOF, Posterior
+from afdaemon.models.defocus.state import SCALES
 
 Array = NDArray[np.float64]
 

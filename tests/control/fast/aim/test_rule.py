@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afdaemon.control.fast.aim.rule import CLOSE_DOF, VERIFIED_DOF, Advice, advise
-from afdaemon.models.defocus.posterior.tokens import AXIS_DOF, SCALES, Posterior
+from afdaemon.models.defocus.posterior.tokens import AXIS_DOF, Posterior
+from afdaemon.models.defocus.state import SCALES
 
 MISS_COST = 25.0
 

@@ -12,14 +12,13 @@ from afdaemon.models.defocus.posterior.network import PosteriorNet
 from afdaemon.models.defocus.posterior.tokens import (
     AXIS_DOF,
     BINS,
-    SCALES,
     TOKEN,
     Histories,
     encode,
     mirror,
-    scale_shares,
     shares,
 )
+from afdaemon.models.defocus.state import SCALES, scale_shares
 
 
 def history(jobs: int = 3, readings: int = 5, seed: int = 0) -> Histories:

@@ -7,14 +7,9 @@ import numpy as np
 import pytest
 
 from afdaemon.control.fast.aim.rule import advise
+from afdaemon.models.defocus.banks import load_banks, save_banks
 from afdaemon.models.defocus.posterior import train as train_posterior
-from afdaemon.models.defocus.posterior.bank import (
-    DISTANCES_DOF,
-    PLACES,
-    Bank,
-    load_banks,
-    save_banks,
-)
+from afdaemon.models.defocus.posterior.bank import DISTANCES_DOF, PLACES, Bank
 from afdaemon.models.defocus.posterior.network import PosteriorNet, load_posterior
 from afdaemon.models.defocus.posterior.tokens import Posterior
 from afdaemon.models.defocus.posterior.train import Jobs, Moves, TrainConfig
@@ -99,11 +94,11 @@ def test_a_bank_reads_what_was_measured_there() -> None:
 def test_banks_come_back_as_they_were(tmp_path: Path) -> None:
     file, facts = tmp_path / "bank.npz", {"scenes": 3}
     save_banks(file, {"used": bank(3), "kept": bank(2)}, facts)
-    used, kept = load_banks(file, ("used", "kept"), facts)
+    used, kept = load_banks(Bank, file, ("used", "kept"), facts)
     assert (len(used), len(kept)) == (3, 2)
     assert np.array_equal(used.contrast, bank(3).contrast)
     with pytest.raises(TrainingError, match="other settings"):
-        load_banks(file, ("used", "kept"), {"scenes": 4})
+        load_banks(Bank, file, ("used", "kept"), {"scenes": 4})
 
 
 def test_weights_come_back_as_they_were(tmp_path: Path) -> None:
