@@ -39,7 +39,7 @@ _NEAR_FALL, _LEAST_FALL = 1.5, 2.0
 _FEWEST_BANDS = 3
 """Bands that must fade before their median counts."""
 _MOST_APART = 1.25
-"""Ratio of the two depths of focus above which neither is believed: on specimens with fine detail it is below 1.15."""
+"""Ratio of the two depths of focus above which neither is believed: see `benchmarks/calibrated.py`."""
 
 
 class CalibrationError(ConfigError):

@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, cast
 
 from focus_player import player
-from focus_runs import ALPHA_MRAD, Start, Task
+from focus_runs import ALPHA_MRAD, Start, Task, reading_of
 from reporting import conclude, parse
 from strange_runs import strange_tasks
 
@@ -98,10 +98,7 @@ class Bench:
         """A frame, measured."""
         shot = asyncio.run(self._world.expose())
         height, width = shot.pixels.shape
-        magnification = float(shot.magnification)
-        told = player().scorer.score(shot.pixels, magnification)
-        score = translate.score(told, magnification, width, height)
-        return score.model_copy(update={"wd_um": shot.wd_um, "bands": translate.bands(told.bands)})
+        return translate.score_of_frame(reading_of(player().scorer, shot), width, height)
 
     def measured(self) -> Measured:
         """What `afctl calibrate` measures. Raises `CalibrationError`."""

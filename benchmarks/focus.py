@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from multiprocessing import get_context
 
 from focus_curves import draw_curves
-from focus_player import player
+from focus_player import WAYS, play
 from focus_report import (
     HEAD,
     LEGEND,
@@ -26,15 +26,13 @@ from focus_report import (
     line,
     summary,
 )
-from focus_runs import Run, Start, Task, play_way, tasks
-from peers.mapfost_way import is_installed, mapfost
-from peers.ways import WAYS as IN_WORDS
+from focus_runs import Run, Start, Task, tasks
+from peers.mapfost_way import is_installed
 from reporting import conclude, parse
 
 from afdaemon.evaluate.section import Bar
 from afdaemon.sim.datasets.frames import find_micrographs
 
-WAYS = {**IN_WORDS, **({"MAPFoSt": mapfost} if is_installed() else {})}
 QUICK_RUNS = {"fast": 12, "fast with ladder": 8, "paper": 4} | dict.fromkeys(WAYS, 6)
 
 NEAR, FAR = Start(reach_dof=20.0), Start(reach_dof=75.0)
@@ -58,11 +56,7 @@ ROWS = (
 
 def _play(job: tuple[Row, Task]) -> Run:
     row, task = job
-    reach_dof = row.start.reach_dof
-    if row.procedure in WAYS and reach_dof is not None:
-        return play_way(task, WAYS[row.procedure], reach_dof)
-    calibrated = row.start.angle_factor == 1.0
-    return player().play(task, row.procedure, calibrated=calibrated)
+    return play(task, row.procedure, row.start)
 
 
 def main() -> int:

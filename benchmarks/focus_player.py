@@ -5,7 +5,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
-from focus_runs import Run, Task, play_traced
+from focus_runs import Run, Start, Task, play_traced, play_way
+from peers.mapfost_way import is_installed, mapfost
+from peers.ways import WAYS as IN_WORDS
 
 from afdaemon.control.fast.law import defocus_law
 from afdaemon.control.fast.profile import FAST
@@ -20,6 +22,10 @@ from afdaemon.sim.instrument.world import World
 
 if TYPE_CHECKING:
     from afdaemon.control.profile import Profile
+
+
+WAYS = {**IN_WORDS, **({"MAPFoSt": mapfost} if is_installed() else {})}
+"""Searches in the way of others, those that are installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +64,10 @@ def player() -> Player:
     """The player of this process: one thread each, since there are as many processes as cores."""
     torch.set_num_threads(1)
     return Player(load_scorer(), load_policy(), load_estimator())
+
+
+def play(task: Task, procedure: str, start: Start, world: World | None = None) -> Run:
+    """One job by a procedure of ours, or in the way of others (`WAYS`)."""
+    if procedure in WAYS and start.reach_dof is not None:
+        return play_way(task, WAYS[procedure], start.reach_dof, world)
+    return player().play(task, procedure, calibrated=start.is_calibrated, world=world)

@@ -37,8 +37,7 @@ class Row:
     @property
     def name(self) -> str:
         """Procedure and conditions."""
-        angle = "" if self.start.angle_factor == 1.0 else ", angle unknown"
-        return f"{self.procedure}, {self.start.named}{angle}"
+        return f"{self.procedure}, {self.start.named}"
 
 
 Played = Mapping[Row, Sequence[Run]]

@@ -77,7 +77,13 @@ class Start:
     def named(self) -> str:
         """In words."""
         where = "anywhere" if self.reach_dof is None else f"+-{self.reach_dof:g} DoF"
-        return where if self.magnification is None else f"{where}, {self.magnification}x"
+        at = "" if self.magnification is None else f", {self.magnification}x"
+        return where + at + ("" if self.is_calibrated else ", angle unknown")
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the assumed convergence angle is the true one."""
+        return self.angle_factor == 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,13 +150,7 @@ def _instrument(
     name: str, magnification: int, reach_dof: float | None, rng: np.random.Generator
 ) -> InstrumentSettings:
     dof_um = depth_of_focus_um(magnification, 1e-3 * ALPHA_MRAD)
-    focus_um = float(rng.uniform(9_000.0, 15_000.0))
-    if reach_dof is None:
-        away_um = float(rng.uniform(WD_UM.low, WD_UM.high)) - focus_um
-    else:
-        away_um = float(rng.uniform(-1.0, 1.0)) * reach_dof * dof_um
-    if focus_um + away_um < WD_UM.low:
-        away_um = -away_um
+    focus_um, start_um = places_um(dof_um, reach_dof, rng)
     turn, apart_um = rng.uniform(0.0, 2.0 * math.pi), float(rng.uniform(0.0, 2.0)) * dof_um
     return instrument(
         Condition.GOOD,
@@ -158,7 +158,7 @@ def _instrument(
         magnification=magnification,
         seed=int(rng.integers(2**31)),
         focus_wd_um=focus_um,
-        start_wd_um=min(focus_um + away_um, WD_UM.high),
+        start_wd_um=start_um,
         alpha_mrad=ALPHA_MRAD,
         column=ColumnSettings(
             astigmatism_x_um=apart_um * math.cos(turn),
@@ -173,6 +173,19 @@ def _instrument(
         ),
         scan=ScanSettings(charging=float(rng.uniform(0.0, 0.3))),
     )
+
+
+def places_um(
+    dof_um: float, reach_dof: float | None, rng: np.random.Generator
+) -> tuple[float, float]:
+    """WD in focus, and at the start: within reach of it, or (None) anywhere."""
+    focus_um = float(rng.uniform(9_000.0, 15_000.0))
+    if reach_dof is None:
+        return focus_um, float(rng.uniform(WD_UM.low, WD_UM.high))
+    away_um = float(rng.uniform(-1.0, 1.0)) * reach_dof * dof_um
+    if focus_um + away_um < WD_UM.low:
+        away_um = -away_um
+    return focus_um, min(focus_um + away_um, WD_UM.high)
 
 
 def play_traced(
@@ -243,7 +256,7 @@ def sweep(task: Task, scorer: FocusScorer, places_dof: NDArray[np.float64]) -> N
             scores.append(math.nan)
             continue
         world.command(wd_um, world.magnification)
-        scores.append(_reading(scorer, asyncio.run(_seen(world))).frame.score)
+        scores.append(reading_of(scorer, asyncio.run(_seen(world))).frame.score)
     return np.array(scores)
 
 
@@ -289,7 +302,8 @@ def _looked(scorer: FocusScorer, looks: Looks, shot: RecordedFrame) -> Reading:
     return looks.read(frame, scorer.score)
 
 
-def _reading(scorer: FocusScorer, shot: RecordedFrame) -> Reading:
+def reading_of(scorer: FocusScorer, shot: RecordedFrame) -> Reading:
+    """What is measured in a frame by itself."""
     magnification = float(shot.magnification)
     measures = scorer.score(shot.pixels, magnification)
     return Reading(wd_um=shot.wd_um, magnification=magnification, frame=measures)

@@ -16,10 +16,8 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from statistics import mean, median
 
-from focus_player import player
-from focus_runs import Start, Task, play_way
-from peers.mapfost_way import is_installed, mapfost
-from peers.ways import WAYS as IN_WORDS
+from focus_player import WAYS, play
+from focus_runs import Start, Task
 from reporting import conclude, parser_of
 from strange_runs import GRATING_EVERY, StrangeRun, strange_run, strange_tasks
 
@@ -28,7 +26,6 @@ from afdaemon.evaluate.section import Bar, at_least, at_most
 from afdaemon.sim.datasets.frames import find_micrographs
 from afdaemon.sim.instrument.world import World
 
-WAYS = {**IN_WORDS, **({"MAPFoSt": mapfost} if is_installed() else {})}
 OURS = ("fast", "paper")
 _RUNS, _QUICK_RUNS = 556, 10
 """Of them 500 without gratings."""
@@ -68,7 +65,7 @@ def main() -> int:
             for name in names:
                 jobs = [(name, field.start, task) for task in drawn]
                 played[name] = list(pool.map(_play, jobs, chunksize=2))
-                lines.append(_line(f"{name}, {_named(field.start)}", played[name]))
+                lines.append(_line(f"{name}, {field.start.named}", played[name]))
                 print(lines[-1], file=sys.stderr, flush=True)
             held += _bars(field, played)
             rows += [_row(name, field.start, runs) for name, runs in played.items()]
@@ -79,16 +76,7 @@ def main() -> int:
 def _play(job: tuple[str, Start, Task]) -> StrangeRun:
     name, start, task = job
     world = World(task.settings, clock=ManualClock())
-    if name in WAYS and start.reach_dof is not None:
-        run = play_way(task, WAYS[name], start.reach_dof, world)
-    else:
-        calibrated = start.angle_factor == 1.0
-        run = player().play(task, name, calibrated=calibrated, world=world)
-    return strange_run(run, task, world)
-
-
-def _named(start: Start) -> str:
-    return start.named + ("" if start.angle_factor == 1.0 else ", angle unknown")
+    return strange_run(play(task, name, start, world), task, world)
 
 
 _HEAD = (
@@ -120,7 +108,7 @@ def _row(name: str, start: Start, runs: Sequence[StrangeRun]) -> dict[str, objec
     plain, lined = _apart(runs)
     return {
         "procedure": name,
-        "start": _named(start),
+        "start": start.named,
         "readings": mean(one.run.readings for one in plain),
         "within_1_dof": _there(plain),
         "gratings_within_1_dof": _there(lined),
@@ -145,7 +133,7 @@ def _bars(field: Field, played: Played) -> list[Bar]:
     """What the fast procedure must reach by itself, and beside the others on the same instruments."""
     if "fast" not in played:
         return []
-    fast, named = played["fast"], _named(field.start)
+    fast, named = played["fast"], field.start.named
     plain, _ = _apart(fast)
     used = mean(one.run.readings for one in plain)
     wrong = mean(one.is_wrong for one in fast)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from focus_runs import ALPHA_MRAD, Run, Start, Task
+from focus_runs import ALPHA_MRAD, MAGNIFICATIONS, MICROGRAPHS_AT, Run, Start, Task, places_um
 
 from afdaemon.sim.datasets.frames import held_back
 from afdaemon.sim.datasets.scenes import happens, log_uniform
 from afdaemon.sim.instrument.settings import (
     SCANS,
-    WD_UM,
     ColumnSettings,
     DetectorSettings,
     FrameMode,
@@ -28,8 +27,6 @@ FIELDS = ("butterfly_wing", "woven_fabric", "foam", "section", "labyrinth")
 """Drawn specimens, none of which anything is trained on; held-back micrographs are added to them."""
 GRATING, GRATING_EVERY = "grating", 10
 """Not trained on either; one in so many fields."""
-MAGNIFICATIONS = (500.0, 30_000.0)
-MICROGRAPHS_AT = 1_000
 _FRAME_PX = SCANS[FrameMode.FAST].width_px
 _NEAR_TRUTH_DOF, _STEP_DOF = 5.0, 0.25
 """How far around the least blur the most gradient energy is looked for, and how finely."""
@@ -88,7 +85,7 @@ def _instrument(
 ) -> InstrumentSettings:
     alpha_mrad = log_uniform(rng, (0.4 * ALPHA_MRAD, 1.6 * ALPHA_MRAD))
     dof_um = depth_of_focus_um(magnification, 1e-3 * alpha_mrad)
-    focus_um, start_um = _places_um(dof_um, reach_dof, rng)
+    focus_um, start_um = places_um(dof_um, reach_dof, rng)
     return InstrumentSettings(
         specimen=name,
         magnification=magnification,
@@ -101,19 +98,6 @@ def _instrument(
         scan=ScanSettings(charging=float(rng.uniform(0.0, 0.3))),
         stage=_tilted(dof_um, magnification, rng),
     )
-
-
-def _places_um(
-    dof_um: float, reach_dof: float | None, rng: np.random.Generator
-) -> tuple[float, float]:
-    """WD in focus, and at the start."""
-    focus_um = float(rng.uniform(9_000.0, 15_000.0))
-    if reach_dof is None:
-        return focus_um, float(rng.uniform(WD_UM.low, WD_UM.high))
-    away_um = float(rng.uniform(-1.0, 1.0)) * reach_dof * dof_um
-    if focus_um + away_um < WD_UM.low:
-        away_um = -away_um
-    return focus_um, min(focus_um + away_um, WD_UM.high)
 
 
 def _column(dof_um: float, magnification: int, rng: np.random.Generator) -> ColumnSettings:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from afdaemon.control.profile import Profile
-from afdaemon.control.values import ReadingCount, ReadingKind, Reason, TracePoint
+from afdaemon.control.values import Failed, ReadingCount, ReadingKind, Reason, TracePoint
 
 Trace = Sequence[TracePoint]
 
@@ -111,6 +111,17 @@ def diagnose(trace: Trace, profile: Profile, otherwise: Reason) -> Reason:
         return Reason.NO_CONTRAST
     best = best_seen(trace)
     return Reason.DOUBTED if _is_strange(best) and best.score >= profile.fail_score else otherwise
+
+
+def not_converged(trace: Trace, rung: Trace, profile: Profile) -> Failed:
+    """The failure of a job that has nothing left to try; `rung` are its readings at the present magnification."""
+    best = best_informative(rung, profile)
+    detail = (
+        f"after {len(trace)} readings the focus is not certain; the best score was"
+        f" {best.score:.2f} at {best.wd_um:g} um{flaws(trace, profile)}"
+    )
+    otherwise = Reason.NOT_FOUND if best.score < profile.fail_score else Reason.NOT_CONVERGED
+    return Failed(reason=diagnose(rung, profile, otherwise), detail=detail)
 
 
 def as_shown(trace: Trace, *, converged: bool) -> tuple[TracePoint, ...]:

@@ -221,9 +221,7 @@ class FocusBackend:
         async with self._jobs.reserved() as microscope:
             frame = await microscope.grab()
         reading = await self._scoring.read(frame)
-        told = reading.frame
-        score = translate.score(told, frame.magnification, frame.width_px, frame.height_px)
-        return score.model_copy(update={"wd_um": frame.wd_um, "bands": translate.bands(told.bands)})
+        return translate.score_of_frame(reading, frame.width_px, frame.height_px)
 
     def _status(self) -> s.Status:
         seen, down = self._instrument.seen, self._instrument.why_down

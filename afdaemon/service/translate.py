@@ -12,6 +12,7 @@ from afdaemon.control.values import (
     MoveWd,
     Observed,
     Outcome,
+    Reading,
     ReadingKind,
     Reason,
     Started,
@@ -119,6 +120,12 @@ def score(measures: Measures, magnification: float, width_px: int, height_px: in
     return s.Score(
         **_measured(measures), magnification=magnification, width_px=width_px, height_px=height_px
     )
+
+
+def score_of_frame(told: Reading, width_px: int, height_px: int) -> s.Score:
+    """What was measured in a frame taken now, of that many pixels."""
+    found = score(told.frame, told.magnification, width_px, height_px)
+    return found.model_copy(update={"wd_um": told.wd_um, "bands": bands(told.frame.bands)})
 
 
 def _measured(measures: Measures) -> dict[str, Any]:

@@ -50,7 +50,9 @@ _STRANGE_SPECIMENS: dict[str, Drawn] = {
     "section": Section,
     "grating": Grating,
 }
-_BY_NAME = TRAINING_SPECIMENS | _UNSEEN_SPECIMENS | _STRANGE_SPECIMENS | {"empty": Empty}
+NOTHING = "empty"
+"""A field with nothing to focus."""
+_BY_NAME = TRAINING_SPECIMENS | _UNSEEN_SPECIMENS | _STRANGE_SPECIMENS | {NOTHING: Empty}
 
 TRAINED = tuple(TRAINING_SPECIMENS)
 """Names of those that networks learn from."""
@@ -67,8 +69,6 @@ STRANGE_TRAINED = ("lattice", "sparse", "layers", "facets")
 """Those of them that networks may learn from."""
 STRANGE_UNSEEN = ("labyrinth", "foam", "section", "grating")
 """And those that they never may."""
-NOTHING = "empty"
-"""A field with nothing to focus."""
 TRAINABLE: dict[str, Drawn] = (
     TRAINING_SPECIMENS
     | {name: _STRANGE_SPECIMENS[name] for name in STRANGE_TRAINED}

@@ -12,7 +12,7 @@ from afdaemon.control.fast.peak import MEASURES, FocusMeasure, is_as_high, next_
 from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.fast.search import next_unread
 from afdaemon.control.fast.state import FastAnswer, FastState, remember, unit_um
-from afdaemon.control.values import Failed, Phase, Reason, TracePoint
+from afdaemon.control.values import Phase, TracePoint
 
 _TRACE_SCORE = 1.0
 """Frames that show nothing seldom score as high."""
@@ -54,7 +54,7 @@ def verify(
     if is_as_high(state.rung, measure) and evidence.is_informative(here, rules):
         why = f"at a clear peak of the {measure.named}; the specimen allows no higher score"
         return succeed(state, here, why)
-    return fail(state, not_converged(state, rules))
+    return fail(state, evidence.not_converged(state.trace, state.rung, rules))
 
 
 def search_closely(state: FastState, rules: FastProfile, first: float) -> FastAnswer:
@@ -63,7 +63,7 @@ def search_closely(state: FastState, rules: FastProfile, first: float) -> FastAn
     Where noise hides all that is not near focus, a coarse search misses it. A drifting focus is not where it was seen.
     """
     if _is_hopeless(state, rules):
-        return fail(state, not_converged(state, rules))
+        return fail(state, evidence.not_converged(state.trace, state.rung, rules))
     best = evidence.best_informative(state.rung, rules)
     if best.score >= rules.trusted_score:
         return go(state, Phase.FINISH, best.wd_um)
@@ -81,7 +81,7 @@ def search_closely(state: FastState, rules: FastProfile, first: float) -> FastAn
         halvings=0,
     )
     if place_um is None or state.own.close_steps >= rules.most_close_steps:
-        return fail(state, not_converged(state, rules))
+        return fail(state, evidence.not_converged(state.trace, state.rung, rules))
     state = remember(state, close_steps=state.own.close_steps + 1)
     return go(state, Phase.SEARCH, place_um)
 
@@ -95,14 +95,3 @@ def _is_hopeless(state: FastState, rules: FastProfile) -> bool:
 def is_trace_of_focus(point: TracePoint, rules: FastProfile) -> bool:
     """Whether a reading shows a trace of the focus."""
     return point.score >= _TRACE_SCORE and evidence.is_informative(point, rules)
-
-
-def not_converged(state: FastState, rules: FastProfile) -> Failed:
-    """The failure of a job that has nothing left to try."""
-    best = evidence.best_informative(state.rung, rules)
-    detail = (
-        f"after {len(state.trace)} readings the focus is not certain; the best score was"
-        f" {best.score:.2f} at {best.wd_um:g} um{evidence.flaws(state.trace, rules)}"
-    )
-    otherwise = Reason.NOT_FOUND if best.score < rules.fail_score else Reason.NOT_CONVERGED
-    return Failed(reason=evidence.diagnose(state.rung, rules, otherwise), detail=detail)

@@ -15,13 +15,10 @@ from afdaemon.models.defocus.state import AXIS_DOF, READINGS, SCALES, Posterior
 
 Array = NDArray[np.float64]
 
-_CLOSE_DOF = 1.0
+CLOSE_DOF = 1.0
 """In focus means within one depth of focus."""
 _SHARE = 0.15
 """A place counts with what lies within 1 DoF of it, or within this share of its distance: distant bins are coarse."""
-
-_APART = np.abs(AXIS_DOF[:, None] - AXIS_DOF[None, :])
-_AROUND = (np.maximum(_CLOSE_DOF, _SHARE * np.abs(AXIS_DOF))[:, None] >= _APART).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +47,10 @@ def advise(posterior: Posterior, count: NDArray[np.int64], rules: FastProfile) -
     it leads aside: a second frame at the same place could not show on which side the focus lies either.
     """
     mass = posterior.mass
-    around = mass @ _AROUND.T
-    chosen = _AROUND[around.argmax(axis=1)] * mass
-    step = -(chosen @ AXIS_DOF) / np.maximum(chosen.sum(axis=1), 1e-9)
-    confidence = _confidence(posterior, np.abs(AXIS_DOF + step[:, np.newaxis]))
+    step = most_likely(mass, AXIS_DOF, _AROUND)
+    confidence = within_close(mass, posterior.odds, np.abs(AXIS_DOF + step[:, np.newaxis]))
     side = np.where(mass @ np.sign(AXIS_DOF) >= 0.0, 1.0, -1.0)
-    aside = (np.abs(step) < _CLOSE_DOF) & (count == 1)
+    aside = (np.abs(step) < CLOSE_DOF) & (count == 1)
     beyond = (np.abs(AXIS_DOF) >= rules.capture_range_dof).astype(np.float32)
     return Advice(
         step_dof=np.where(aside, -side * rules.probe_dof, step),
@@ -92,7 +87,30 @@ def enough(count: NDArray[np.int64] | int, rules: FastProfile) -> Array:
     )
 
 
-def _confidence(posterior: Posterior, left_dof: Array) -> Array:
-    """Probability (n,) that the true one of the remaining distances (n, 161) is within 1 true DoF."""
-    within = [(posterior.mass * (left_dof <= scale * _CLOSE_DOF)).sum(axis=1) for scale in SCALES]
-    return np.asarray((np.stack(within, axis=1) * posterior.odds).sum(axis=1), np.float64)
+def around(axis_dof: Array) -> NDArray[np.float32]:
+    """For each place on an axis (n,), which ones count as there (n, n): distant ones are coarse."""
+    apart = np.abs(axis_dof[:, None] - axis_dof[None, :])
+    return np.asarray(reach_of(axis_dof)[:, None] >= apart, np.float32)
+
+
+def reach_of(place_dof: Array) -> Array:
+    """What lies within this distance of places (n,) counts as there."""
+    return np.asarray(np.maximum(CLOSE_DOF, _SHARE * np.abs(place_dof)), np.float64)
+
+
+def most_likely(mass: NDArray[np.floating], axis_dof: Array, there: NDArray[np.float32]) -> Array:
+    """The step (n,) to the place with most probability around it (`around`): the mean of what lies there.
+
+    The axis holds how far the WD is from the focus, so the focus lies the other way.
+    """
+    chosen = there[(mass @ there.T).argmax(axis=1)] * mass
+    return np.asarray(-(chosen @ axis_dof) / np.maximum(chosen.sum(axis=1), 1e-9), np.float64)
+
+
+def within_close(mass: NDArray[np.floating], odds: NDArray[np.floating], left_dof: Array) -> Array:
+    """Probability (n,) that the true one of the remaining distances (n, bins) is within 1 true DoF."""
+    within = [(mass * (left_dof <= scale * CLOSE_DOF)).sum(axis=1) for scale in SCALES]
+    return np.asarray((np.stack(within, axis=1) * odds).sum(axis=1), np.float64)
+
+
+_AROUND = around(AXIS_DOF)

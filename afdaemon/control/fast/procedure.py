@@ -14,7 +14,7 @@ from typing import Self
 from afdaemon.control import evidence
 from afdaemon.control.answers import adjust, fail, go, read, succeed
 from afdaemon.control.fast import ladder, last_resort
-from afdaemon.control.fast.last_resort import is_trace_of_focus, not_converged
+from afdaemon.control.fast.last_resort import is_trace_of_focus
 from afdaemon.control.fast.law import FocusLaw
 from afdaemon.control.fast.posterior import enough, suffices
 from afdaemon.control.fast.profile import FastProfile
@@ -45,15 +45,15 @@ _PROBABLY, _EVENLY, _POSSIBLY = 0.8, 0.5, 0.2
 After a frame that shows something; after a blank one; and where a search costs little, on a ladder. Searching too soon
 costs readings; searching too late means following an uninformed posterior (ADR 0010, ADR 0015).
 """
-_BEYOND_HELP = 3
+BEYOND_HELP = 3
 """After this many readings, all of them saturated or covered, searching elsewhere would not help."""
 _LOOKS = 2
 """So many doubted readings in a row, and another look would be doubted too."""
 _LOCAL_STRIDES = 1.5
 """How far a job searches whose first reading was informative: its focus is not at the other end of the range."""
-_LAST_STEP_DOF = 0.1
+LAST_STEP_DOF = 0.1
 """A last step shorter than this is not worth the command: it sharpens nothing, and the lens has hysteresis."""
-_SAME_PLACE_DOF = 0.05
+SAME_PLACE_DOF = 0.05
 """A step shorter than this is not sent: a reading is taken where the instrument stands."""
 _NEARBY_DOF, _BESIDE_DOF = 0.3, 2.0
 """Another frame within .3 DoF adds little to the last one, so it is taken 2 DoF to the side instead."""
@@ -132,7 +132,7 @@ def _decide(
     elif _is_found(state, rules, proposal):
         return _settle(state, rules, proposal)
     elif _is_found_in_doubt(state, rules, proposal):
-        return fail(state, not_converged(state, rules))
+        return fail(state, evidence.not_converged(state.trace, state.rung, rules))
     if was_at_peak and here.score < rules.fail_score:
         to_peak = last_resort.seek_peak(state, rules)
         return to_peak or _search(state, rules, proposal.step_um)
@@ -223,7 +223,7 @@ def _search(state: FastState, rules: FastProfile, first: float) -> FastAnswer:
     )
     most_steps = rules.most_search_readings if is_anywhere else rules.most_local_steps
     if _in_vain(state.trace, rules):
-        return fail(state, not_converged(state, rules))
+        return fail(state, evidence.not_converged(state.trace, state.rung, rules))
     if steps >= most_steps:
         return last_resort.search_closely(state, rules, first)
     lower = ladder.descend(state, rules)
@@ -240,7 +240,7 @@ def _guess_um(state: FastState) -> float | None:
 
 
 def _in_vain(readings: evidence.Trace, rules: FastProfile) -> bool:
-    return len(readings) >= _BEYOND_HELP and evidence.hidden_by(readings, rules) is not None
+    return len(readings) >= BEYOND_HELP and evidence.hidden_by(readings, rules) is not None
 
 
 def _give_up(state: FastState, rules: FastProfile, first: float) -> FastAnswer:
@@ -259,7 +259,7 @@ def _settle(state: FastState, rules: FastProfile, proposal: Proposal) -> FastAns
     if home is not None and home.score >= here.score - rules.settle_margin:
         tie_um = unit_um(state, rules) * proposal.dof_scale
         target_um = home.wd_um if abs(target_um - home.wd_um) <= tie_um else target_um
-    if abs(target_um - state.wd_um) < _LAST_STEP_DOF * unit_um(state, rules):
+    if abs(target_um - state.wd_um) < LAST_STEP_DOF * unit_um(state, rules):
         return succeed(state, here, why)
     return adjust(state, target_um, why)
 
@@ -276,7 +276,7 @@ def _verify(state: FastState, rules: FastProfile, here: TracePoint) -> FastAnswe
     was_close = state.trace[-2] in within(state, rules, _INFORMATIVE_DOF)
     if was_close and len(_led(state)) < rules.most_readings:
         return None
-    return fail(state, not_converged(state, rules))
+    return fail(state, evidence.not_converged(state.trace, state.rung, rules))
 
 
 def _move(state: FastState, rules: FastProfile, proposal: Proposal) -> FastAnswer:
@@ -285,7 +285,7 @@ def _move(state: FastState, rules: FastProfile, proposal: Proposal) -> FastAnswe
         step_um = _beside(state, dof_um)
     most_um = rules.most_step_dof * dof_um
     target_um = state.limits.nearest(state.wd_um + min(max(step_um, -most_um), most_um))
-    if abs(target_um - state.wd_um) < _SAME_PLACE_DOF * dof_um:
+    if abs(target_um - state.wd_um) < SAME_PLACE_DOF * dof_um:
         return read(state)
     return go(state, Phase.SERVO, target_um)
 

@@ -15,18 +15,13 @@ from afdaemon.control.fast.aim.law import AimLaw
 from afdaemon.control.fast.aim.profile import AimProfile
 from afdaemon.control.fast.aim.rivals import unseen_rival
 from afdaemon.control.fast.aim.rule import VERIFIED_DOF
+from afdaemon.control.fast.procedure import BEYOND_HELP, LAST_STEP_DOF, SAME_PLACE_DOF
 from afdaemon.control.state import Answer, State
 from afdaemon.control.values import Failed, Phase, Proposal, Reason, Refused, TracePoint
 from afdaemon.words import probability
 
 _PROBABLY = 0.8
 """Probability above which something is said to be so."""
-_BEYOND_HELP = 3
-"""After this many readings, all of them saturated or covered, others would be too."""
-_LAST_STEP_DOF = 0.1
-"""A last step shorter than this is not worth the command: it sharpens nothing, and the lens has hysteresis."""
-_SAME_PLACE_DOF = 0.05
-"""A step shorter than this is not sent: a reading is taken where the instrument stands."""
 _READINGS_PER_MISS = 1.5
 """After this many times `miss_cost` readings that showed something, a job has lost more than a miss costs."""
 
@@ -90,9 +85,9 @@ def _gives_up(state: AimState, rules: AimProfile) -> Failed | None:
     telling = sum(evidence.is_informative(point, rules) for point in state.trace)
     silent = len(state.trace) - telling
     is_hidden = evidence.hidden_by(state.trace, rules) is not None
-    in_vain = len(state.trace) >= _BEYOND_HELP and is_hidden
+    in_vain = len(state.trace) >= BEYOND_HELP and is_hidden
     too_many = telling > _most_telling(rules) or silent >= rules.most_search_readings
-    return _not_converged(state, rules) if in_vain or too_many else None
+    return evidence.not_converged(state.trace, state.rung, rules) if in_vain or too_many else None
 
 
 def _settled(state: AimState, rules: AimProfile, proposal: Proposal) -> AimAnswer | None:
@@ -112,7 +107,7 @@ def _settled(state: AimState, rules: AimProfile, proposal: Proposal) -> AimAnswe
     if abs(target_um - state.wd_um) > VERIFIED_DOF * unit_um:
         return go(state, Phase.FINISH, target_um)
     why = f"within 1 depth of focus, {probability(proposal.confidence)}"
-    if abs(target_um - state.wd_um) < _LAST_STEP_DOF * unit_um:
+    if abs(target_um - state.wd_um) < LAST_STEP_DOF * unit_um:
         return succeed(state, close[-1], why)
     return adjust(state, target_um, why)
 
@@ -127,17 +122,6 @@ def _read_on(state: AimState, rules: AimProfile, proposal: Proposal) -> AimAnswe
     target_um = state.limits.nearest(state.wd_um + proposal.read_step_um)
     is_search = proposal.out_of_capture > _PROBABLY
     state = replace(state, phase=Phase.SEARCH if is_search else Phase.SERVO)
-    if abs(target_um - state.wd_um) < _SAME_PLACE_DOF * unit_um:
+    if abs(target_um - state.wd_um) < SAME_PLACE_DOF * unit_um:
         return read(state)
     return go(state, state.phase, target_um)
-
-
-def _not_converged(state: AimState, rules: AimProfile) -> Failed:
-    """The failure of a job that has nothing left to try."""
-    best = evidence.best_informative(state.rung, rules)
-    detail = (
-        f"after {len(state.trace)} readings the focus is not certain; the best score was"
-        f" {best.score:.2f} at {best.wd_um:g} um{evidence.flaws(state.trace, rules)}"
-    )
-    otherwise = Reason.NOT_FOUND if best.score < rules.fail_score else Reason.NOT_CONVERGED
-    return Failed(reason=evidence.diagnose(state.rung, rules, otherwise), detail=detail)

@@ -17,8 +17,9 @@ from afdaemon.control.values import TracePoint
 from afdaemon.models.frames.spectrum import BANDS, HIGHEST, LOWEST
 
 _STANDS_OUT = 1.5
-"""Natural logarithm of the power by which the band of a lattice exceeds its neighbours but one. In focus 80 of 84
-gratings, lattices and labyrinths do, none of 70 specimens without a period; ribs and layers do at times."""
+"""Natural logarithm of the power by which the band of a lattice exceeds its neighbours but one. In focus nine of ten
+gratings, lattices and labyrinths reach 2.3; nine of ten balls, grids, fabrics, foams, sections, particles and faces
+stay below 1.1; ribs and layers reach 1.5 at times. Of 14 simulated fields each."""
 _COARSEST = 3
 """Periods longer than those of the fourth band, 45 px, have their lobes 20 DoF away: the score tells them apart."""
 _LOBE = 5.136 / (4.0 * math.pi)

@@ -13,24 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from afdaemon.control.fast.posterior import around, most_likely, reach_of, within_close
 from afdaemon.models.defocus.posterior.tokens import AXIS_DOF, Posterior
 from afdaemon.models.defocus.state import SCALES
 
 Array = NDArray[np.float64]
 
-CLOSE_DOF = 1.0
-"""In focus means within one true depth of focus."""
 VERIFIED_DOF = 0.3
 """A success rests on a reading no further than this from where the job ends."""
 _TELLING_DOF = 2.0
-"""A frame this far from the focus tells half as much as one in focus. Of 1 to 8 the best in training."""
+"""A frame this far from the focus tells half as much as one in focus. Not yet weighed against others."""
 _NEW_DOF = 1.5
 """A second frame closer than this to another tells little that is new: blur there is the same."""
-_SHARE = 0.15
-"""A place counts with what lies within 1 DoF of it, or within this share of its distance: distant bins are coarse."""
 
+_AROUND = around(AXIS_DOF)
 _APART = np.abs(AXIS_DOF[:, None] - AXIS_DOF[None, :])
-_AROUND = (np.maximum(CLOSE_DOF, _SHARE * np.abs(AXIS_DOF))[:, None] >= _APART).astype(np.float64)
 _TELLS = 1.0 / (1.0 + _APART / _TELLING_DOF)
 
 
@@ -60,8 +57,10 @@ def advise(posterior: Posterior, read_dof: Array, miss_cost: float) -> Advice:
 
     The newest one is at 0.
     """
-    best_dof = _most_likely(posterior.mass)
-    miss = 1.0 - (1.0 - posterior.nothing) * _within_close(posterior, best_dof)
+    best_dof = most_likely(posterior.mass, AXIS_DOF, _AROUND)
+    left_dof = np.abs(AXIS_DOF + best_dof[:, None])
+    there = within_close(posterior.mass, posterior.odds, left_dof)
+    miss = 1.0 - (1.0 - posterior.nothing) * there
     is_enough = miss_cost * miss <= 1.0
     with np.errstate(invalid="ignore"):
         apart = np.abs(read_dof - best_dof[:, None]) <= VERIFIED_DOF
@@ -76,20 +75,6 @@ def advise(posterior: Posterior, read_dof: Array, miss_cost: float) -> Advice:
     )
 
 
-def _most_likely(mass: Array) -> Array:
-    """Mean (n,) of what lies around the place with most probability around it."""
-    chosen = _AROUND[(mass @ _AROUND.T).argmax(axis=1)] * mass
-    # the axis holds the WD less the focus: the focus lies the other way
-    return np.asarray(-(chosen @ AXIS_DOF) / np.maximum(chosen.sum(axis=1), 1e-9), np.float64)
-
-
-def _within_close(posterior: Posterior, place_dof: Array) -> Array:
-    """Probability (n,) that the focus is within 1 true DoF of places (n,)."""
-    left = np.abs(AXIS_DOF + place_dof[:, None])
-    shares = [(posterior.mass * (left <= scale * CLOSE_DOF)).sum(axis=1) for scale in SCALES]
-    return np.asarray((np.stack(shares, axis=1) * posterior.odds).sum(axis=1), np.float64)
-
-
 def _telling(mass: Array, read_dof: Array, best_dof: Array) -> Array:
     """Where (n,) a frame is expected to tell most: close to where the focus may be, and not where one was taken."""
     places = -AXIS_DOF
@@ -97,5 +82,5 @@ def _telling(mass: Array, read_dof: Array, best_dof: Array) -> Array:
     nearest = np.nanmin(np.abs(read_dof[:, :, None] - places[None, None, :]), axis=1)
     worth = told * -np.expm1(-np.square(nearest / _NEW_DOF))
     best = places[worth.argmax(axis=1)]
-    is_near_best = np.abs(best - best_dof) <= np.maximum(CLOSE_DOF, _SHARE * np.abs(best_dof))
+    is_near_best = np.abs(best - best_dof) <= reach_of(best_dof)
     return np.where(is_near_best, best_dof, best)

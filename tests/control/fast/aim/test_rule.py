@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.control.fast.aim.rule import CLOSE_DOF, VERIFIED_DOF, Advice, advise
+from afdaemon.control.fast.aim.rule import VERIFIED_DOF, Advice, advise
+from afdaemon.control.fast.posterior import CLOSE_DOF
 from afdaemon.models.defocus.posterior.tokens import AXIS_DOF, Posterior
 from afdaemon.models.defocus.state import SCALES
 
