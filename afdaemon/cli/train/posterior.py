@@ -61,7 +61,7 @@ def posterior(
         Path | None, typer.Option(help="file of measured scenes: used if it is there, else written")
     ] = None,
 ) -> None:
-    """Train the network that says where the focus lies, on scenes scored by the shipped AENet (about 80 minutes)."""
+    """Train a posterior over the whole range, on scenes scored by the shipped AENet. No procedure uses it yet."""
     from afdaemon.models.checkpoint import WEIGHTS_FOLDER
     from afdaemon.models.defocus.posterior import train as train_posterior
     from afdaemon.models.memory import keep_freed_memory
