@@ -19,7 +19,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from afdaemon.evaluate.section import Bar
-from afdaemon.models.aenet.network import AENetCompact
 from afdaemon.models.aenet.out_of_distribution import load_aenet
 from afdaemon.models.aenet.runtime import Runtime
 from afdaemon.models.frames.preprocess import CHANNELS, Pixels, network_input, reduce, to_unit
@@ -106,7 +105,7 @@ def stage(name: str, work: Callable[[], object], rounds: int) -> Row:
 
 def size() -> list[Row]:
     megabytes = DEFAULT_WEIGHTS.stat().st_size / 1e6
-    work = gflop(AENetCompact(), CHANNELS)
+    work = gflop(load_aenet(DEFAULT_WEIGHTS)[0], CHANNELS)
     return [
         Row(name="AENet.compact, work a frame", value=work, unit="GFLOP", most=2.0),
         Row(name="AENet.compact, weights", value=megabytes, unit="MB", most=4.0),
