@@ -2,27 +2,26 @@
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
 
 import torch
 from focus_runs import Run, Start, Task, play_traced, play_way
 from peers.mapfost_way import is_installed, mapfost
 from peers.ways import WAYS as IN_WORDS
 
+from afdaemon.control.fast.aim.law import aim_law
+from afdaemon.control.fast.aim.profile import AimProfile
 from afdaemon.control.fast.law import defocus_law
-from afdaemon.control.fast.profile import FAST
+from afdaemon.control.fast.profile import FAST, FastProfile
 from afdaemon.control.procedures import Laws, procedure_of
+from afdaemon.control.profile import Profile
 from afdaemon.control.published.profile import PUBLISHED
 from afdaemon.control.published.servo import acnet_law
 from afdaemon.control.values import TracePoint
 from afdaemon.models.acnet.policy import StepPolicy, load_policy
 from afdaemon.models.defocus.network import DefocusEstimator, load_estimator
+from afdaemon.models.defocus.posterior.network import DEFAULT_WEIGHTS, PosteriorNet, load_posterior
 from afdaemon.models.scorers.focus_scorer import FocusScorer, load_scorer
 from afdaemon.sim.instrument.world import World
-
-if TYPE_CHECKING:
-    from afdaemon.control.profile import Profile
-
 
 WAYS = {**IN_WORDS, **({"MAPFoSt": mapfost} if is_installed() else {})}
 """Searches in the way of others, those that are installed."""
@@ -30,40 +29,47 @@ WAYS = {**IN_WORDS, **({"MAPFoSt": mapfost} if is_installed() else {})}
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """What both procedures need."""
+    """What all procedures need; `posterior` once there are weights for it."""
 
     scorer: FocusScorer
     policy: StepPolicy
     estimator: DefocusEstimator
+    posterior: PosteriorNet | None
 
     def play(
         self, task: Task, procedure: str, *, calibrated: bool, world: World | None = None
     ) -> Run:
-        """One job by the procedure "fast", "fast with ladder" or "paper"; see `focus_runs.play_traced`."""
+        """One job by a procedure, "fast" or "aim" also " with ladder"; see `focus_runs.play_traced`."""
         return self.play_traced(task, procedure, calibrated=calibrated, world=world)[0]
 
     def play_traced(
         self, task: Task, procedure: str, *, calibrated: bool, world: World | None = None
     ) -> tuple[Run, tuple[TracePoint, ...]]:
         """The same, and the job's readings."""
-        fast = replace(
-            FAST,
-            alpha_mrad=task.assumed_alpha_mrad,
-            calibrated=calibrated,
-            ladder=procedure == "fast with ladder",
-        )
-        rules: Profile = PUBLISHED if procedure == PUBLISHED.name else fast
-        laws = Laws(
-            step=acnet_law(self.policy.propose), focus=defocus_law(self.estimator.infer, fast)
-        )
-        return play_traced(task, self.scorer, procedure_of(rules, laws), world)
+        name, _, ladder = procedure.partition(" with ")
+        ours: dict[str, Profile] = {"fast": FAST, "aim": AimProfile()}
+        rules: Profile = PUBLISHED
+        if name in ours:
+            known = replace(ours[name], alpha_mrad=task.assumed_alpha_mrad, calibrated=calibrated)
+            rules = known.with_ladder(bool(ladder))
+        return play_traced(task, self.scorer, procedure_of(rules, self._laws(rules)), world)
+
+    def _laws(self, rules: Profile) -> Laws:
+        match rules:
+            case FastProfile():
+                return Laws(focus=defocus_law(self.estimator.infer, rules))
+            case AimProfile() if self.posterior is not None:
+                return Laws(aim=aim_law(self.posterior.infer, rules))
+            case _:
+                return Laws(step=acnet_law(self.policy.propose))
 
 
 @cache
 def player() -> Player:
     """The player of this process: one thread each, since there are as many processes as cores."""
     torch.set_num_threads(1)
-    return Player(load_scorer(), load_policy(), load_estimator())
+    posterior = load_posterior()[0] if DEFAULT_WEIGHTS.exists() else None
+    return Player(load_scorer(), load_policy(), load_estimator(), posterior)
 
 
 def play(task: Task, procedure: str, start: Start, world: World | None = None) -> Run:

@@ -125,6 +125,28 @@ class ReadingCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Belief:
+    """Where the focus lies, if there is any: places (um), and the probability of each. Limits are not heeded."""
+
+    places_um: tuple[float, ...]
+    mass: tuple[float, ...]
+
+    def between(self, lo_um: float, hi_um: float) -> float:
+        """Probability that it lies from `lo_um` to `hi_um`."""
+        return sum(
+            p for at, p in zip(self.places_um, self.mass, strict=True) if lo_um <= at <= hi_um
+        )
+
+    def mean_um(self, lo_um: float, hi_um: float) -> float:
+        """Where it lies on average, if it lies there; NaN if it cannot."""
+        total = self.between(lo_um, hi_um)
+        held = (
+            at * p for at, p in zip(self.places_um, self.mass, strict=True) if lo_um <= at <= hi_um
+        )
+        return sum(held) / total if total > 0.0 else math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
     """What a law concludes from the readings so far: a step in um. That of the fast procedure says more.
 
@@ -135,7 +157,7 @@ class Proposal:
         dof_scale: a true depth of focus, in units of that of the assumed convergence angle.
         read_step_um: the step to where a further reading would tell most.
         nothing: probability that the frames show nothing that could be focused.
-        below, above: probability that the focus lies beyond the lower and the upper limit.
+        belief: where the focus may lie.
     """
 
     step_um: float
@@ -144,13 +166,13 @@ class Proposal:
     dof_scale: float = 1.0
     read_step_um: float = 0.0
     nothing: float = 0.0
-    below: float = 0.0
-    above: float = 0.0
+    belief: Belief | None = None
 
     @property
     def is_finite(self) -> bool:
         """Whether all its numbers can be acted on."""
-        return all(map(math.isfinite, astuple(self)))
+        *numbers, _ = astuple(self)
+        return all(map(math.isfinite, numbers))
 
 
 # Events: what happened.

@@ -15,6 +15,7 @@ from afdaemon.control.procedures import PROFILES
 from afdaemon.control.profile import Profile
 from afdaemon.control.published.profile import PublishedProfile
 from afdaemon.control.values import (
+    Belief,
     Command,
     Conclude,
     Correction,
@@ -164,9 +165,13 @@ def decode_proposal(text: str | None) -> Proposal | None:
     """The law's answer; older journals hold less of it, a step alone or a step and one probability."""
     if text is None:
         return None
-    kept: float | list[float | None] = json.loads(text)
-    numbers = dict(zip(_ANSWER, kept if isinstance(kept, list) else [kept], strict=False))
-    return Proposal(**{name: number for name, number in numbers.items() if number is not None})
+    kept: float | list[Any] = json.loads(text)
+    told = dict(zip(_ANSWER, kept if isinstance(kept, list) else [kept], strict=False))
+    given = {name: value for name, value in told.items() if value is not None}
+    if "belief" in given:
+        places_um, mass = given.pop("belief")
+        given["belief"] = Belief(places_um=tuple(places_um), mass=tuple(mass))
+    return Proposal(**given)
 
 
 def decode_step(row: Mapping[str, str | None]) -> JournalStep:

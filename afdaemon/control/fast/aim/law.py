@@ -8,20 +8,21 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from afdaemon.control.fast.aim.profile import AimProfile
+from afdaemon.control.fast.aim.profile import CAPTURE_DOF, AimProfile
 from afdaemon.control.fast.aim.rule import Advice, advise
 from afdaemon.control.limits import Range
-from afdaemon.control.values import Proposal, Reading
+from afdaemon.control.values import Belief, Proposal, Reading
+from afdaemon.models.defocus.posterior.bank import FURTHEST_DOF
 from afdaemon.models.defocus.posterior.tokens import AXIS_DOF, MOST_READINGS, Histories, Posterior
 from afdaemon.models.optics import u_of_score
 
 AimLaw = Callable[[Sequence[Reading], Range], Proposal]
 """Readings of one magnification (at least one, newest first), and where the lens may go -> what to do."""
 
-_CAPTURE_DOF = 90.0
-"""A focus farther away than this shows hardly anything."""
 _INSIDE = 1e-6
 """Less probability than this within the limits, and it counts as spread evenly over them."""
+_WORTH_TELLING = 1e-5
+"""Places less likely than this are left out of what is told."""
 
 
 class Infer(Protocol):
@@ -38,16 +39,21 @@ def aim_law(infer: Infer, profile: AimProfile) -> AimLaw:
     def law(newest_first: Sequence[Reading], allowed: Range) -> Proposal:
         here = newest_first[0]
         unit_um = profile.dof_um(here.magnification)
-        told = infer(history_of(newest_first, unit_um, calibrated=profile.calibrated))
+        near = [
+            one for one in newest_first if abs(one.wd_um - here.wd_um) <= FURTHEST_DOF * unit_um
+        ]
+        told = infer(history_of(near, unit_um, calibrated=profile.calibrated))
         focus_um = here.wd_um - AXIS_DOF * unit_um
-        below, above = (
-            float(told.mass[0] @ beyond)
-            for beyond in (focus_um < allowed.lo_um, focus_um > allowed.hi_um)
-        )
-        inside = _within(told, (focus_um >= allowed.lo_um) & (focus_um <= allowed.hi_um))
-        read_dof = np.array([[(one.wd_um - here.wd_um) / unit_um for one in newest_first]])
+        holds = (focus_um >= allowed.lo_um) & (focus_um <= allowed.hi_um)
+        inside = _within(told, holds)
+        read_dof = np.array([[(one.wd_um - here.wd_um) / unit_um for one in near]])
         advice = advise(inside, read_dof, profile.miss_cost)
-        return replace(_proposal(advice, inside, unit_um), below=below, above=above)
+        can_be = float(told.mass[0] @ holds)
+        return replace(
+            _proposal(advice, inside, unit_um),
+            confidence=(1.0 - float(advice.miss[0])) * can_be,
+            belief=_belief(told, focus_um),
+        )
 
     return law
 
@@ -63,14 +69,22 @@ def _within(told: Posterior, holds: NDArray[np.bool_]) -> Posterior:
 
 
 def _proposal(advice: Advice, inside: Posterior, unit_um: float) -> Proposal:
-    far = np.abs(AXIS_DOF) > _CAPTURE_DOF
+    far = np.abs(AXIS_DOF) > CAPTURE_DOF
     return Proposal(
         step_um=float(advice.best_dof[0]) * unit_um,
-        confidence=1.0 - float(advice.miss[0]),
         out_of_capture=float(inside.mass[0] @ far),
         dof_scale=float(advice.scale[0]),
         read_step_um=float(advice.read_dof[0]) * unit_um,
         nothing=float(advice.nothing[0]),
+    )
+
+
+def _belief(told: Posterior, focus_um: NDArray[np.float64]) -> Belief:
+    mass = told.mass[0]
+    kept = mass >= _WORTH_TELLING
+    return Belief(
+        places_um=tuple(np.round(focus_um[kept], 2).tolist()),
+        mass=tuple(np.round(mass[kept], 5).tolist()),
     )
 
 

@@ -6,6 +6,7 @@ dose, frames that show nothing or are hidden, and that a success rests on a read
 and has about as much contrast as any other of the job.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -15,20 +16,15 @@ from afdaemon.control.fast.aim.law import AimLaw
 from afdaemon.control.fast.aim.profile import AimProfile
 from afdaemon.control.fast.aim.rivals import unseen_rival
 from afdaemon.control.fast.aim.rule import VERIFIED_DOF
+from afdaemon.control.fast.aim.search import AimAnswer, AimState, climb, is_below, look_elsewhere
 from afdaemon.control.fast.procedure import BEYOND_HELP, LAST_STEP_DOF, SAME_PLACE_DOF
-from afdaemon.control.state import Answer, State
-from afdaemon.control.values import Failed, Phase, Proposal, Reason, Refused, TracePoint
+from afdaemon.control.values import Failed, MoveWd, Phase, Proposal, Reason, Refused, TracePoint
 from afdaemon.words import probability
 
 _PROBABLY = 0.8
 """Probability above which something is said to be so."""
 _READINGS_PER_MISS = 1.5
 """After this many times `miss_cost` readings that showed something, a job has lost more than a miss costs."""
-
-
-AimState = State[None]
-"""All that it remembers is in the trace."""
-AimAnswer = Answer[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +53,30 @@ class AimProcedure:
         why_not = _gives_up(state, rules)
         if why_not is not None:
             return fail(state, why_not)
-        return _settled(state, rules, proposal) or _read_on(state, rules, proposal)
+        if is_below(state):
+            return climb(state, rules, proposal) or _read_on(state, rules, proposal)
+        return (
+            _settled(state, rules, proposal)
+            or _out_of_range(state, rules, proposal)
+            or _read_on(state, rules, proposal)
+        )
 
     def refused(self, state: AimState, event: Refused) -> AimAnswer:
-        """It never changes the magnification."""
-        return fail(state, Failed(reason=Reason.DEVICE, detail=event.detail))
+        """The instrument cannot go to another magnification: the search goes on at the present one."""
+        pending = state.pending
+        is_up = isinstance(pending, MoveWd) and (pending.magnification or 0.0) > state.magnification
+        if is_up:
+            return fail(state, Failed(reason=Reason.DEVICE, detail=event.detail))
+        here = replace(self, profile=replace(self.profile, ladder=False))
+        return _look_elsewhere(replace(state, procedure=here), here.profile, 0.0)
 
     def most_readings(self, state: AimState) -> int:
         """The largest possible number of readings of a job."""
         return self.profile.most_search_readings + _most_telling(self.profile)
 
     def lowest_magnification(self, home: float) -> float:
-        """It stays at the magnification that it began at."""
-        return home
+        """The end of the ladder."""
+        return min(self.profile.lowest_magnification, home)
 
     def answering(self, proposal: Proposal) -> Self:
         """The same with a law that gives this answer."""
@@ -81,13 +88,17 @@ def _most_telling(rules: AimProfile) -> int:
 
 
 def _gives_up(state: AimState, rules: AimProfile) -> Failed | None:
-    """Why a job ends without focus; None if it goes on."""
-    telling = sum(evidence.is_informative(point, rules) for point in state.trace)
-    silent = len(state.trace) - telling
+    """Why a job ends without focus; None if it goes on. One that began with something to see never wanders far."""
+    tells = [_tells(point, rules) for point in state.trace]
+    most_silent = _most_telling(rules) if tells[0] else rules.most_search_readings
+    too_many = sum(tells) > _most_telling(rules) or len(tells) - sum(tells) >= most_silent
     is_hidden = evidence.hidden_by(state.trace, rules) is not None
     in_vain = len(state.trace) >= BEYOND_HELP and is_hidden
-    too_many = telling > _most_telling(rules) or silent >= rules.most_search_readings
     return evidence.not_converged(state.trace, state.rung, rules) if in_vain or too_many else None
+
+
+def _tells(point: TracePoint, rules: AimProfile) -> bool:
+    return evidence.is_informative(point, rules) and not evidence.may_be_noise(point)
 
 
 def _settled(state: AimState, rules: AimProfile, proposal: Proposal) -> AimAnswer | None:
@@ -117,11 +128,40 @@ def _holds(point: TracePoint, state: AimState, rules: AimProfile) -> bool:
     return point in evidence.may_be_in_focus(state.rung, rules) and point.score >= rules.fail_score
 
 
+def _out_of_range(state: AimState, rules: AimProfile, proposal: Proposal) -> AimAnswer | None:
+    """The end of a job that has looked at a limit, and is led beyond it."""
+    belief, allowed = proposal.belief, state.limits.allowed
+    if belief is None:
+        return None
+    sides = (
+        ("lower", allowed.lo_um, (-math.inf, allowed.lo_um)),
+        ("upper", allowed.hi_um, (allowed.hi_um, math.inf)),
+    )
+    for named, limit_um, beyond in sides:
+        has_looked = any(
+            abs(point.wd_um - limit_um) <= rules.dof_um(state.magnification) for point in state.rung
+        )
+        if has_looked and belief.between(*beyond) > _PROBABLY:
+            away_um = abs(belief.mean_um(*beyond) - limit_um)
+            detail = (
+                f"the focus probably lies about {away_um:.0f} um beyond the {named} limit, {limit_um:g} um: move the"
+                " specimen or the limit"
+            )
+            return fail(state, Failed(reason=Reason.OUT_OF_RANGE, detail=detail))
+    return None
+
+
 def _read_on(state: AimState, rules: AimProfile, proposal: Proposal) -> AimAnswer:
+    if proposal.out_of_capture > _PROBABLY:
+        return _look_elsewhere(state, rules, proposal.step_um)
     unit_um = rules.dof_um(state.magnification)
     target_um = state.limits.nearest(state.wd_um + proposal.read_step_um)
-    is_search = proposal.out_of_capture > _PROBABLY
-    state = replace(state, phase=Phase.SEARCH if is_search else Phase.SERVO)
+    state = replace(state, phase=Phase.SERVO)
     if abs(target_um - state.wd_um) < SAME_PLACE_DOF * unit_um:
         return read(state)
-    return go(state, state.phase, target_um)
+    return go(state, Phase.SERVO, target_um)
+
+
+def _look_elsewhere(state: AimState, rules: AimProfile, first: float) -> AimAnswer:
+    there = look_elsewhere(state, rules, first)
+    return there or fail(state, evidence.not_converged(state.trace, state.rung, rules))

@@ -15,6 +15,7 @@ from afdaemon.control.limits import Limits, Range
 from afdaemon.control.machine import step
 from afdaemon.control.state import AnyState, new_job
 from afdaemon.control.values import (
+    Belief,
     Command,
     Conclude,
     Moved,
@@ -24,6 +25,7 @@ from afdaemon.control.values import (
     Proposal,
     Reading,
     Reason,
+    Refused,
     Started,
 )
 from afdaemon.models.frames.measures import Measures
@@ -60,7 +62,7 @@ def knowing(best_um: float) -> AimLaw:
     return law
 
 
-def stubborn(step_um: float, confidence: float, **other: float) -> AimLaw:
+def stubborn(step_um: float, confidence: float, **other: Any) -> AimLaw:
     """Says the same whatever was read."""
 
     def law(_newest_first: Sequence[Reading], _allowed: Range) -> Proposal:
@@ -84,11 +86,12 @@ def _answered(
 ) -> tuple[AnyState, Command]:
     if isinstance(command, MoveWd):
         assert LIMITS.within(command.wd_um)
-        state, (after,) = step(state, Moved(wd_um=command.wd_um))
+        moved = Moved(wd_um=command.wd_um, magnification=command.magnification)
+        state, (after,) = step(state, moved)
         return state, after
     places.append(state.wd_um)
     frame = look(state.wd_um)
-    reading = Reading(wd_um=state.wd_um, magnification=MAGNIFICATION, frame=frame)
+    reading = Reading(wd_um=state.wd_um, magnification=state.magnification, frame=frame)
     state, (after,) = step(state, Observed(reading=reading))
     return state, after
 
@@ -151,3 +154,81 @@ def test_a_law_that_answers_nonsense_ends_the_job() -> None:
     outcome, _ = played(stubborn(float("nan"), 1.0), shows(START_UM))
     assert outcome.reason is Reason.NOT_CONVERGED
     assert "nan" in outcome.detail
+
+
+def seeing(best_um: float, *, beyond: float = 0.0) -> AimLaw:
+    """Sees a focus within its capture range and then knows it; elsewhere believes it is anywhere else."""
+
+    def law(newest_first: Sequence[Reading], allowed: Range) -> Proposal:
+        here = newest_first[0]
+        away_um = best_um - here.wd_um
+        if abs(away_um) > 80.0 * RULES.dof_um(here.magnification):
+            ends = (allowed.lo_um, allowed.hi_um)
+            unsure = Belief(places_um=ends, mass=(0.5, 0.5))
+            return Proposal(step_um=1.0, out_of_capture=1.0, belief=unsure)
+        sure = Belief(places_um=(best_um,), mass=(1.0,))
+        return Proposal(step_um=away_um, read_step_um=away_um, confidence=1.0, belief=sure)
+
+    return law
+
+
+@pytest.mark.parametrize("best_um", [6_000.0, 14_000.0, 31_000.0, 49_000.0])
+def test_a_focus_out_of_capture_is_found_by_strides(best_um: float) -> None:
+    outcome, places = played(seeing(best_um), shows(best_um))
+    assert outcome.reason is Reason.FOCUSED
+    assert outcome.wd_um == pytest.approx(best_um, abs=0.3 * UNIT_UM)
+    assert len(places) < 12
+
+
+@pytest.mark.parametrize("best_um", [6_000.0, 31_000.0, 49_000.0])
+def test_with_the_ladder_it_is_seen_from_a_lower_magnification(best_um: float) -> None:
+    rules = replace(RULES, ladder=True)
+    outcome, places = played(seeing(best_um), shows(best_um), rules)
+    assert outcome.reason is Reason.FOCUSED
+    assert outcome.magnification == MAGNIFICATION
+    assert outcome.wd_um == pytest.approx(best_um, abs=0.3 * UNIT_UM)
+    assert len(places) <= 5
+
+
+def test_where_nothing_shows_at_any_magnification_the_ladder_comes_back() -> None:
+    rules = replace(RULES, ladder=True)
+    outcome, _ = played(seeing(1e6), shows(1e6, contrast=0.001), rules)
+    assert outcome.reason is Reason.NO_CONTRAST
+    assert outcome.restored
+    assert outcome.magnification == MAGNIFICATION
+
+
+def test_a_magnification_that_is_refused_is_asked_for_once() -> None:
+    procedure = AimProcedure(replace(RULES, ladder=True), seeing(31_000.0))
+    state: AnyState = new_job(procedure, LIMITS)
+    refusals, places = 0, list[float]()
+    state, (command,) = step(state, Started(wd_um=START_UM, magnification=MAGNIFICATION))
+    while not isinstance(command, Conclude):
+        if isinstance(command, MoveWd) and command.magnification is not None:
+            refusals += 1
+            state, (command,) = step(state, Refused(detail="there is no such magnification"))
+        else:
+            state, command = _answered(state, command, shows(31_000.0), places)
+    assert refusals == 1
+    assert command.outcome.reason is Reason.FOCUSED
+
+
+@pytest.mark.parametrize(("best_um", "side"), [(3_000.0, "lower"), (52_000.0, "upper")])
+def test_a_focus_beyond_a_limit_ends_there_and_says_how_far(best_um: float, side: str) -> None:
+    outcome, places = played(seeing(best_um), shows(best_um))
+    assert outcome.reason is Reason.OUT_OF_RANGE
+    assert f"2000 um beyond the {side} limit" in outcome.detail
+    assert outcome.restored
+    assert len(places) < 12
+
+
+def test_a_job_that_began_with_something_to_see_does_not_wander() -> None:
+    """The law loses it, and finds nothing anywhere."""
+
+    def law(newest_first: Sequence[Reading], allowed: Range) -> Proposal:
+        return Proposal(step_um=0.0, out_of_capture=float(len(newest_first) > 1))
+
+    narrow = replace(RULES, alpha_mrad=50.0)
+    outcome, places = played(law, shows(START_UM), narrow)
+    assert outcome.reason is not Reason.FOCUSED
+    assert len(places) <= 40
