@@ -37,8 +37,8 @@ AXIS_DOF: NDArray[np.float64] = np.sinh(np.linspace(-_TOP, _TOP, BINS))
 OUTCOMES = BINS + 1
 """The last one: the frames show nothing that could be focused."""
 
-MOST_READINGS = 24
-"""Readings that the network sees at once; of more, `control` chooses."""
+MOST_READINGS = 12
+"""Readings that the network sees at once, and learns from; of more, `control` chooses."""
 _ABSOLUTE, _LEVEL, _RELATIVE, _U = 2, 2 + BANDS, 3 + BANDS, 3 + 2 * BANDS
 _CONTRAST = _U + 3
 TOKEN = _CONTRAST + 6

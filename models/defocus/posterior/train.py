@@ -21,6 +21,7 @@ from afdaemon.models.defocus.posterior.bank import Bank
 from afdaemon.models.defocus.posterior.network import ARCHITECTURE, PREPROCESSING, PosteriorNet
 from afdaemon.models.defocus.posterior.tokens import (
     BINS,
+    MOST_READINGS,
     OUTCOMES,
     REACH_DOF,
     TOKEN,
@@ -68,12 +69,14 @@ Decide = Callable[[Posterior, Array], Moves]
 class TrainConfig:
     """How the network is trained. Starts are drawn from +- one of `starts_dof`.
 
-    A focus drifts in `drifting_share` of the jobs, by up to `drift_dof` from one reading to the next.
+    A focus drifts in `drifting_share` of the jobs, by up to `drift_dof` from one reading to the next. In
+    `lagging_share` of the jobs the lens stays up to `lag_dof` behind where it is sent, on the side that it comes from;
+    in `masked_share` part of the frames is masked.
     """
 
     rounds: int = 300
     jobs: int = 768
-    readings: int = 10
+    readings: int = MOST_READINGS
     updates: int = 24
     batch: int = 512
     replay: int = 60_000
@@ -87,6 +90,9 @@ class TrainConfig:
     angle_weight: float = 0.3
     drifting_share: float = 0.1
     drift_dof: float = 0.3
+    lagging_share: float = 0.5
+    lag_dof: float = 0.2
+    masked_share: float = 0.2
     seed: int = 1
 
 
@@ -100,9 +106,14 @@ class Jobs:
         self.calibrated = rng.random(n) < config.calibrated_share
         off = np.exp(rng.uniform(-spread, spread, n))
         self.scale = np.where(self.calibrated, 1.0, off)
-        self.true_dof = rng.uniform(-1.0, 1.0, n) * rng.choice(config.starts_dof, n)
-        drifts = rng.random(n) < config.drifting_share
+        self._nominal = rng.uniform(-1.0, 1.0, n) * rng.choice(config.starts_dof, n)
+        drifts, lags, hides = (
+            rng.random(n) < share
+            for share in (config.drifting_share, config.lagging_share, config.masked_share)
+        )
         self._drift = drifts * rng.uniform(-1.0, 1.0, n) * config.drift_dof
+        self._lag, self._behind = lags * rng.uniform(0.0, 1.0, n) * config.lag_dof, np.zeros(n)
+        self._masked = hides * rng.uniform(0.0, _MOST_MASKED, n)
         self._most, self._wd = config.readings, np.full((n, 0), np.nan)
         self._at = np.zeros(n)
         self._parts: dict[str, NDArray[np.float32]] = {
@@ -115,6 +126,11 @@ class Jobs:
     def shows(self) -> NDArray[np.bool_]:
         """Whether there is something to focus, (n,)."""
         return np.asarray(self._bank.shows[self._scene] > 0.0)
+
+    @property
+    def true_dof(self) -> Array:
+        """Where each really stands, in true DoF from its focus, (n,)."""
+        return np.asarray(self._nominal + self._behind)
 
     @property
     def defocus_dof(self) -> Array:
@@ -135,10 +151,14 @@ class Jobs:
             self._parts[name] = np.concatenate([new, kept], axis=1)[:, : self._most]
 
     def move(self, step_dof: Array) -> None:
-        """Move every job (assumed DoF), while the focus drifts; none goes further than the axis reaches."""
-        there = np.clip(self.true_dof + step_dof / self.scale, -REACH_DOF / 2.0, REACH_DOF / 2.0)
-        self._at = self._at + (there - self.true_dof) * self.scale
-        self.true_dof = there + self._drift
+        """Move every job (assumed DoF), while the focus drifts; none goes further than the axis reaches.
+
+        The lens' readback knows nothing of its lag.
+        """
+        there = np.clip(self._nominal + step_dof / self.scale, -REACH_DOF / 2.0, REACH_DOF / 2.0)
+        self._at = self._at + (there - self._nominal) * self.scale
+        self._behind = np.where(step_dof == 0.0, self._behind, -np.sign(step_dof) * self._lag)
+        self._nominal = there + self._drift
 
     def seen(self) -> Histories:
         """What the network sees."""
@@ -146,13 +166,14 @@ class Jobs:
         return Histories(
             wd_dof=self._wd,
             **self._parts,
-            masked=np.zeros((n, readings), np.float32),
+            masked=np.repeat(self._masked[:, None], readings, axis=1).astype(np.float32),
             ago=np.tile(np.arange(readings, dtype=np.float32), (n, 1)),
             count=np.full(n, readings),
             calibrated=self.calibrated,
         )
 
 
+_MOST_MASKED = 0.4
 _NUMBERS = ("u", "log_error", "contrast", "doubted")
 
 

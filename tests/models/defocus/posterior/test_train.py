@@ -64,7 +64,8 @@ def test_a_little_training_finds_the_focus_of_unseen_scenes() -> None:
 
 
 def test_jobs_stand_where_their_moves_lead() -> None:
-    jobs = Jobs(bank(), replace(CONFIG, drifting_share=0.0), np.random.default_rng(0))
+    steady = replace(CONFIG, drifting_share=0.0, lagging_share=0.0)
+    jobs = Jobs(bank(), steady, np.random.default_rng(0))
     before = jobs.defocus_dof
     jobs.move(np.full(CONFIG.jobs, 2.5))
     assert np.allclose(jobs.defocus_dof - before, 2.5)
@@ -75,12 +76,26 @@ def test_jobs_stand_where_their_moves_lead() -> None:
 
 
 def test_a_drifting_focus_moves_from_one_reading_to_the_next() -> None:
-    jobs = Jobs(bank(), replace(CONFIG, drifting_share=1.0), np.random.default_rng(0))
+    drifting = replace(CONFIG, drifting_share=1.0, lagging_share=0.0)
+    jobs = Jobs(bank(), drifting, np.random.default_rng(0))
     before = jobs.true_dof
     jobs.move(np.zeros(CONFIG.jobs))
     moved = np.abs(jobs.true_dof - before)
     assert 0.0 < moved.mean() < moved.max() <= CONFIG.drift_dof
     assert np.allclose(jobs.read_dof, 0.0), "the lens has not moved"
+
+
+def test_a_lens_that_lags_stays_behind_on_either_way_and_does_not_know() -> None:
+    lagging = replace(CONFIG, drifting_share=0.0, lagging_share=1.0)
+    jobs = Jobs(bank(), lagging, np.random.default_rng(0))
+    for _ in range(2):
+        jobs.move(np.full(CONFIG.jobs, 5.0))
+        upward = jobs.true_dof
+        jobs.move(np.full(CONFIG.jobs, 5.0))
+        jobs.move(np.full(CONFIG.jobs, -5.0))
+    apart = jobs.true_dof - upward
+    assert 0.0 < apart.mean() < apart.max() <= 2.0 * CONFIG.lag_dof
+    assert np.allclose(jobs.read_dof[:, 0], -10.0), "the readback says where it was sent"
 
 
 def test_a_bank_reads_what_was_measured_there() -> None:
