@@ -88,14 +88,13 @@ def test_a_drifting_focus_moves_from_one_reading_to_the_next() -> None:
 def test_a_lens_that_lags_stays_behind_on_either_way_and_does_not_know() -> None:
     lagging = replace(CONFIG, drifting_share=0.0, lagging_share=1.0)
     jobs = Jobs(bank(), lagging, np.random.default_rng(0))
-    for _ in range(2):
-        jobs.move(np.full(CONFIG.jobs, 5.0))
-        upward = jobs.true_dof
-        jobs.move(np.full(CONFIG.jobs, 5.0))
-        jobs.move(np.full(CONFIG.jobs, -5.0))
+    jobs.move(np.full(CONFIG.jobs, 5.0))
+    upward = jobs.true_dof
+    jobs.move(np.full(CONFIG.jobs, 5.0))
+    jobs.move(np.full(CONFIG.jobs, -5.0))
     apart = jobs.true_dof - upward
     assert 0.0 < apart.mean() < apart.max() <= 2.0 * CONFIG.lag_dof
-    assert np.allclose(jobs.read_dof[:, 0], -10.0), "the readback says where it was sent"
+    assert np.allclose(jobs.read_dof[:, 0], -5.0), "the readback says where it was sent"
 
 
 def test_a_bank_reads_what_was_measured_there() -> None:
