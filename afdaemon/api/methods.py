@@ -86,3 +86,10 @@ METHODS: dict[str, Method] = {
 
 ABORT_METHODS = ("job.abort", "server.ping")
 """The methods that the abort socket answers, however busy the rest is."""
+
+
+def build() -> None:
+    """Build the models of all methods now, for a daemon: otherwise each is built when the first request needs it."""
+    for method in METHODS.values():
+        method.params.model_rebuild()
+        method.result.model_rebuild()

@@ -1,15 +1,51 @@
 """The contract as an OpenRPC document, from the same schemas that check the requests."""
 
+import ast
+import inspect
+from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import BaseModel, JsonValue
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core.core_schema import ModelSchema
 
 from afdaemon.api.methods import METHODS, Method
-from afdaemon.api.schemas import PROTOCOL, ErrorData, Event, OpenRpc
+from afdaemon.api.schemas import PROTOCOL, ErrorData, Event, OpenRpc, Reply, Strict
 
 _REF = "#/components/schemas/{model}"
+
+
+class _Described(GenerateJsonSchema):
+    """Each field with the text that stands below it in the source.
+
+    pydantic can read these texts by itself, but does so wherever the models are imported: in every client.
+    """
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        """The schema of one model."""
+        made = super().model_schema(schema)
+        texts = {
+            name: text for kind in reversed(schema["cls"].__mro__) for name, text in _texts_of(kind)
+        }
+        for name, of_field in made["properties"].items():
+            of_field |= {"description": texts[name]} if name in texts else {}
+        return made
+
+
+def _texts_of(kind: type) -> Iterator[tuple[str, str]]:
+    """The fields that a model declares itself, each with the text below it."""
+    if not issubclass(kind, Strict | Reply):
+        return
+    tree = ast.parse(inspect.getsource(kind))
+    body = next(node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    for statement, below in pairwise(body):
+        match statement, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                value=ast.Constant(value=str(text))
+            ):
+                yield name, inspect.cleandoc(text)
 
 
 @cache
@@ -40,12 +76,12 @@ def _schemas() -> dict[str, JsonValue]:
         *((model, "serialization") for model in replies),
     ]
     wanted.sort(key=lambda entry: entry[0].__name__)
-    _, definitions = models_json_schema(wanted, ref_template=_REF)
+    _, definitions = models_json_schema(wanted, ref_template=_REF, schema_generator=_Described)
     return dict(sorted(definitions["$defs"].items()))
 
 
 def _method(name: str, method: Method) -> dict[str, JsonValue]:
-    schema = method.params.model_json_schema(ref_template=_REF)
+    schema = method.params.model_json_schema(ref_template=_REF, schema_generator=_Described)
     required = schema.get("required", [])
     return {
         "name": name,

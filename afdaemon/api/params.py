@@ -32,7 +32,7 @@ class Strict(BaseModel):
         extra="forbid",
         allow_inf_nan=False,
         frozen=True,
-        use_attribute_docstrings=True,
+        defer_build=True,  # at first use: a client needs few of them, and importing it shall be quick
     )
 
     @classmethod
@@ -72,7 +72,7 @@ class Meta(Strict):
 class NoParams(Strict):
     """A call without params of its own."""
 
-    meta: Annotated[Meta, _AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Field(default_factory=Meta)
 
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -142,7 +142,7 @@ class AutofocusParams(Strict):
     ladder: bool | None = None
     """If the focus is out of capture range, search at lower magnifications, and come back to this one (fast
     procedure only); absent: the daemon's setting."""
-    meta: Annotated[Meta, _AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Field(default_factory=Meta)
 
     @property
     def wish(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class JobParams(Strict):
     """Which job."""
 
     job: RequestId
-    meta: Annotated[Meta, _AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Field(default_factory=Meta)
 
 
 class WaitParams(JobParams):
@@ -174,7 +174,7 @@ class AbortParams(Strict):
     job: RequestId | None = None
     by: Who | None = None
     """Who or what ends it, for people: it appears in the job's detail."""
-    meta: Annotated[Meta, _AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Field(default_factory=Meta)
 
 
 class RecoverParams(Strict):
@@ -182,14 +182,14 @@ class RecoverParams(Strict):
 
     decline: bool = False
     """Leave the instrument where it is; the restore is then owed no longer."""
-    meta: Annotated[Meta, _AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Field(default_factory=Meta)
 
 
 class FocusSetParams(Strict):
     """An absolute working distance."""
 
     wd_um: WdUm
-    meta: Annotated[Meta, _AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Field(default_factory=Meta)
 
 
 class ScoreParams(Strict):
@@ -197,4 +197,4 @@ class ScoreParams(Strict):
 
     magnification: Magnification | None = None
     """Of the image; required with one, refused without."""
-    meta: Annotated[Meta, _AS_OBJECT] = Meta()
+    meta: Annotated[Meta, _AS_OBJECT] = Field(default_factory=Meta)

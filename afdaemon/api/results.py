@@ -13,7 +13,7 @@ class Reply(BaseModel):
         extra="ignore",
         allow_inf_nan=False,
         frozen=True,
-        use_attribute_docstrings=True,
+        defer_build=True,  # as for params: at first use
     )
 
 
@@ -241,7 +241,7 @@ class Job(Reply):
     best_wd_um: float | None = None
     score: float | None = None
     """At `best_wd_um`, or up to a depth of focus before the last step that led there."""
-    readings: ReadingCounts = ReadingCounts()
+    readings: ReadingCounts = Field(default_factory=ReadingCounts)
     moves: int | None = None
     """How many moves were commanded; null where that is not known."""
     restored: bool = False

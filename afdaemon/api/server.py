@@ -14,7 +14,7 @@ import structlog
 import zmq
 import zmq.asyncio
 
-from afdaemon.api import descriptors, wire
+from afdaemon.api import descriptors, methods, wire
 from afdaemon.api.abort import AbortDoor
 from afdaemon.api.allowance import Allowance, Pace
 from afdaemon.api.caps import ANSWERED, BYTES, COUNTED_BYTES, RECEIVED, REQUESTS, Caps, Share
@@ -162,6 +162,7 @@ def open_doors(
         BusyError: another daemon holds them; nothing of its own was touched.
         ConfigError: an address is wrong or not safe, or too few files may be open for what `caps` allow.
     """
+    methods.build()
     caps = caps or Caps()
     endpoints = [parse_endpoint(address) for address in addresses]
     for place in endpoints:
