@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Processes that test at the same time: half of the time, a test waits for a wire.
 WORKERS ?= 2
 
-.PHONY: setup demo test check mutants fuzz audit bench train clean
+.PHONY: setup demo test check install-check mutants fuzz audit bench train clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,10 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python benchmarks/structure.py
 	$(BIN)/python -m pytest -q tests/packaging
+
+# The wheel as users install it, from the package index, outside this tree: minutes, and the disk that the daemon takes.
+install-check: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/install
 
 # Changes the decisions one by one and sees whether a test notices: an hour or two.
 mutants: $(STAMP)

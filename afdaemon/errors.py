@@ -2,6 +2,7 @@
 
 AfdaemonError
  ├─ ConfigError          a setting is wrong, misspelt or missing
+ ├─ NotInstalled         a command takes an extra of the package that is not installed
  ├─ UsageError           a command line or a request asks for something impossible
  ├─ LimitError           a working distance outside the limits; nothing was sent
  ├─ FaultError           the instrument did not do what it was told; nothing moves until somebody resets that
@@ -33,6 +34,7 @@ __all__ = [
     "JobNotFound",
     "JournalError",
     "LimitError",
+    "NotInstalled",
     "RequestRefused",
     "Unreachable",
     "UsageError",
@@ -57,6 +59,12 @@ class ConfigError(AfdaemonError):
 
     kind = "config"
     remedy = "check it with `afdaemon config check FILE`; `afdaemon config show` lists every key"
+
+
+class NotInstalled(AfdaemonError):
+    """A command takes an extra of the package that is not installed."""
+
+    kind = "not_installed"
 
 
 class UsageError(AfdaemonError):

@@ -1,4 +1,4 @@
-"""A simulated EM-30 for the tests of a laboratory: `pytest -p afdaemon.sim.pytest_plugin`.
+"""A simulated EM-30 for the tests of a laboratory; pytest finds it wherever `afdaemon[sim]` is installed.
 
     @pytest.mark.em30(specimen="tem_grid", magnification=5000, link="stream", faults=["frame-missing:0.2"])
     def test_focus(em30):
@@ -9,6 +9,8 @@
 The fixture `em30` runs an instrument in a process of its own, so it suits any test, with or without asyncio; it stops
 with the test, however that ends. The marker takes the options of `afdaemon sim serve` as keywords, and these: `faults`
 and `chaos`, lists of rules, and `settings`, a mapping of settings by their dotted keys.
+
+Every pytest where the package is installed imports this module, so it imports nothing of the simulator by itself.
 """
 
 import os
@@ -20,14 +22,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
 from afdaemon.sim.errors import ServeError
-from afdaemon.sim.instrument.told import Truth
-from afdaemon.sim.instrument.witness import truth_from
-from afdaemon.sim.links.control import tell
+
+if TYPE_CHECKING:
+    from afdaemon.sim.instrument.told import Truth
 
 __all__ = [
     "SimulatedEm30",
@@ -47,35 +49,41 @@ class SimulatedEm30:
     folder: Path | None
     control_port: int
 
-    def truth(self) -> Truth:
+    def truth(self) -> "Truth":
         """What only the simulator knows, as of now."""
-        return truth_from(tell(self.control_port, {"do": "truth"})["truth"])
+        from afdaemon.sim.instrument.witness import truth_from
+
+        return truth_from(self._tell(do="truth")["truth"])
 
     def fault(self, rule: str) -> None:
         """Replace the rules of the same fault by `rule`, e.g. `frame-missing:0.2`. Raises `SimError`."""
-        tell(self.control_port, {"do": "fault", "rule": rule})
+        self._tell(do="fault", rule=rule)
 
     def trouble(self, rule: str) -> None:
         """Add a trouble on the way to it, e.g. `drop,times=1`; for an instrument with `chaos`. Raises `SimError`."""
-        tell(self.control_port, {"do": "chaos", "rule": rule})
+        self._tell(do="chaos", rule=rule)
 
     def clear(self) -> None:
         """Remove the rules of all faults and troubles, and plug the instrument in again."""
-        tell(self.control_port, {"do": "clear"})
-        tell(self.control_port, {"do": "replug"})
+        self._tell(do="clear")
+        self._tell(do="replug")
 
     def strikes(self) -> dict[str, int]:
         """How often each fault and trouble has struck; those that have not are left out."""
-        return dict(tell(self.control_port, {"do": "faults"})["strikes"])
+        return dict(self._tell(do="faults")["strikes"])
 
     def unplug(self, seconds: float | None = None) -> None:
         """Unplug the instrument for `seconds`, or until `replug`."""
-        order = {"do": "unplug"} if seconds is None else {"do": "unplug", "seconds": seconds}
-        tell(self.control_port, order)
+        self._tell(do="unplug", **({} if seconds is None else {"seconds": seconds}))
 
     def replug(self) -> None:
         """Plug the instrument in again."""
-        tell(self.control_port, {"do": "replug"})
+        self._tell(do="replug")
+
+    def _tell(self, **order: object) -> dict[str, Any]:
+        from afdaemon.sim.links.control import tell
+
+        return tell(self.control_port, order)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -41,11 +41,8 @@ def _texts_of(kind: type) -> Iterator[tuple[str, str]]:
     tree = ast.parse(inspect.getsource(kind))
     body = next(node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
     for statement, below in pairwise(body):
-        match statement, below:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
-                value=ast.Constant(value=str(text))
-            ):
-                yield name, inspect.cleandoc(text)
+        if isinstance(statement, ast.AnnAssign) and isinstance(below, ast.Expr):
+            yield ast.unparse(statement.target), inspect.cleandoc(ast.literal_eval(below.value))
 
 
 @cache

@@ -22,6 +22,7 @@ from afdaemon.api.schemas import Job, Status
 from afdaemon.api.wire import new_id
 from afdaemon.calibration import with_another
 from afdaemon.cli.display import line_of, outcome_of, progress_shown
+from afdaemon.cli.extras import needs
 from afdaemon.cli.runner import DEVICE, INTERRUPTED, run_app
 from afdaemon.errors import KNOWN_ERRORS
 
@@ -221,6 +222,7 @@ def wd(
 
 
 @app.command()
+@needs("calibrate")
 def calibrate(
     context: typer.Context,
     file: Annotated[
@@ -250,9 +252,9 @@ def calibrate(
         found = with_laws(with_another(earlier, instrument, measured))
         write_all({file: found.model_dump_json(indent=2).encode() + b"\n"}, option="FILE")
         picture = file.with_suffix(".png")
-        drawn = f", plot in {picture}" if plot(found, picture) else ""
+        plot(found, picture)
         text = (
-            f"{work.summary(found, measured)}\nwrote {file}{drawn}\n"
+            f"{work.summary(found, measured)}\nwrote {file}, plot in {picture}\n"
             f'use it with `calibration.file = "{file}"`'
         )
         _tell(manner, measured, text)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afdaemon.cli.extras import needs
+from afdaemon.errors import ConfigError
+
 if TYPE_CHECKING:
     from afdaemon.config import Key, Loaded, Section
 
@@ -36,17 +39,53 @@ _WIDTH = 118
 
 
 @app.command()
+@needs("daemon")
 def check(file: Annotated[Path, typer.Argument(help="TOML file", metavar="FILE")]) -> None:
-    """Check whether FILE is a valid configuration; the environment is ignored."""
+    """Check whether FILE is a valid configuration, for the link's driver too; the environment is ignored."""
     from afdaemon.config import load
 
     loaded = load(file, environ={})
+    _ask_driver(loaded, file)
     for old, new in loaded.renamed.items():
         typer.echo(f"{file}: {old} is now called {new}; the old name still works.")
+    for key, path in _absent(loaded):
+        typer.echo(f"{file}: {key} is {path}, which does not exist on this machine.")
     typer.echo(f"{file} is good; settings in it: {len(loaded.given)}, all others are the defaults.")
 
 
+def _ask_driver(loaded: "Loaded", file: Path) -> None:
+    """Make the link's driver with its settings; it does not connect. Raises `ConfigError` for what it refuses."""
+    from afdaemon.clock import SystemClock
+    from afdaemon.drivers.errors import SettingsError
+    from afdaemon.drivers.registry import open_microscope
+
+    microscope = loaded.settings.microscope
+    try:
+        open_microscope(microscope.link, microscope.of_driver, clock=SystemClock())
+    except SettingsError as error:
+        raise ConfigError(
+            f"the link {microscope.link} refuses section [microscope] of {file}: {error}",
+            remedy=error.remedy,
+        ) from error
+
+
+def _absent(loaded: "Loaded") -> Iterator[tuple[str, Path]]:
+    """Settings that name a file or a folder which somebody else has to provide, and has not."""
+    settings = loaded.settings
+    named = {
+        "microscope.folder": getattr(settings.microscope.driver, "folder", None),
+        "calibration.file": settings.calibration.file,
+        "models.aenet": settings.models.aenet,
+        "models.acnet": settings.models.acnet,
+        "models.defocus": settings.models.defocus,
+    }
+    for key, value in named.items():
+        if value not in (None, "default") and not (path := Path(value)).exists():
+            yield key, path
+
+
 @app.command()
+@needs("daemon")
 def show(
     config: Annotated[Path | None, typer.Option("--config", help="TOML file")] = None,
 ) -> None:
@@ -57,18 +96,21 @@ def show(
 
 
 @app.command()
+@needs("daemon")
 def schema() -> None:
     """Print the JSON schema of the settings."""
     typer.echo(json.dumps(json_schema(), indent=2))
 
 
 @app.command()
+@needs("daemon")
 def example() -> None:
     """Print an example TOML file with every setting, its meaning and its default."""
     typer.echo(example_toml(), nl=False)
 
 
 @app.command()
+@needs("daemon")
 def reference() -> None:
     """Print the reference of all settings as Markdown."""
     typer.echo(reference_markdown(), nl=False)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from afdaemon import __version__
+from afdaemon.cli.extras import needs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ class Which(StrEnum):
 
 
 @app.command()
+@needs("sim")
 def write(
     folder: Annotated[Path, typer.Argument(help="an empty folder, or one to continue")],
     scenes: Annotated[int, typer.Option(min=1, max=10_000, help="scenes per specimen")] = 1250,
@@ -74,6 +76,7 @@ def write(
 
 
 @app.command()
+@needs("daemon")
 def check(
     folder: Annotated[Path, typer.Argument(help="labelled frames: pairs of jpg and txt")],
 ) -> None:

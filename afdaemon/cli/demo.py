@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from afdaemon.cli.extras import needs
 from afdaemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _MICROGRAPH_FOLDERS = (Path("../shared/data/micrographs"),)
 _TRAINED = ("tin_balls", "tem_grid", "gold_nanoparticles")
 
 
+@needs("daemon")
 def demo(
     specimen: Annotated[
         list[str] | None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from afdaemon.cli.extras import needs
 from afdaemon.cli.output import write_all
 from afdaemon.clock import SystemClock
 from afdaemon.errors import UsageError
@@ -33,6 +34,7 @@ def group() -> None:
 
 
 @app.command()
+@needs("daemon")
 def aenet(
     quick: Annotated[
         bool, typer.Option("--quick", help="few frames, under 50 s; writes only with --out")
@@ -69,6 +71,7 @@ def aenet(
 
 
 @app.command()
+@needs("daemon")
 def acnet(
     quick: Annotated[
         bool, typer.Option("--quick", help="few jobs, a few minutes; writes only with --out")

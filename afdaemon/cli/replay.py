@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afdaemon.cli.extras import needs
 from afdaemon.errors import JobNotFound, Unreachable, UsageError
 from afdaemon.words import ending, probability
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _LISTED = 20
 
 
+@needs("daemon")
 def replay(
     job: Annotated[
         str | None, typer.Argument(help="the job's id; without it, the last jobs")

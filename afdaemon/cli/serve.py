@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afdaemon.cli.extras import needs
 from afdaemon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _AISEM = "aisem"
 """The simulator's link unless its option says otherwise."""
 
 
+@needs("daemon")
 def serve(
     *,
     config: Annotated[Path | None, typer.Option(help="TOML file with the settings")] = None,

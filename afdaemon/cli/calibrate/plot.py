@@ -15,12 +15,10 @@ _GREY = "#555"
 _GRID_DOF = [0.1 * k - 8.0 for k in range(161)]
 
 
-def plot(calibration: Calibration, file: Path) -> bool:
-    """Draw it; False where matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
+def plot(calibration: Calibration, file: Path) -> None:
+    """Draw it."""
+    from matplotlib.figure import Figure
+
     drawings = [_scores]
     drawings += [_fading] if any(one.fading for one in calibration.measured) else []
     drawings += [_laws] if calibration.laws is not None else []
@@ -31,7 +29,6 @@ def plot(calibration: Calibration, file: Path) -> bool:
         axes.legend()
     figure.suptitle(calibration.instrument)
     figure.savefig(file, dpi=120)
-    return True
 
 
 def _scores(calibration: Calibration, axes: "Axes") -> None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afdaemon.cli.extras import needs
+
 if TYPE_CHECKING:
     from afdaemon.cli.doctor.checks import Finding
 
 
+@needs("daemon")
 def doctor(
     config: Annotated[Path | None, typer.Option(help="TOML file with the settings")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from afdaemon.cli.extras import needs
 from afdaemon.cli.output import check_place, check_suffix, write_all
 from afdaemon.cli.runner import complain
 from afdaemon.cli.score.failures import Failure, summary
@@ -46,6 +47,7 @@ class Scored:
     scorer: "RowScorer | None" = None
 
 
+@needs("daemon")
 def score(
     files: Annotated[
         list[str],

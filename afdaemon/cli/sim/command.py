@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afdaemon.cli.extras import needs
 from afdaemon.cli.sim import pictures as sim_pictures
 from afdaemon.cli.sim.door import Wire, opened
 from afdaemon.sim.errors import SettingError
@@ -34,6 +35,7 @@ def root() -> None:
 
 
 @app.command()
+@needs("sim")
 def serve(
     *,
     link: Annotated[str, typer.Option(help="aisem (TCP and a drop folder) or stream")] = "aisem",
@@ -131,6 +133,7 @@ def serve(
 
 
 @app.command()
+@needs("sim")
 def tell(
     *,
     order: Annotated[
@@ -148,6 +151,7 @@ def tell(
 
 
 @app.command()
+@needs("sim")
 def settings() -> None:
     """List every setting of the instrument: for --set, and for the file of --config."""
     from afdaemon.cli.sim.options import listed

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from afdaemon.cli.extras import needs
 from afdaemon.cli.output import check_suffix, write_all
 from afdaemon.errors import UsageError
 
@@ -15,6 +16,7 @@ _LARGEST_SHEET_BYTES = 1_000_000
 _OUT = "--out"
 
 
+@needs("sim")
 def snapshot(
     *,
     out: Annotated[
@@ -53,6 +55,7 @@ def snapshot(
     )
 
 
+@needs("sim")
 def gallery(
     *,
     out: Annotated[Path, typer.Option(help="PNG file")] = Path("gallery.png"),

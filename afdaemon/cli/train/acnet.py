@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afdaemon.cli.extras import needs
 from afdaemon.cli.train.common import (
     DEFAULT_MICROGRAPHS,
     RUNS,
@@ -38,6 +39,7 @@ class _Data:
     scored: Path | None
 
 
+@needs("daemon")
 def acnet(
     preset: Annotated[
         str, typer.Option(help="ours, or published: as Lee et al. 2021 describe it")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afdaemon.cli.extras import needs
 from afdaemon.cli.train.common import (
     DEFAULT_MICROGRAPHS,
     dataset1_scenes,
@@ -58,6 +59,7 @@ class _Plan:
     judged_scenes: int
 
 
+@needs("daemon")
 def aenet(
     out: Annotated[Path | None, typer.Option(help="weight file to write")] = None,
     preset: Annotated[str, typer.Option(help="cpu (windows) or gpu (whole frames)")] = "cpu",

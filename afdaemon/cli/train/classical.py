@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from afdaemon.cli.extras import needs
 from afdaemon.cli.train.common import file_to_write
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _FRAMES = 4
 """Per scene: a map of two numbers learns more from other scenes than from other frames."""
 
 
+@needs("daemon")
 def classical(
     out: Annotated[Path | None, typer.Option(help="file to write")] = None,
     scenes: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afdaemon.cli.extras import needs
 from afdaemon.cli.train.common import (
     DEFAULT_MICROGRAPHS,
     file_to_write,
@@ -49,6 +50,7 @@ _RECIPE: dict[str, Any] = {
 single focus, and fields with nothing to focus."""
 
 
+@needs("daemon")
 def posterior(
     out: Annotated[Path | None, typer.Option(help="weight file to write")] = None,
     scenes: Annotated[int, typer.Option(min=2, help="scenes to image and measure")] = 3000,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import track
 
+from afdaemon.cli.extras import needs
 from afdaemon.cli.labelled_frames import open_labelled
 from afdaemon.cli.train.common import (
     dataset1_scenes,
@@ -55,6 +56,7 @@ class _Plan:
     workers: int
 
 
+@needs("daemon")
 def scorer(
     name: Annotated[str, typer.Argument(help="AENet.reference, PACF, VGG11 .. ResNet101")],
     preset: Annotated[
