@@ -168,6 +168,14 @@ def test_a_calibration_takes_an_extra_of_its_own(light: Path) -> None:
     assert said.endswith("`pip install 'afdaemon[calibrate]'`.\n")
 
 
+def test_the_device_for_bluesky_takes_an_extra_of_its_own(
+    light: Path, environment: Environment
+) -> None:
+    said = run(light, "-c", "import afdaemon.ophyd").stderr
+    assert said.endswith("takes bluesky, which `pip install 'afdaemon[ophyd]'` brings\n")
+    assert run(environment("ophyd"), "-c", "import afdaemon.ophyd").stderr == ""
+
+
 TWO_LINES = "def test_it(em30):\n    assert em30.truth().specimen == 'tin_balls'\n"
 
 
