@@ -1,4 +1,4 @@
-"""How much of something each client has, against what it may have. Pure: time is passed in."""
+"""How much of something each client has, against what it may have, and how often. Pure: time is passed in."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -68,3 +68,21 @@ class Pace:
         due_s = max(self._due_s.get(key, 0.0), now_s)
         self._due_s[key] = due_s + amount * self._interval_s
         return max(0.0, due_s - now_s - self._burst_s)
+
+
+class Seldom:
+    """Lets something through for each key, and then not again for `interval_s`."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._last_s: dict[str, float] = {}
+
+    def is_due(self, key: str, now_s: float) -> bool:
+        """Whether it may come through; then it has."""
+        self._last_s = {
+            k: at_s for k, at_s in self._last_s.items() if now_s - at_s < self._interval_s
+        }
+        if key in self._last_s:
+            return False
+        self._last_s[key] = now_s
+        return True

@@ -72,7 +72,7 @@ def check_bind(endpoints: Endpoints, *, insecure: bool) -> None:
             f"{endpoints.address} would let anybody who reaches it move the microscope",
             remedy="listen on an ipc address; on a loopback address --insecure allows tcp",
         )
-    if not _is_loopback(endpoints.host):
+    if not is_loopback(endpoints.host):
         raise ConfigError(
             f"{endpoints.address} is open to the network, and tcp has no keys here",
             remedy=f"listen on tcp://127.0.0.1:{_DEFAULT_TCP_PORT} or on an ipc address",
@@ -115,7 +115,8 @@ def _tcp(address: str) -> Endpoints:
     return Endpoints(address=control, control=control, abort=abort, events=events, host=host)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether it is an address that only programs of this machine reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -7,7 +7,7 @@ subscribes to `welcome.<its own name>` last knows from the answer that it misses
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -22,9 +22,24 @@ from afdaemon.api.porter import Guests
 from afdaemon.api.schemas import Event, Reply
 
 WELCOME = "welcome"
+_OF_JOB = "job."
 _MAX_SUBSCRIPTION_BYTES = 320
 """The only thing a subscriber sends. Our longest topic has 80; the ZeroMQ handshake has to fit too, up to 300."""
 SUBSCRIBE = 1
+
+Told = Reply | Mapping[str, JsonValue]
+Listener = Callable[[str, Told], None]
+"""Takes the topic and the data of an event."""
+
+
+def topic_of(job_id: str) -> str:
+    """The topic of a job's events."""
+    return f"{_OF_JOB}{job_id}"
+
+
+def job_of(topic: str) -> str | None:
+    """The job whose topic it is."""
+    return topic.removeprefix(_OF_JOB) if topic.startswith(_OF_JOB) else None
 
 
 class Calendar(Protocol):
@@ -50,6 +65,8 @@ class Publisher:
         self._instance = instance
         self._clock = clock
         self._seq = 0
+        self.listeners: list[Listener] = []
+        """Called with each event, from the event loop's thread: what this process itself wants to hear."""
         addresses = [(place.at.events, place.folder) for place in places]
         guests = Guests("events", connections)
         self.entries = enter(
@@ -60,7 +77,7 @@ class Publisher:
         self,
         topic: str,
         kind: str,
-        data: Reply | Mapping[str, JsonValue],
+        data: Told,
         *,
         request_id: str | None = None,
     ) -> None:
@@ -75,6 +92,8 @@ class Publisher:
         self._seq += 1
         for entry in self.entries:
             self._send(entry, topic, kind, data, request_id)
+        for listener in self.listeners:
+            listener(topic, data)
 
     async def run(self) -> None:
         """Welcome subscribers, and count what they subscribe to, until cancelled."""
@@ -114,7 +133,7 @@ class Publisher:
         entry: Entry[zmq.asyncio.Socket],
         topic: str,
         kind: str,
-        data: Reply | Mapping[str, JsonValue],
+        data: Told,
         request_id: str | None,
     ) -> None:
         event = Event(

@@ -7,12 +7,17 @@ from afdaemon.api import schemas as s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What a call takes and returns. `moves`: it may move the instrument; `waits`: it waits for a job's end."""
+    """What a call takes and returns.
+
+    `moves`: it may move the instrument; `starts`: it begins a job, whose id is that of the request; `waits`: it waits
+    for a job's end.
+    """
 
     params: type[s.Strict]
     result: type[s.Reply]
     summary: str
     moves: bool = False
+    starts: bool = False
     waits: bool = False
 
 
@@ -33,12 +38,14 @@ METHODS: dict[str, Method] = {
         result=s.Started,
         summary="Start a job and answer at once. A repeated id never moves anything twice.",
         moves=True,
+        starts=True,
     ),
     "autofocus.run": Method(
         params=s.AutofocusParams,
         result=s.Job,
         summary="Start a job and answer when it has ended.",
         moves=True,
+        starts=True,
         waits=True,
     ),
     "job.get": Method(params=s.JobParams, result=s.Job, summary="A job as it stands."),

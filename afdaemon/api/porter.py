@@ -22,6 +22,7 @@ import structlog
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from afdaemon.api.allowance import Seldom
 from afdaemon.api.caps import Share
 from afdaemon.api.connections import Connections, Entrances
 from afdaemon.api.rundir import Listening, door_of
@@ -58,7 +59,7 @@ class Porter:
         self._watched = watched
         self._entrances = Entrances()
         self._clock = SystemClock()
-        self._told_s: dict[str, float] = {}
+        self._told = Seldom(_TELL_S)
         self._tidy_at_s = math.inf
         place = f"inproc://monitor of {address}"
         watched.monitor(place, _WATCHED)
@@ -136,10 +137,7 @@ class Porter:
     def _shut(self, descriptor: int, client: str, why: str) -> None:
         self.tidy_later()
         _with(descriptor, lambda line: self._shut_if_ours(line, client))
-        now_s = self._clock.now_s()
-        if now_s - self._told_s.get(client, -_TELL_S) >= _TELL_S:
-            self._told_s = {c: at_s for c, at_s in self._told_s.items() if now_s - at_s < _TELL_S}
-            self._told_s[client] = now_s
+        if self._told.is_due(client, self._clock.now_s()):
             log.warning("connection_refused", door=self._guests.door, client=client, reason=why)
 
     def _shut_if_ours(self, line: socket.socket, client: str) -> None:

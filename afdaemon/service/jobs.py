@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from afdaemon.api import schemas as s
-from afdaemon.api.events import Publisher
+from afdaemon.api.events import Publisher, topic_of
 from afdaemon.control.dose import Beam
 from afdaemon.control.limits import Limits, Motion, MotionGuard, Range
 from afdaemon.control.profile import Profile
@@ -370,7 +370,7 @@ class Jobs:
             self._ended.popitem(last=False)
 
     def _tell(self, job_id: str, kind: str, data: s.Reply) -> None:
-        self._events.publish(f"job.{job_id}", kind, data, request_id=job_id)
+        self._events.publish(topic_of(job_id), kind, data, request_id=job_id)
 
 
 def _wish_in(request: Mapping[str, object]) -> dict[str, object]:
