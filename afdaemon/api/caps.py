@@ -58,6 +58,24 @@ SPARE_DESCRIPTORS = 64
 """Left free whoever connects: for what is opened anew in mid-job, the microscope's link and the journal."""
 OWN_DESCRIPTORS = 64
 """What the daemon itself has open: about 60."""
+VENDOR_CONNECTIONS = Share(each=8, all=16)
+"""Of the vendor door, those that have shown the token. A vendor's program needs one."""
+VENDOR_STRANGERS = 8
+"""Connections of the vendor door that have not shown it yet. Of too many, the one that came first gives way."""
+VENDOR_PRESENT = 32
+"""All of them, with those that are being sent away."""
+VENDOR_QUEUED = 16
+"""Connections that the system keeps for the vendor door until they are accepted; they take no descriptors of ours."""
+VENDOR_DESCRIPTORS = VENDOR_PRESENT + 16
+"""What the vendor door takes: its connections, one that is being accepted, its event loop's own."""
+VENDOR_REQUESTS = Share(each=8, all=64)
+"""Requests under way of a connection of the vendor door, and of all."""
+VENDOR_LINES = Rate(per_s=50.0, burst=20)
+"""Lines of one connection of the vendor door. What comes faster waits in its sender's buffers."""
+VENDOR_HELLO_S = 5.0
+"""A connection of the vendor door that has not shown the token by then is closed."""
+VENDOR_UNSENT_BYTES = 1024 * 1024
+"""A client of the vendor door that leaves more unread is cut off."""
 ACCEPTED_AHEAD = 1_001
 """Connections that libzmq accepts on one tcp address before it waits for the porter to have seen them (the high-water
 mark of its monitor). Ordinary floods get nowhere near that; one that only connects, as fast as C can, does."""

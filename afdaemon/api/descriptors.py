@@ -1,5 +1,6 @@
 """Enough descriptors for what may be open at once: libzmq ends the process when they run out."""
 
+import math
 import resource
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from afdaemon.api.caps import (
     OWN_DESCRIPTORS,
     QUEUED,
     SPARE_DESCRIPTORS,
+    VENDOR_DESCRIPTORS,
     Caps,
 )
 from afdaemon.errors import ConfigError
@@ -28,7 +30,7 @@ _RAISE = "raise the limit (LimitNOFILE= of the unit, or ulimit -n)"
 log = structlog.get_logger(__name__)
 
 
-def secure(caps: Caps, *, tcp: bool) -> int:
+def secure(caps: Caps, *, tcp: bool, vendor: bool = False) -> int:
     """Raise the limit to what the system allows, and return it.
 
     Raises:
@@ -36,11 +38,12 @@ def secure(caps: Caps, *, tcp: bool) -> int:
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    least, safe = needed(caps), needed(caps) + TCP_FLOOD
+    least = needed(caps, vendor=vendor)
+    safe = least + TCP_FLOOD
     if hard == resource.RLIM_INFINITY or hard >= safe:
         return hard
     if hard < least:
-        most = (hard - _OURS) // (_SOCKETS * _EACH)
+        most = caps.connections.all - math.ceil((least - hard) / (_SOCKETS * _EACH))
         raise ConfigError(
             f"this process may open {hard} files, and {caps.connections.all} connections to each"
             f" of {_SOCKETS} sockets need {least}",
@@ -51,9 +54,9 @@ def secure(caps: Caps, *, tcp: bool) -> int:
     return hard
 
 
-def needed(caps: Caps) -> int:
-    """Descriptors without which the daemon does not start."""
-    return _SOCKETS * _EACH * caps.connections.all + _OURS
+def needed(caps: Caps, *, vendor: bool = False) -> int:
+    """Descriptors without which the daemon does not start, with or without the vendor door."""
+    return _SOCKETS * _EACH * caps.connections.all + _OURS + (VENDOR_DESCRIPTORS if vendor else 0)
 
 
 def is_room() -> bool:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 from afdaemon import __version__
 from afdaemon.api import schemas as s
-from afdaemon.api.events import Publisher
+from afdaemon.api.events import Publisher, topic_of
 from afdaemon.api.server import Doors
 from afdaemon.errors import BusyError, IdReused, JobNotFound, LimitError
 
@@ -34,6 +34,7 @@ class FakeBackend:
         self.owed: s.Owed | None = None
         self.fault: s.Fault | None = None
         self.why_down = ""
+        self.vendor: str | None = None
         self.steps = 3
         self.release = asyncio.Event()
         if not hold:
@@ -71,6 +72,7 @@ class FakeBackend:
                 magnification=MAGNIFICATION,
             ),
             job=None if running is None else s.Progress(job=running, phase="servo"),
+            vendor=self.vendor,
             owed=self.owed,
             fault=self.fault,
         )
@@ -182,11 +184,13 @@ class FakeBackend:
             end = self.end
         except asyncio.CancelledError:
             end = s.Job(job="", state=s.JobState.ABORTED, reason="aborted", restored=True)
+            end = end.model_copy(update={"detail": self.aborted_by or ""})
+            self._move(self.jobs[job_id].start_wd_um or self.wd_um)
         finished = end.model_copy(
             update={"job": job_id, "best_wd_um": self.wd_um, "score": 8.5, "wd_um": self.wd_um}
         )
         self.jobs[job_id] = finished
-        self._events.publish(f"job.{job_id}", "result", finished, request_id=job_id)
+        self._events.publish(topic_of(job_id), "result", finished, request_id=job_id)
         self._ended[job_id].set()
 
     def _read(self, job_id: str, reading: int) -> None:
@@ -202,7 +206,7 @@ class FakeBackend:
             best_wd_um=self.wd_um,
             best_score=9.0 * reading / self.steps,
         )
-        self._events.publish(f"job.{job_id}", "progress", progress, request_id=job_id)
+        self._events.publish(topic_of(job_id), "progress", progress, request_id=job_id)
 
     def _move(self, wd_um: float) -> None:
         self.wd_um = wd_um
@@ -221,6 +225,7 @@ class FakeBackend:
 async def fake_daemon(doors: Doors, *, instance: str) -> AsyncIterator[FakeBackend]:
     """Serve a fake backend through open doors."""
     backend = FakeBackend(doors.events, instance=instance)
+    backend.vendor = doors.vendor
     serving = asyncio.create_task(doors.serve(backend), name="serve")
     try:
         yield backend

@@ -17,6 +17,7 @@ INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 DEADLINE = -32005
 OVERLOADED = -32006
+UNAUTHORIZED = -32040
 
 _CODES: Mapping[type[BaseException], tuple[int, str]] = {
     e.AfdaemonError: (-32000, "error"),

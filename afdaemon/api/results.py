@@ -175,6 +175,8 @@ class Status(Reply):
     """The instrument did not do what it was told; no job begins until `fault.reset`."""
     models: dict[str, str] = {}
     """Hashes of the networks' weights by name."""
+    vendor: str | None = None
+    """Where the vendor door listens; null where it is not enabled."""
 
 
 class ReadingCounts(Reply):

@@ -1,4 +1,4 @@
-"""The daemon's doors: control, abort and event sockets, opened together and closed together.
+"""The daemon's doors: control, abort and event sockets and the vendor door, opened together and closed together.
 
 with open_doors(["ipc:///run/afdaemon"], instance=..., clock=...) as doors:
     backend = ...               # publishes through doors.events
@@ -28,6 +28,9 @@ from afdaemon.api.places import Place
 from afdaemon.api.porter import Guests
 from afdaemon.api.rundir import held
 from afdaemon.api.sockets import unwrap
+from afdaemon.api.vendor.access import VendorPlace, check_place
+from afdaemon.api.vendor.door import VendorDoor
+from afdaemon.api.vendor.service import Service
 from afdaemon.pulse import Part
 
 _LARGE_BYTES = 1024 * 1024
@@ -103,8 +106,11 @@ class Doors:
         events: Publisher,
         places: Sequence[Place],
         instance: str,
+        vendor: VendorDoor | None = None,
     ) -> None:
         self.events = events
+        self.vendor = None if vendor is None else vendor.address
+        """Where the vendor door listens; None where there is none."""
         self.endpoints = tuple(place.at for place in places)
         self.answering = asyncio.Event()
         """Set as soon as requests and aborts are answered."""
@@ -112,12 +118,14 @@ class Doors:
         self._folders = [place.folder for place in places if place.folder is not None]
         self._entries = [*control.entries, *events.entries]
         self._abort = abort
+        self._vendor = vendor
         self.instance = instance
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """What is to be watched of them."""
-        return (self._abort.part,)
+        own = (self._abort.part,)
+        return own if self._vendor is None else (*own, self._vendor.part)
 
     @property
     def troubles(self) -> list[str]:
@@ -125,7 +133,7 @@ class Doors:
         return [folder.trouble for folder in self._folders if folder.trouble]
 
     async def serve(self, backend: Backend) -> None:
-        """Answer until cancelled. If the abort thread ends by itself, this fails with its error."""
+        """Answer until cancelled. If a thread of the doors ends by itself, this fails with its error."""
         aborts = AbortDispatcher(backend.abort, instance=self.instance)
         finished = self._abort.start(aborts.answer)
         dispatcher = Dispatcher(backend, instance=self.instance)
@@ -134,10 +142,20 @@ class Doors:
             group.create_task(self.events.run(), name="events")
             group.create_task(self._control.serve(dispatcher), name="control")
             group.create_task(self._keep(), name="runtime folder")
+            if self._vendor is not None:
+                work = self._serve_vendor(self._vendor, Service(dispatcher, aborts))
+                group.create_task(work, name="vendor")
             for entry in self._entries:
                 if entry.gate is not None:
                     group.create_task(attend(entry.gate), name="gate")
             self.answering.set()
+
+    async def _serve_vendor(self, door: VendorDoor, service: Service) -> None:
+        self.events.listeners.append(door.heard)
+        try:
+            await _ended(door.start(service))
+        finally:
+            await service.end()
 
     async def _keep(self) -> None:
         """Make the folder again if somebody has removed it."""
@@ -155,8 +173,9 @@ def open_doors(
     clock: Calendar,
     insecure: bool = False,
     caps: Caps | None = None,
+    vendor: VendorPlace | None = None,
 ) -> Iterator[Doors]:
-    """Bind all sockets at `addresses` (see `endpoints`); needs a running event loop.
+    """Bind all sockets at `addresses` (see `endpoints`), and the vendor door if it has a place; needs a running loop.
 
     Raises:
         BusyError: another daemon holds them; nothing of its own was touched.
@@ -167,7 +186,11 @@ def open_doors(
     endpoints = [parse_endpoint(address) for address in addresses]
     for place in endpoints:
         check_bind(place, insecure=insecure)
-    descriptors.secure(caps, tcp=any(at.folder is None for at in endpoints))
+    if vendor is not None:
+        check_place(vendor, insecure=insecure)
+    descriptors.secure(
+        caps, tcp=any(at.folder is None for at in endpoints), vendor=vendor is not None
+    )
     with ExitStack() as stack:
         places = [_place(at, stack) for at in endpoints]
         context = zmq.asyncio.Context()
@@ -179,7 +202,8 @@ def open_doors(
         )
         stack.enter_context(closing(publisher))
         abort = stack.enter_context(closing(AbortDoor(places, caps.connections)))
-        yield Doors(control, abort, publisher, places, instance)
+        door = None if vendor is None else stack.enter_context(closing(VendorDoor(vendor)))
+        yield Doors(control, abort, publisher, places, instance, door)
 
 
 def _place(at: Endpoints, stack: ExitStack) -> Place:

@@ -24,6 +24,7 @@ from afdaemon import config
 from afdaemon.api import wire as api
 from afdaemon.api.faults import RpcFault
 from afdaemon.api.methods import METHODS
+from afdaemon.api.vendor import protocol
 from afdaemon.control.limits import Limits, Range
 from afdaemon.control.procedures import PROFILES
 from afdaemon.control.values import MoveWd, Started
@@ -225,6 +226,7 @@ def _bridged(data: bytes) -> None:
 
 # --- the daemon ---
 
+_WITH_TOKEN = b'{"jsonrpc":"2.0","id":1,"method":"server.ping","params":{"meta":{"token":"abc"}}}'
 _REQUESTS = tuple(
     json.dumps({"jsonrpc": "2.0", "id": "a", "method": name, "params": params}).encode()
     for name, params in (
@@ -245,6 +247,15 @@ def _request(data: bytes) -> None:
         method = METHODS.get(request.method)
         if method is not None:
             method.params.of(request.params)
+
+
+def _vendor(data: bytes) -> None:
+    with suppress(RpcFault):
+        protocol.command_of(data)
+    with suppress(RpcFault):
+        request = api.decode_request(data)
+        if protocol.token_in(request) is not None:
+            assert protocol.token_in(api.decode_request(protocol.without_token(request))) is None
 
 
 def _config(data: bytes) -> None:
@@ -327,6 +338,7 @@ TARGETS = {
     "stream": Target(_stream, (_STREAM, _STREAM[:40]), (b"AF30", b"AF30\x01")),
     "bridge": Target(_bridged, (_STREAM, _PARAMETERS, b"OK", b"NG"), _TEXT_WORDS),
     "request": Target(_request, _REQUESTS, _JSON_WORDS),
+    "vendor": Target(_vendor, (b"TOKEN abc\r\n", b"AUTOFOCUS\n", _WITH_TOKEN), (*_JSON_WORDS, b"ABORT", b"STATUS")),
     "config": Target(_config, _CONFIGS, _TOML_WORDS),
     "records": Target(_record, tuple(record.encode() for record in _RECORDS), _JSON_WORDS),
 }  # fmt: skip
