@@ -125,6 +125,7 @@ def _other_sections() -> Mapping[str, Section]:
             "dose": _section(kinds.DoseSettings, "dose"),
             "models": _section(kinds.ModelSettings, "models"),
             "api": _section(kinds.ApiSettings, "api"),
+            "vendor": _section(kinds.VendorSettings, "vendor"),
             "log": _section(kinds.LogSettings, "log"),
             "journal": _section(kinds.JournalSettings, "journal"),
         }

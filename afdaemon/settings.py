@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from afdaemon.api.vendor.access import LOCAL, AllowList, VendorPlace, read_token
 from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.procedures import PROFILES
 from afdaemon.control.published.profile import PublishedProfile
@@ -203,6 +204,42 @@ class ApiSettings(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VendorSettings(Section):
+    """The vendor door: plain lines over TCP, for the button in the vendor's software."""
+
+    enabled: bool = flag(False, "Whether the vendor door is there.")
+    host: str = text("127.0.0.1", "Address to listen at; one that others can reach needs a token.")
+    port: int = whole(60655, 1, 65535, "TCP port to listen at.")
+    allow: AllowList = made(
+        LOCAL, AllowList, "addresses or networks with commas between them",
+        "Who may connect, such as 127.0.0.1, 192.168.7.20.",
+    )  # fmt: skip
+    token_file: Path | None = _path(
+        None, "File with the token that clients have to know; nobody but the daemon's user may read it.",
+        optional=True, example="/etc/afdaemon/vendor.token",
+    )  # fmt: skip
+    idle_s: float = number(
+        900.0, 1.0, 1e6, "s", "A connection without a line for this long is closed, unless its job runs."
+    )  # fmt: skip
+
+    def place(self, uid: int | None = None) -> VendorPlace | None:
+        """Where the door is to be, if it is enabled, for a daemon of that user (absent: ours).
+
+        Raises:
+            ConfigError: the token cannot be read, is none, or is no secret.
+        """
+        if not self.enabled:
+            return None
+        return VendorPlace(
+            host=self.host,
+            port=self.port,
+            idle_s=self.idle_s,
+            allow=self.allow,
+            token="" if self.token_file is None else read_token(self.token_file, uid),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings(Section):
     """What is logged, and how."""
 
@@ -246,5 +283,6 @@ class Settings:
     dose: DoseSettings = field(default_factory=DoseSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
+    vendor: VendorSettings = field(default_factory=VendorSettings)
     log: LogSettings = field(default_factory=LogSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)

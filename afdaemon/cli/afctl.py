@@ -335,6 +335,8 @@ def _status_lines(now: Status) -> str:
         f"afdaemon {now.version}: {now.state}, up {now.uptime_s:.0f} s",
         f"microscope {microscope.name}: {link}{place}{scale}",
     ]
+    if now.vendor is not None:
+        lines.append(f"vendor door: {now.vendor}")
     if microscope.why_down:
         lines.append(f"no link: {microscope.why_down}; {microscope.remedy}")
     if now.job is not None:

@@ -5,7 +5,7 @@ import faulthandler
 import re
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +33,9 @@ def serve(
         list[str] | None, typer.Option(help="ipc:///folder or tcp://host:port; may be repeated")
     ] = None,
     insecure: Annotated[bool, typer.Option(help="allow tcp on a loopback address")] = False,
+    vendor: Annotated[
+        bool, typer.Option("--vendor", help="open the vendor door, as vendor.enabled does")
+    ] = False,
     sim: Annotated[bool, typer.Option("--sim", help="start a simulated EM-30 and use it")] = False,
     sim_option: Annotated[
         list[str] | None,
@@ -42,14 +45,17 @@ def serve(
     """Run the service until SIGINT or SIGTERM; then restore the WD if a job runs, and end."""
     if sim_option and not sim:
         raise UsageError("--sim-option is for the simulator", remedy="add --sim")
+    flags: dict[str, object] = {"vendor.enabled": True} if vendor else {}
     if sim:
         options = sim_arguments(sim_option or [])
         with tempfile.TemporaryDirectory(prefix="afdaemon-sim-") as scratch:
-            asyncio.run(_with_simulator(config, endpoint or [], insecure, Path(scratch), options))
+            asyncio.run(
+                _with_simulator(config, flags, endpoint or [], insecure, Path(scratch), options)
+            )
     else:
         from afdaemon.config import load
 
-        asyncio.run(_serve(load(config), endpoint or [], insecure))
+        asyncio.run(_serve(load(config, flags=flags), endpoint or [], insecure))
 
 
 def sim_arguments(options: Sequence[str]) -> list[str]:
@@ -86,6 +92,7 @@ async def _serve(loaded: "Loaded", endpoints: Sequence[str], insecure: bool) -> 
 
 async def _with_simulator(
     config: Path | None,
+    given_flags: Mapping[str, object],
     endpoints: Sequence[str],
     insecure: bool,
     scratch: Path,
@@ -97,6 +104,7 @@ async def _with_simulator(
     link = _link_of(options)
     async with simulator(scratch / "aisem", options) as (host, port):
         flags: dict[str, object] = {
+            **given_flags,
             "microscope.link": link,
             "microscope.host": host,
             "microscope.port": port,

@@ -40,6 +40,7 @@ class FocusBackend:
         instance: str,
         group: asyncio.TaskGroup,
         upkeep: Upkeep,
+        vendor: str | None = None,
     ) -> None:
         self._rules = rules
         self._upkeep = upkeep
@@ -48,6 +49,7 @@ class FocusBackend:
         self._events = events
         self._clock = bench.clock
         self._instance = instance
+        self._vendor = vendor
         self._began_s = bench.clock.now_s()
         self._instrument = Instrument(bench)
         self._recovery = Recovery(bench.journal, self._instrument)
@@ -245,6 +247,7 @@ class FocusBackend:
             journal=self._upkeep.status,
             fault=self._fault(),
             models=dict(self._scoring.hashes),
+            vendor=self._vendor,
         )
 
     def _fault(self) -> s.Fault | None:

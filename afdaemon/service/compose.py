@@ -141,6 +141,7 @@ async def serve(
                 clock=clock,
                 insecure=insecure,
                 caps=_caps_of(settings),
+                vendor=settings.vendor.place(),
             ) as doors,
             closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
             closing(ScoringThread(lambda: load(settings))) as scoring,
@@ -182,6 +183,7 @@ async def _run(
             scoring=scoring,
             events=doors.events,
             instance=doors.instance,
+            vendor=doors.vendor,
             group=group,
             upkeep=upkeep,
         )
@@ -215,6 +217,7 @@ def _announce(
     log.info(
         "ready",
         endpoints=[place.address for place in doors.endpoints],
+        vendor=doors.vendor,
         limits=str(rules.limits),
         microscope=microscope.name,
     )

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from afdaemon.api.fake import fake_daemon
 from afdaemon.api.rundir import held
 from afdaemon.api.server import open_doors
+from afdaemon.api.vendor.access import VendorPlace
 from afdaemon.cli.daemon import app
 from afdaemon.cli.doctor import collect
 from afdaemon.cli.doctor.checks import Finding, Level, findings, worst
@@ -36,6 +37,7 @@ from afdaemon.cli.doctor.facts import (
     RuntimeFacts,
     Trouble,
     User,
+    VendorFacts,
     WeightFacts,
 )
 from afdaemon.cli.runner import run_app
@@ -118,6 +120,24 @@ CASES = {
         replace(WELL, runtime=RuntimeFacts(path="/run/x", exists=True, trouble=TROUBLE)),
         "failure",
         "it is broken",
+    ),
+    "vendor door shut": (
+        replace(WELL, vendor=VendorFacts(place="127.0.0.1:60655")),
+        "failure",
+        "the daemon does not listen",
+    ),
+    "vendor door in trouble": (
+        replace(WELL, vendor=VendorFacts(place="127.0.0.1:60655", trouble=TROUBLE)),
+        "failure",
+        "it is broken",
+    ),
+    "vendor door without a token": (
+        replace(
+            daemon(version="1.0", vendor="127.0.0.1:60655"),
+            vendor=VendorFacts(place="127.0.0.1:60655", has_token=False),
+        ),
+        "warning",
+        "asks for no token",
     ),
     "nobody there": (link(tried=True, trouble=TROUBLE), "failure", "it is broken"),
     "no drop folder": (link(folder_node=None), "failure", "/drop does not exist"),
@@ -280,6 +300,42 @@ def test_a_daemon_that_holds_its_folder_without_answering_is_told(
     assert code == 1
     assert f"process {os.getpid()} holds" in found["daemon"][1]
     assert not is_asked(instrument)
+
+
+async def test_the_vendor_door_of_a_running_daemon_listens(
+    settings: Path, instrument: socket.socket, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with settings.open("a") as file:
+        file.write(f"[vendor]\nenabled = true\ntoken_file = '{folder / 'token'}'\n")
+    assert (
+        "No such file" in (await asyncio.to_thread(examined, settings, capsys))[1]["vendor door"][1]
+    )
+    (folder / "token").write_text("0123456789abcdef")
+    (folder / "token").chmod(0o600)
+    vendor = VendorPlace(host="127.0.0.1", port=0, idle_s=9.0, token="0123456789abcdef")  # noqa: S106 - of a fake daemon
+    run = str(folder / "run")
+    with open_doors([run], instance="i", clock=ManualClock(), vendor=vendor) as doors:
+        async with fake_daemon(doors, instance="i"):
+            _, found = await asyncio.to_thread(examined, settings, capsys)
+    assert found["vendor door"] == ("ok", f"listens at {doors.vendor}")
+
+
+def test_who_listens_where_the_vendor_door_is_to_be_is_told(
+    settings: Path, instrument: socket.socket, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert examined(settings, capsys)[1]["vendor door"] == ("ok", "not enabled")
+    with socket.socket() as other, settings.open("a") as file:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        file.write(f"[vendor]\nenabled = true\nport = {port}\n")
+        file.flush()
+        found = collect.collect(settings)
+        assert found.vendor is not None
+        assert found.vendor.trouble is not None
+        assert found.vendor.trouble.what == f"another program listens at 127.0.0.1:{port}"
+    found = collect.collect(settings)
+    assert found.vendor == VendorFacts(place=f"127.0.0.1:{port}", has_token=False)
 
 
 def test_wrong_settings_are_the_first_finding(

@@ -20,6 +20,7 @@ from afdaemon.cli.doctor.facts import (
     RuntimeFacts,
     Trouble,
     User,
+    VendorFacts,
     WeightFacts,
 )
 
@@ -61,6 +62,8 @@ def _findings(facts: Facts) -> Iterator[Finding]:
         yield from _daemon(facts.daemon, facts.version)
     if facts.runtime is not None:
         yield _runtime(facts.runtime)
+    if facts.daemon is not None:
+        yield from _vendor(facts.vendor, facts.daemon)
     if facts.link is not None:
         yield from _link(facts.link, facts.user)
     yield from _compute(facts.compute)
@@ -138,6 +141,26 @@ def _runtime(facts: RuntimeFacts) -> Finding:
     if facts.trouble is not None:
         return _failed(about, facts.trouble)
     return _ok(about, facts.path if facts.exists else f"{facts.path} will be made")
+
+
+def _vendor(facts: VendorFacts | None, daemon: DaemonFacts) -> Iterator[Finding]:
+    about = "vendor door"
+    if facts is not None and facts.trouble is not None:
+        yield _failed(about, facts.trouble)
+    elif daemon.vendor:
+        yield _ok(about, f"listens at {daemon.vendor}")
+    elif facts is None:
+        yield _ok(about, "not enabled")
+    elif daemon.version:
+        yield _failure(about, "it is enabled, and the daemon does not listen", "restart the daemon")
+    else:
+        yield _ok(about, f"will listen at {facts.place}")
+    if facts is not None and not facts.has_token:
+        yield _warning(
+            about,
+            "it asks for no token: every program of this machine can press the button",
+            "set vendor.token_file; without one the daemon starts with --insecure alone",
+        )
 
 
 def _link(facts: LinkFacts, user: User) -> Iterator[Finding]:

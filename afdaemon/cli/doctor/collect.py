@@ -23,6 +23,7 @@ from afdaemon import config
 from afdaemon.api import rundir
 from afdaemon.api.client import Client
 from afdaemon.api.endpoints import NAMES, parse_endpoint
+from afdaemon.api.vendor.access import check_place
 from afdaemon.cli.doctor.facts import (
     ComputeFacts,
     ConfigFacts,
@@ -35,17 +36,19 @@ from afdaemon.cli.doctor.facts import (
     RuntimeFacts,
     Trouble,
     User,
+    VendorFacts,
     WeightFacts,
 )
 from afdaemon.clock import SystemClock
 from afdaemon.drivers.em30.settings import AisemSettings, StreamSettings, UsbSettings
 from afdaemon.errors import KNOWN_ERRORS, Unreachable
 from afdaemon.job.schema import SCHEMA_VERSION
-from afdaemon.settings import ModelSettings, Settings
+from afdaemon.settings import ModelSettings, Settings, VendorSettings
 
 SYSTEM_CONFIG = Path("/etc/afdaemon/afdaemon.toml")
 _SERVICE_USER = "afdaemon"
 _USB_NODES = Path("/dev/bus/usb")
+_PROBE_S = 0.5
 _LARGE_JOURNAL = 2**28
 """Bytes: above this, reading it all would take too long."""
 
@@ -73,6 +76,7 @@ def collect(path: Path | None) -> Facts:
         daemon=daemon,
         link=_link(settings, daemon),
         runtime=_runtime(settings.api.runtime_dir, user),
+        vendor=_vendor(settings.vendor, user, daemon),
         journal=_journal(settings.journal.path, daemon),
         weights=tuple(_weights(settings.models)) if compute.trouble is None else (),
     )
@@ -137,6 +141,7 @@ def _daemon(settings: Settings) -> DaemonFacts:
         microscope=now.microscope.name,
         is_connected=now.microscope.connected,
         owed=now.owed.detail if now.owed is not None else "",
+        vendor=now.vendor or "",
     )
 
 
@@ -154,6 +159,29 @@ def _runtime(path: Path, user: User) -> RuntimeFacts:
     problem = rundir.problem_of(path, status, user.uid)
     trouble_of_it = None if problem is None else _trouble(problem)
     return RuntimeFacts(path=str(path), exists=True, trouble=trouble_of_it)
+
+
+def _vendor(settings: VendorSettings, user: User, daemon: DaemonFacts) -> VendorFacts | None:
+    where = f"{settings.host}:{settings.port}"
+    try:
+        place = settings.place(user.uid)
+        if place is None:
+            return None
+        check_place(place, insecure=True)
+    except KNOWN_ERRORS as error:
+        return VendorFacts(place=where, trouble=_trouble(error))
+    trouble = None if daemon.may_run else _taken(settings.host, settings.port)
+    return VendorFacts(place=where, has_token=bool(place.token), trouble=trouble)
+
+
+def _taken(host: str, port: int) -> Trouble | None:
+    """Who listens where the vendor door is to be, while no daemon runs."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.settimeout(_PROBE_S)
+        if probe.connect_ex((host, port)) != 0:
+            return None
+    what = f"another program listens at {host}:{port}"
+    return Trouble(what=what, remedy="end it, or set vendor.port to another one")
 
 
 def _link(settings: Settings, daemon: DaemonFacts) -> LinkFacts:

@@ -61,6 +61,8 @@ class DaemonFacts:
     microscope: str = ""
     is_connected: bool = False
     owed: str = ""
+    vendor: str = ""
+    """Where its vendor door listens."""
     holder: int | None = None
     may_be_hidden: bool = False
     """Whether we may not look into its folder: one may run there."""
@@ -126,6 +128,15 @@ class RuntimeFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VendorFacts:
+    """The vendor door that the settings enable: where it is to listen, and what keeps it from that."""
+
+    place: str
+    has_token: bool = True
+    trouble: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MachineFacts:
     """What the operating system tells: descriptors a process may have, free space for the journal, and the time."""
 
@@ -148,5 +159,6 @@ class Facts:
     daemon: DaemonFacts | None = None
     link: LinkFacts | None = None
     runtime: RuntimeFacts | None = None
+    vendor: VendorFacts | None = None
     journal: JournalFacts | None = None
     weights: Sequence[WeightFacts] = ()
