@@ -1,6 +1,5 @@
 import asyncio
 import errno
-import sys
 from pathlib import Path
 
 import pytest
@@ -188,19 +187,3 @@ async def test_nothing_is_delivered_to_a_daemon_that_comes_later(folder: Path) -
             async with fake_daemon(doors, instance="later") as fake:
                 assert (await client.ping()).instance == "later"
                 assert fake.moves == []
-
-
-async def test_the_example_of_the_page_works(backend: FakeBackend, folder: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "api" / "README.md").read_text(encoding="utf-8")
-    example = page.partition("```python\n")[2].partition("```")[0]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", example, str(folder), stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    assert out.decode().splitlines() == [
-        "servo 12145.0 3.0",
-        "servo 12245.0 6.0",
-        "servo 12345.0 9.0",
-        "converged",
-    ]
