@@ -27,6 +27,8 @@ MOST_MEDIAN, MOST_P90 = 6.0, 18.0
 ONE_FILE = "afdaemon.drivers.bridge.em30_bridge"
 """The program for the vendor's PC: one file by design."""
 DOORS = {
+    "afdaemon.api.fake": "serves a fake service through the doors that the module `server` opens",
+    "afdaemon.api.server": "opens the doors, also the one in the folder below; that doesn't know it",
     "afdaemon.cli.afctl": "a program, which joins the commands in the folders below",
     "afdaemon.cli.daemon": "a program, which joins the commands in the folders below",
     "afdaemon.control.procedures": "names the procedures in the folders below; they don't know it",

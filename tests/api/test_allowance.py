@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.api.allowance import Allowance, Pace
+from afdaemon.api.allowance import Allowance, Pace, Seldom
 from afdaemon.api.caps import Rate, Share
 from afdaemon.api.faults import RpcFault
 
@@ -90,3 +90,18 @@ def test_keys_that_have_been_quiet_are_forgotten_and_the_busy_are_not() -> None:
     for number in range(1000):
         pace.delay_s(str(number), 500.0 + 10.0 * (number > 500))
     assert pace.delay_s("busy", 510.0) == pytest.approx(89.0)
+
+
+@given(st.lists(st.tuples(CLIENTS, st.floats(0.0, 5.0)), max_size=60))
+def test_what_is_let_through_seldom_comes_once_an_interval_for_each(
+    calls: list[tuple[str, float]],
+) -> None:
+    seldom = Seldom(10.0)
+    through: dict[str, float] = {}
+    now_s = 0.0
+    for client, pause_s in calls:
+        now_s += pause_s
+        expected = now_s - through.get(client, -10.0) >= 10.0
+        assert seldom.is_due(client, now_s) is expected
+        if expected:
+            through[client] = now_s

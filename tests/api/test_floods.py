@@ -326,6 +326,14 @@ def test_too_few_open_files_are_refused_with_what_to_do(
     assert re.search(remedy, refused.value.remedy)
 
 
+def test_the_vendor_door_needs_some_more(limits: SimpleNamespace) -> None:
+    least = descriptors.needed(Caps())
+    limits.now = (least, least)
+    assert descriptors.secure(Caps(), tcp=False) == least
+    with pytest.raises(ConfigError, match=f"may open {least} files"):
+        descriptors.secure(Caps(), tcp=False, vendor=True)
+
+
 def test_no_limit_is_enough(limits: SimpleNamespace) -> None:
     limits.now = (1024, resource.RLIM_INFINITY)
     descriptors.secure(Caps(connections=Share(each=1, all=10**6)), tcp=True)

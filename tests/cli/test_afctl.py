@@ -160,6 +160,14 @@ async def test_status_tells_why_there_is_no_link(afctl: Afctl, backend: FakeBack
     assert "\nno link: the cable is out; plug it in\n" in said.out
 
 
+async def test_status_tells_where_the_vendor_door_listens(
+    afctl: Afctl, backend: FakeBackend
+) -> None:
+    assert "vendor door" not in (await afctl("status")).out
+    backend.vendor = "127.0.0.1:60655"
+    assert "\nvendor door: 127.0.0.1:60655\n" in (await afctl("status")).out
+
+
 async def test_status_tells_what_is_owed_and_recover_does_it(
     afctl: Afctl, backend: FakeBackend
 ) -> None:

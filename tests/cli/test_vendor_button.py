@@ -83,14 +83,15 @@ def until(lines: IO[str], word: str) -> str:
 def test_the_button_is_pressed_and_the_picture_comes_into_focus(folder: Path) -> None:
     truth = folder / "truth.json"
     with daemon(folder, "specimen=tin_balls", "speed=10", "seed=4", f"truth={truth}") as port:
-        command = [sys.executable, BUTTON, "127.0.0.1", str(port), folder / "token"]
+        command = [sys.executable, str(BUTTON), "127.0.0.1", str(port), str(folder / "token")]
         pressed = subprocess.run(
             command, capture_output=True, text=True, timeout=ENDS_S, check=False
         )
         with Client(str(folder / "run")) as client:
-            last = client.status().last_job
-            assert last is not None
-            job = client.job(last)
+            now = client.status()
+            assert now.vendor == f"127.0.0.1:{port}"
+            assert now.last_job is not None
+            job = client.job(now.last_job)
     *progress, end = pressed.stdout.splitlines()
     assert (pressed.returncode, job.converged) == (0, True), pressed.stdout + pressed.stderr
     assert end == f"FOCUSED wd_um={job.best_wd_um:.1f} score={job.score:.2f}"
