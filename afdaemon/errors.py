@@ -10,7 +10,9 @@ AfdaemonError
  ├─ JobNotFound          no job with that id
  ├─ IdReused             the id belongs to a job with other params
  ├─ JournalError         the journal cannot be written; no move is made without it
+ ├─ ForbiddenError       who asks has not the role for it; nothing was done
  ├─ Unreachable          the daemon does not answer
+ ├─ AccessError          client and daemon don't accept each other's keys
  ├─ VersionMismatch      client and daemon speak different major versions of the protocol
  └─ RequestRefused       the daemon answered with an error (carries its kind)
 DriverError   (afdaemon.drivers.errors)    the instrument and its link
@@ -26,10 +28,12 @@ from afdaemon.sim.errors import SimError
 
 __all__ = [
     "KNOWN_ERRORS",
+    "AccessError",
     "AfdaemonError",
     "BusyError",
     "ConfigError",
     "FaultError",
+    "ForbiddenError",
     "IdReused",
     "JobNotFound",
     "JournalError",
@@ -115,11 +119,27 @@ class JournalError(AfdaemonError):
     remedy = "check the state directory's space and permissions"
 
 
+class ForbiddenError(AfdaemonError):
+    """Who asks has not the role that this needs; nothing was done."""
+
+    kind = "forbidden"
+    remedy = "ask whoever runs the daemon for another role"
+
+
 class Unreachable(AfdaemonError):
     """The daemon does not answer."""
 
     kind = "unreachable"
     remedy = "start it with `afdaemon serve`, or name its address with --endpoint"
+
+
+class AccessError(AfdaemonError):
+    """Client and daemon don't accept each other's keys; nothing was sent."""
+
+    kind = "access"
+    remedy = (
+        "`afctl keys new NAME --role ROLE`, on the daemon's machine, makes a key for this client"
+    )
 
 
 class VersionMismatch(AfdaemonError):

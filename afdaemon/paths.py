@@ -16,5 +16,15 @@ def runtime_dir() -> Path:
 
 
 def state_dir() -> Path:
-    """Folder of the journal: the user's state folder."""
+    """Folder of the journal and of the keys: the user's state folder."""
     return platformdirs.user_state_path("afdaemon")
+
+
+def keys_dir() -> Path:
+    """Folder of the keys that a daemon knows: the setting api.keys_dir, or the default of that."""
+    return Path(os.environ.get("AFDAEMON_API__KEYS_DIR") or state_dir() / "keys")
+
+
+def client_key() -> Path:
+    """The key that a client uses unless it names another."""
+    return platformdirs.user_config_path("afdaemon") / "client.key"

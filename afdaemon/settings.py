@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from afdaemon.api.access.roles import ROLES, Role, role_named
 from afdaemon.api.vendor.access import LOCAL, AllowList, VendorPlace, read_token
 from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.procedures import PROFILES
@@ -16,8 +17,8 @@ from afdaemon.control.published.profile import PublishedProfile
 from afdaemon.drivers.em30.settings import AisemSettings
 from afdaemon.errors import ConfigError
 from afdaemon.logs import FORMATS, LEVELS
-from afdaemon.paths import runtime_dir, state_dir
-from afdaemon.spec import check, choice, flag, made, number, text, whole
+from afdaemon.paths import keys_dir, runtime_dir, state_dir
+from afdaemon.spec import check, choice, flag, made, number, table, text, whole
 
 _WD = (100.0, 200_000.0, "um")
 
@@ -179,10 +180,24 @@ class ModelSettings(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings(Section):
-    """Where clients connect."""
+    """Where clients connect, and what they may do."""
 
     runtime_dir: Path = _path(
         runtime_dir, "Folder of the sockets control.sock, abort.sock and events.sock."
+    )
+    tcp: str | None = made(
+        None, str, "an address", "Address for clients on other machines, who need a key each; absent: none.",
+        optional=True, example="tcp://0.0.0.0:60650",
+    )  # fmt: skip
+    keys_dir: Path = _path(
+        keys_dir, "Folder of the keys for tcp (`afctl keys`); it is made on first need."
+    )
+    group_role: str = choice(
+        Role.AUTOMATION.value, ROLES,
+        "What users may do over the sockets in runtime_dir. Root and the daemon's own user are admins.",
+    )  # fmt: skip
+    roles: dict[str, str] = table(
+        'Other roles for single users, by name or number: roles = {anna = "operator", 1001 = "viewer"}.',
     )
     most_connections: int = whole(
         128, 8, 65_536, "Connections to each of the sockets at once, of all clients together."
@@ -201,6 +216,8 @@ class ApiSettings(Section):
                 f"most_connections_per_client ({self.most_connections_per_client}) must not be above"
                 f" most_connections ({self.most_connections})"
             )
+        for role in self.roles.values():
+            role_named(role)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

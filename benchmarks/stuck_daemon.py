@@ -10,10 +10,12 @@ import asyncio
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from afdaemon import logs
 from afdaemon.api import abort, dispatch
+from afdaemon.api.access.roles import Caller
 from afdaemon.clock import SystemClock
 from afdaemon.config import load
 from afdaemon.control.procedures import Laws
@@ -64,10 +66,12 @@ def break_parts(loop: asyncio.AbstractEventLoop) -> None:
             hang()
         return read(self)
 
-    def answer_or_hang(self: dispatch.AbortDispatcher, payload: list[bytes]) -> bytes:
+    def answer_or_hang(
+        self: dispatch.AbortDispatcher, payload: Sequence[bytes], caller: Caller
+    ) -> bytes:
         if stuck.is_set():
             hang()
-        return answer(self, payload)
+        return answer(self, payload, caller)
 
     if PART == "device":
         UsbDevice.read = read_or_hang  # type: ignore[method-assign]

@@ -8,6 +8,7 @@ from typing import Any
 
 import zmq
 
+from afdaemon.api.access.roles import Caller
 from afdaemon.api.allowance import Pace
 from afdaemon.api.caps import RECEIVED, Share
 from afdaemon.api.entry import Entry, enter
@@ -26,6 +27,9 @@ _TURN_MS = 1_000
 _STOP = "inproc://stop"
 
 
+Answer = Callable[[Sequence[bytes], Caller], bytes]
+
+
 class AbortDoor:
     """Bound when made, answering from `start` on, released by `close`."""
 
@@ -36,18 +40,21 @@ class AbortDoor:
         self._stop.setsockopt(zmq.LINGER, 0)
         self._thread: threading.Thread | None = None
         self._entries: list[Entry[zmq.Socket[bytes]]] = []
-        addresses = [(place.at.abort, place.folder) for place in places]
+        addresses = [(place.at.abort, place) for place in places]
         guests = Guests("abort", connections)
         try:
             self._entries = enter(
-                self._context, zmq.ROUTER, addresses, guests, max_bytes=MAX_REQUEST_BYTES
+                self._context_of, zmq.ROUTER, addresses, guests, max_bytes=MAX_REQUEST_BYTES
             )
             self._stop.bind(_STOP)
         except BaseException:
             self.close()
             raise
 
-    def start(self, answer: Callable[[Sequence[bytes]], bytes]) -> Future[None]:
+    def _context_of(self, place: Place) -> "zmq.Context[zmq.Socket[bytes]]":
+        return self._context if place.guard is None else place.guard.abort_context
+
+    def start(self, answer: Answer) -> Future[None]:
         """Answer messages in a thread. The future ends with the thread, and has its error.
 
         Raises:
@@ -76,12 +83,7 @@ class AbortDoor:
         self._stop.close()
         self._context.term()
 
-    def _work(
-        self,
-        answer: Callable[[Sequence[bytes]], bytes],
-        stopped: zmq.Socket[Any],
-        finished: Future[None],
-    ) -> None:
+    def _work(self, answer: Answer, stopped: zmq.Socket[Any], finished: Future[None]) -> None:
         try:
             with self.part.busy() as work:
                 self._serve(answer, stopped, work)
@@ -90,19 +92,15 @@ class AbortDoor:
         else:
             finished.set_result(None)
 
-    def _serve(
-        self, answer: Callable[[Sequence[bytes]], bytes], stopped: zmq.Socket[Any], work: Work
-    ) -> None:
+    def _serve(self, answer: Answer, stopped: zmq.Socket[Any], work: Work) -> None:
         clock, pace = SystemClock(), Pace(RECEIVED)
         with stopped:
             while stopped not in (ready := self._ready(stopped)):
                 work.beat()
                 delay_s = BETWEEN_S if self._let_in(ready) else 0.0
-                for router in (entry.socket for entry in self._entries):
-                    if router in ready:
-                        address, payload = unwrap(router.recv_multipart())
-                        with suppress(zmq.ZMQError):  # the client has gone, or doesn't read
-                            router.send_multipart([*address, answer(payload)], zmq.DONTWAIT)
+                for entry in self._entries:
+                    if entry.socket in ready:
+                        _answer_one(entry, answer)
                         # A flood here must not keep the interpreter from the event loop, which ends the job.
                         delay_s = max(delay_s, pace.delay_s("", clock.now_s()))
                 if delay_s > 0.0 and stopped.poll(max(1, int(1e3 * delay_s))):
@@ -127,3 +125,12 @@ class AbortDoor:
         for gate in gates:
             gate.mend()
         return bool(wanted)
+
+
+def _answer_one(entry: Entry[zmq.Socket[bytes]], answer: Answer) -> None:
+    frames = entry.socket.recv_multipart(copy=False)
+    address, payload = unwrap(frames)
+    message = [frame.bytes for frame in payload]
+    reply = answer(message, entry.callers.of(frames[-1]))
+    with suppress(zmq.ZMQError):  # the client has gone, or doesn't read
+        entry.socket.send_multipart([*address, reply], zmq.DONTWAIT)

@@ -4,14 +4,19 @@
         job = client.autofocus(on_event=print)
         print(job.converged, job.best_wd_um)
 
-Errors: `Unreachable` (no daemon answers), `VersionMismatch` (another protocol), `RequestRefused`
-(it answered with an error; its `kind` says which), `UsageError` (params that no daemon would accept).
+`key` names the file of the client's key for tcp; if it is None, AFCTL_KEY does, or `client.key` in the user's folder of
+settings is used if it is there.
+
+Errors: `Unreachable` (no daemon answers), `AccessError` (it does not accept the key, or we not its own),
+`VersionMismatch` (another protocol), `RequestRefused` (it answered with an error; its `kind` says which, `forbidden`
+where the client's role does not allow it), `UsageError` (params that no daemon would accept), `ConfigError` (a wrong
+address, or a key file that can't be used).
 A request that could not be sent is dropped, never delivered later to a restarted daemon.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -20,10 +25,12 @@ import zmq.asyncio
 
 from afdaemon.api import asks, lines, wire
 from afdaemon.api import schemas as s
+from afdaemon.api.access.keys import ClientKey, key_in_use
 from afdaemon.api.asks import Ask
-from afdaemon.api.endpoints import default_address, parse_endpoint
+from afdaemon.api.endpoints import Endpoints, default_address, parse_endpoint
+from afdaemon.api.lines import Line
 from afdaemon.clock import SystemClock
-from afdaemon.errors import VersionMismatch
+from afdaemon.errors import AfdaemonError, VersionMismatch
 
 __all__ = ["AsyncClient", "Client", "Events"]
 
@@ -34,10 +41,10 @@ OnEvent = Callable[[s.Event], None]
 class Client:
     """A synchronous client. Use it from one thread; several clients may be open at once."""
 
-    def __init__(self, address: str | None = None) -> None:
-        self._places = parse_endpoint(address or default_address())
+    def __init__(self, address: str | None = None, *, key: str | Path | None = None) -> None:
+        self._places, self._key = _found(address, key)
         self._context = zmq.Context()
-        self._lines: dict[str, zmq.Socket[Any]] = {}
+        self._lines: dict[str, Line[zmq.Socket[bytes]]] = {}
         self._clock = SystemClock()
 
     def __enter__(self) -> Self:
@@ -132,24 +139,20 @@ class Client:
     @contextmanager
     def events(self, *topics: str) -> Iterator["Events"]:
         """Subscribe to topics with these prefixes; nothing published from then on is missed."""
-        subscriber = self._context.socket(zmq.SUB)
-        try:
-            lines.prepare(subscriber, self._places.events)
-            name = lines.subscribe(subscriber, topics)
-            events = Events(subscriber)
-            self._await_welcome(events, name)
+        with closing(self._connected(zmq.SUB, self._places.events)) as line:
+            name = lines.subscribe(line.socket, topics)
+            events = Events(line.socket)
+            self._await_welcome(line, events, name)
             yield events
-        finally:
-            subscriber.close()
 
-    def _await_welcome(self, events: "Events", name: str) -> None:
-        for wait_s in lines.waits_s(self._places):
+    def _await_welcome(self, line: Line[zmq.Socket[bytes]], events: "Events", name: str) -> None:
+        for wait_s in line.waits_s():
             end_s = self._clock.now_s() + wait_s
             while (left_s := end_s - self._clock.now_s()) > 0:
                 event = events.next(left_s)
                 if event is not None and event.topic == name:
                     return
-        raise lines.nobody(self._places)
+        raise line.trouble()
 
     def _ask(
         self,
@@ -162,9 +165,6 @@ class Client:
     ) -> R:
         line = self._line(place or self._places.control)
         request_id = request_id or wire.new_id()
-        waits_s = lines.waits_s(self._places)
-        if not any(line.poll(int(wait_s * 1000), zmq.POLLOUT) for wait_s in waits_s):
-            raise lines.nobody(self._places)
         line.send_multipart(lines.frames(ask, request_id))
         end_s = self._clock.now_s() + ask.timeout_s
         while (left_s := end_s - self._clock.now_s()) > 0:
@@ -176,12 +176,22 @@ class Client:
             _tell(events, on_event)
         raise lines.silent(self._places.address, ask)
 
-    def _line(self, place: str) -> "zmq.Socket[Any]":
+    def _line(self, place: str) -> "zmq.Socket[bytes]":
+        """A socket that can be sent on."""
         if place not in self._lines:
-            line = self._context.socket(zmq.DEALER)
-            self._lines[place] = line
-            lines.prepare(line, place)
-        return self._lines[place]
+            self._lines[place] = self._connected(zmq.DEALER, place)
+        line = self._lines[place]
+        try:
+            for wait_s in line.waits_s():
+                if line.socket.poll(int(wait_s * 1000), zmq.POLLOUT):
+                    return line.socket
+            raise line.trouble()
+        except AfdaemonError:
+            self._lines.pop(place).close()  # a line that was refused never tries again
+            raise
+
+    def _connected(self, kind: int, place: str) -> Line[zmq.Socket[bytes]]:
+        return Line(self._context, kind, self._places, place, self._key)
 
 
 class Events:
@@ -200,22 +210,18 @@ class Events:
 class AsyncClient:
     """An asyncio client: `async with AsyncClient() as client`. Calls may overlap."""
 
-    def __init__(self, address: str | None = None) -> None:
-        self._places = parse_endpoint(address or default_address())
+    def __init__(self, address: str | None = None, *, key: str | Path | None = None) -> None:
+        self._places, self._key = _found(address, key)
         self._context = zmq.asyncio.Context()
-        self._lines: dict[str, zmq.asyncio.Socket] = {}
-        self._readers: list[asyncio.Task[None]] = []
+        self._lines: dict[str, tuple[Line[zmq.asyncio.Socket], asyncio.Task[None]]] = {}
         self._pending: dict[str, asyncio.Future[s.Response]] = {}
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        for reader in self._readers:
-            reader.cancel()
-        await asyncio.gather(*self._readers, return_exceptions=True)
-        for line in self._lines.values():
-            line.close()
+        for place in list(self._lines):
+            await self._drop(place)
         self._context.term()
 
     async def hello(self) -> s.Hello:
@@ -300,30 +306,21 @@ class AsyncClient:
     @asynccontextmanager
     async def events(self, *topics: str) -> AsyncIterator[AsyncIterator[s.Event]]:
         """Subscribe to topics with these prefixes; nothing published from then on is missed."""
-        subscriber = self._context.socket(zmq.SUB)
-        try:
-            lines.prepare(subscriber, self._places.events)
-            name = lines.subscribe(subscriber, topics)
-            async with aclosing(_received(subscriber)) as events:
-                try:
-                    async with asyncio.timeout(sum(lines.waits_s(self._places))):
-                        while (await anext(events)).topic != name:
-                            pass
-                except TimeoutError:
-                    raise lines.nobody(self._places) from None
+        with closing(self._connected(zmq.SUB, self._places.events)) as line:
+            name = lines.subscribe(line.socket, topics)
+            async with aclosing(lines.received(line.socket)) as events:
+                await lines.within(line, lines.welcomed(events, name))
                 yield events
-        finally:
-            subscriber.close()
 
     async def _ask(
         self, ask: Ask[R], *, place: str | None = None, request_id: str | None = None
     ) -> R:
-        line = self._line(place or self._places.control)
+        place = place or self._places.control
         request_id = request_id or wire.new_id()
         answer: asyncio.Future[s.Response] = asyncio.get_running_loop().create_future()
         self._pending[request_id] = answer
         try:
-            await self._send(line, lines.frames(ask, request_id))
+            await self._send(place, lines.frames(ask, request_id))
             async with asyncio.timeout(ask.timeout_s):
                 return wire.result_of(await answer, ask.result)
         except TimeoutError:
@@ -331,21 +328,27 @@ class AsyncClient:
         finally:
             self._pending.pop(request_id, None)
 
-    async def _send(self, line: "zmq.asyncio.Socket", message: list[bytes]) -> None:
-        for wait_s in lines.waits_s(self._places):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await line.send_multipart(message)
-                    return
-        raise lines.nobody(self._places)
-
-    def _line(self, place: str) -> "zmq.asyncio.Socket":
+    async def _send(self, place: str, message: list[bytes]) -> None:
         if place not in self._lines:
-            line = self._context.socket(zmq.DEALER)
-            self._lines[place] = line
-            lines.prepare(line, place)
-            self._readers.append(asyncio.create_task(self._read(line), name="replies"))
-        return self._lines[place]
+            line = self._connected(zmq.DEALER, place)
+            reader = asyncio.create_task(self._read(line.socket), name="replies")
+            self._lines[place] = line, reader
+        line, _ = self._lines[place]
+        try:
+            await lines.within(line, line.socket.send_multipart(message))
+        except AfdaemonError:
+            await self._drop(place)  # a line that was refused never tries again
+            raise
+
+    async def _drop(self, place: str) -> None:
+        if place in self._lines:
+            line, reader = self._lines.pop(place)
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            line.close()
+
+    def _connected(self, kind: int, place: str) -> Line[zmq.asyncio.Socket]:
+        return Line(self._context, kind, self._places, place, self._key)
 
     async def _read(self, line: "zmq.asyncio.Socket") -> None:
         """The one task that receives on a socket."""
@@ -361,6 +364,12 @@ class AsyncClient:
             waiting = self._pending.get(str(response.id))
             if waiting is not None and not waiting.done():
                 waiting.set_result(response)
+
+
+def _found(address: str | None, key: str | Path | None) -> tuple[Endpoints, ClientKey | None]:
+    """Where the daemon is, and the client's key if one is needed there."""
+    places = parse_endpoint(address or default_address())
+    return places, None if places.folder is not None else key_in_use(key)
 
 
 def _await_either(line: "zmq.Socket[Any]", events: Events | None, timeout_s: float) -> bool:
@@ -382,8 +391,3 @@ async def _tell_all(events: AsyncIterator[s.Event], on_event: OnEvent | None) ->
     async for event in events:
         if on_event is not None:
             on_event(event)
-
-
-async def _received(socket: "zmq.asyncio.Socket") -> AsyncGenerator[s.Event]:
-    while True:
-        yield lines.event(await socket.recv_multipart())

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from afdaemon import __version__
 from afdaemon.api import faults, wire
 from afdaemon.api import schemas as s
+from afdaemon.api.access.roles import Caller
 from afdaemon.api.allowance import Allowance
 from afdaemon.api.caps import WAITS
 from afdaemon.api.explain import explain, quoted
@@ -37,8 +38,8 @@ class Backend(Protocol):
         """The daemon, the instrument, the running job. Must not wait for the instrument."""
         ...
 
-    async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
-        """Accept a job; `request_id` becomes its id, and is kept with it in the journal.
+    async def start(self, params: s.AutofocusParams, request_id: str, caller: Caller) -> s.Started:
+        """Accept a job of `caller`; `request_id` becomes its id, and is kept with it in the journal.
 
         Returns when the job is recorded, not when it has ended. An id that is known already gets its job's answer and
         moves nothing, also after a restart; with other params (`meta` apart) it is refused with `IdReused`. If this
@@ -54,10 +55,11 @@ class Backend(Protocol):
         """A job when it has ended, or as it stands after `timeout_s`. Cancelling it is harmless."""
         ...
 
-    def abort(self, job_id: str | None, by: str | None) -> s.Aborted:
+    def abort(self, job_id: str | None, by: str | None, caller: Caller) -> s.Aborted:
         """End that job, or the running one; returns at once. Called from any thread.
 
-        `by` says who or what ends it. A job that has ended already is not an error: the answer names no job. One that
+        It is refused with `ForbiddenError` where `caller` may not end the job (`Caller.require_abort_of`). `by` says,
+        for people, who or what ends it. A job that has ended already is not an error: the answer names no job. One that
         is ending by itself is named `too_late`; any other ends as aborted.
         """
         ...
@@ -89,8 +91,9 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A checked request: its id as a text, and its image if it has one."""
+    """A checked request: who asks, its id as a text, and its image if it has one."""
 
+    caller: Caller
     request_id: str
     image: bytes | None
 
@@ -124,12 +127,15 @@ class Dispatcher:
             "rpc.discover": self._discover,
         }
 
-    async def answer(self, frames: Sequence[bytes], client: str = "") -> bytes:
-        """The answer to a message of that client: the request, then at most one image."""
+    async def answer(self, frames: Sequence[bytes], caller: Caller, client: str = "") -> bytes:
+        """The answer to a message: the request, then at most one image.
+
+        `caller` is who asks, `client` whom the caps count it for.
+        """
         raw = frames[0] if frames else b""
         try:
             request = wire.decode_request(raw)
-            params, call = _checked(request, frames)
+            params, call = _checked(request, frames, caller)
             with ExitStack() as holding:
                 if METHODS[request.method].waits:
                     holding.enter_context(self._waits.held(client))
@@ -144,7 +150,7 @@ class Dispatcher:
             return await answer
         return await _in_time(answer, params)
 
-    async def _hello(self, _params: s.NoParams, _call: Call) -> s.Hello:
+    async def _hello(self, _params: s.NoParams, call: Call) -> s.Hello:
         status = await self._backend.status()
         return s.Hello(
             protocol=s.PROTOCOL,
@@ -154,6 +160,7 @@ class Dispatcher:
             max_request_bytes=wire.MAX_REQUEST_BYTES,
             max_image_bytes=wire.MAX_IMAGE_BYTES,
             state=status.state,
+            role=call.caller.role,
         )
 
     async def _ping(self, _params: s.NoParams, _call: Call) -> s.Pong:
@@ -161,7 +168,7 @@ class Dispatcher:
 
     async def _start(self, params: s.AutofocusParams, call: Call) -> s.Started:
         async with self._start_lock:
-            return await self._backend.start(params, call.request_id)
+            return await self._backend.start(params, call.request_id, call.caller)
 
     async def _run(self, params: s.AutofocusParams, call: Call) -> s.Job:
         if params.meta.dry_run:
@@ -169,8 +176,8 @@ class Dispatcher:
         started = await self._start(params, call)
         return await _in_time(self._backend.wait(started.job, s.MAX_WAIT_S), params)
 
-    async def _abort(self, params: s.AbortParams, _call: Call) -> s.Aborted:
-        return self._backend.abort(params.job, params.by)
+    async def _abort(self, params: s.AbortParams, call: Call) -> s.Aborted:
+        return self._backend.abort(params.job, params.by, call.caller)
 
     async def _score(self, params: s.ScoreParams, call: Call) -> s.Score:
         if call.image is not None and params.magnification is None:
@@ -183,33 +190,38 @@ class Dispatcher:
         return document()
 
 
+Abort = Callable[[str | None, str | None, Caller], s.Aborted]
+"""`Backend.abort`."""
+
+
 class AbortDispatcher:
     """Answers `ABORT_METHODS` at once, from any thread."""
 
-    def __init__(
-        self, abort: Callable[[str | None, str | None], s.Aborted], *, instance: str
-    ) -> None:
+    def __init__(self, abort: Abort, *, instance: str) -> None:
         self._abort = abort
         self._instance = instance
 
-    def answer(self, frames: Sequence[bytes]) -> bytes:
-        """The answer to a message."""
+    def answer(self, frames: Sequence[bytes], caller: Caller) -> bytes:
+        """The answer to a message of `caller`."""
         raw = frames[0] if frames else b""
         try:
             request = wire.decode_request(raw)
-            params, _call = _checked(request, frames, ABORT_METHODS)
+            params, _call = _checked(request, frames, caller, ABORT_METHODS)
             result: s.Reply = s.Pong(instance=self._instance)
             if isinstance(params, s.AbortParams):
-                result = self._abort(params.job, params.by)
+                result = self._abort(params.job, params.by, caller)
             return wire.encode_result(request.id, result)
         except Exception as error:  # noqa: BLE001 - the thread that can abort must outlive any bug
             return refusal(frames, error)
 
 
 def _checked(
-    request: s.Request, frames: Sequence[bytes], methods: Sequence[str] = tuple(METHODS)
+    request: s.Request,
+    frames: Sequence[bytes],
+    caller: Caller,
+    methods: Sequence[str] = tuple(METHODS),
 ) -> tuple[s.Strict, Call]:
-    """The params of a request for one of `methods`, and what came with them."""
+    """The params of a request for one of `methods` that `caller` may use, and what came with them."""
     _check_protocol(request)
     if request.method not in methods:
         raise RpcFault(
@@ -218,6 +230,7 @@ def _checked(
             kind="method_not_found",
             remedy="`rpc.discover` lists every method with its params",
         )
+    caller.require(METHODS[request.method].role, request.method)
     most = 2 if request.method == "frame.score" else 1
     if len(frames) > most:
         raise RpcFault(
@@ -230,7 +243,8 @@ def _checked(
         params = model.of(request.params)
     except ValidationError as error:
         raise invalid_params(explain(error, model)) from None
-    return params, Call(str(request.id), frames[1] if len(frames) > 1 else None)
+    image = frames[1] if len(frames) > 1 else None
+    return params, Call(caller, str(request.id), image)
 
 
 def _check_protocol(request: s.Request) -> None:

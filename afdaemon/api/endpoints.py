@@ -59,23 +59,24 @@ def parse_endpoint(address: str) -> Endpoints:
     raise ConfigError(f"{address!r} is not an address of the daemon", remedy=_FORM)
 
 
-def check_bind(endpoints: Endpoints, *, insecure: bool) -> None:
+def check_bind(endpoints: Endpoints, *, insecure: bool, has_keys: bool) -> None:
     """Refuse to listen where anybody could move the microscope.
 
     Raises:
-        ConfigError: tcp without `insecure`, or beyond this machine.
+        ConfigError: tcp without keys that is not `insecure`, or that reaches beyond this machine.
     """
-    if endpoints.folder is not None:
+    if endpoints.folder is not None or (has_keys and not insecure):
         return
     if not insecure:
         raise ConfigError(
             f"{endpoints.address} would let anybody who reaches it move the microscope",
-            remedy="listen on an ipc address; on a loopback address --insecure allows tcp",
+            remedy="listen on an ipc address, or name a folder of keys",
         )
     if not is_loopback(endpoints.host):
         raise ConfigError(
-            f"{endpoints.address} is open to the network, and tcp has no keys here",
-            remedy=f"listen on tcp://127.0.0.1:{_DEFAULT_TCP_PORT} or on an ipc address",
+            f"{endpoints.address} is open to the network, and with --insecure there are no keys",
+            remedy="leave out --insecure: then clients need a key (`afctl keys new`); or listen on"
+            f" tcp://127.0.0.1:{_DEFAULT_TCP_PORT}",
         )
 
 

@@ -4,21 +4,21 @@ A door has a socket for each of its addresses. Were it one socket for all, a flo
 ipc connections are reported by, and libzmq would wait for the interpreter while the interpreter waits for libzmq.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from afdaemon.api.gate import Gate
+from afdaemon.api.places import Place
 from afdaemon.api.porter import Guests, Porter
-from afdaemon.api.rundir import Folder
 from afdaemon.api.sockets import bind, harden
 
 if TYPE_CHECKING:
     import zmq
 
 S = TypeVar("S", bound="zmq.Socket[Any]")
-Address = tuple[str, Folder | None]
-"""An address, and the folder that we hold if it is of the ipc kind."""
+Address = tuple[str, Place]
+"""One of the addresses of a place."""
 
 
 class Entry(Generic[S]):
@@ -29,16 +29,19 @@ class Entry(Generic[S]):
         ConfigError: it can't be listened on.
     """
 
-    def __init__(self, socket: S, address: str, folder: Folder | None, guests: Guests) -> None:
+    def __init__(self, socket: S, address: str, place: Place, guests: Guests) -> None:
         self.socket = socket
         self.address = address
+        self.callers = place.callers
+        if place.guard is not None:
+            place.guard.lock(socket)
         self.porter = Porter(socket, address, guests)
         self.gate: Gate | None = None
         try:
-            if folder is None:
+            if place.folder is None:
                 bind(socket, address)
             else:
-                self.gate = Gate(socket, address.rpartition("/")[2], folder, self.porter)
+                self.gate = Gate(socket, address.rpartition("/")[2], place.folder, self.porter)
         except BaseException:
             self.close()
             raise
@@ -52,7 +55,7 @@ class Entry(Generic[S]):
 
 
 def enter(
-    context: "zmq.Context[S]",
+    context_of: "Callable[[Place], zmq.Context[S]]",
     kind: int,
     addresses: Sequence[Address],
     guests: Guests,
@@ -61,9 +64,9 @@ def enter(
     """One door at all its addresses, all or none of them."""
     with ExitStack() as stack:
         entries = []
-        for address, folder in addresses:
-            socket = context.socket(kind)
+        for address, place in addresses:
+            socket = context_of(place).socket(kind)
             harden(socket, max_bytes=max_bytes)
-            entries.append(stack.enter_context(closing(Entry(socket, address, folder, guests))))
+            entries.append(stack.enter_context(closing(Entry(socket, address, place, guests))))
         stack.pop_all()
         return entries

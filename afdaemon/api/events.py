@@ -15,6 +15,8 @@ import zmq
 import zmq.asyncio
 from pydantic import JsonValue
 
+from afdaemon.api.access.callers import address_of
+from afdaemon.api.access.roles import Role
 from afdaemon.api.caps import Share
 from afdaemon.api.entry import Entry, enter
 from afdaemon.api.places import Place
@@ -50,6 +52,36 @@ class Calendar(Protocol):
         ...
 
 
+class Listeners:
+    """Who listens at one address. What happens is told to nobody whose key is not known any more."""
+
+    def __init__(self, entry: Entry[zmq.asyncio.Socket]) -> None:
+        self.entry = entry
+        self._version: object = None
+        self._known: dict[int, zmq.Frame] = {}
+
+    def is_welcome(self, descriptor: int, frame: zmq.Frame) -> bool:
+        """Whether a subscription, which came over that descriptor, is somebody's; if not, the connection is closed."""
+        if self.entry.callers.version is None:
+            return True
+        caller = self.entry.callers.of(frame)
+        if caller.role is Role.NOBODY:
+            self.entry.porter.expel(descriptor, address_of(frame), f"{caller.name} is not known")
+            return False
+        self._known[descriptor] = frame
+        return True
+
+    def cut_off_strangers(self) -> None:
+        """Close the connections of those who are not known any more."""
+        version = self.entry.callers.version
+        if version == self._version:
+            return
+        self._version = version
+        before, self._known = self._known, {}
+        for descriptor, frame in before.items():
+            self.is_welcome(descriptor, frame)
+
+
 class Publisher:
     """Numbers events and sends them. Not thread-safe: use it from the event loop's thread."""
 
@@ -67,11 +99,16 @@ class Publisher:
         self._seq = 0
         self.listeners: list[Listener] = []
         """Called with each event, from the event loop's thread: what this process itself wants to hear."""
-        addresses = [(place.at.events, place.folder) for place in places]
+        addresses = [(place.at.events, place) for place in places]
         guests = Guests("events", connections)
         self.entries = enter(
-            context, zmq.XPUB, addresses, guests, max_bytes=_MAX_SUBSCRIPTION_BYTES
+            lambda place: context if place.guard is None else place.guard.context,
+            zmq.XPUB,
+            addresses,
+            guests,
+            max_bytes=_MAX_SUBSCRIPTION_BYTES,
         )
+        self._listeners = [Listeners(entry) for entry in self.entries]
 
     def publish(
         self,
@@ -90,6 +127,8 @@ class Publisher:
             request_id: the request that it belongs to.
         """
         self._seq += 1
+        for listeners in self._listeners:
+            listeners.cut_off_strangers()
         for entry in self.entries:
             self._send(entry, topic, kind, data, request_id)
         for listener in self.listeners:
@@ -98,22 +137,22 @@ class Publisher:
     async def run(self) -> None:
         """Welcome subscribers, and count what they subscribe to, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for entry in self.entries:
-                group.create_task(self._welcome(entry), name="events")
+            for listeners in self._listeners:
+                group.create_task(self._welcome(listeners), name="events")
 
     def close(self) -> None:
         """Release the socket; what is queued still leaves within the linger time."""
         for entry in self.entries:
             entry.close()
 
-    async def _welcome(self, entry: Entry[zmq.asyncio.Socket]) -> None:
+    async def _welcome(self, listeners: "Listeners") -> None:
         while True:
-            frame = await entry.socket.recv(copy=False)
-            self._note(entry, frame)
+            frame = await listeners.entry.socket.recv(copy=False)
+            self._note(listeners, frame)
             await asyncio.sleep(0)  # a receive that need not wait lets nobody else run
 
-    def _note(self, entry: Entry[zmq.asyncio.Socket], frame: zmq.Frame) -> None:
-        message = frame.bytes
+    def _note(self, listeners: "Listeners", frame: zmq.Frame) -> None:
+        message, entry = frame.bytes, listeners.entry
         try:
             descriptor = frame.get(zmq.SRCFD)
         except zmq.ZMQError:  # the subscriptions of one who has gone
@@ -123,6 +162,8 @@ class Publisher:
             entry.porter.unsubscribed(descriptor, topic)
             return
         entry.porter.subscribed(descriptor, topic)
+        if not listeners.is_welcome(descriptor, frame):
+            return
         name = topic.decode("utf-8", "replace")
         if not name or name.startswith(WELCOME):
             # Not counted: the others must not see a gap.

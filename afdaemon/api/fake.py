@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 from afdaemon import __version__
 from afdaemon.api import schemas as s
+from afdaemon.api.access.roles import Caller
 from afdaemon.api.events import Publisher, topic_of
 from afdaemon.api.server import Doors
 from afdaemon.errors import BusyError, IdReused, JobNotFound, LimitError
@@ -43,6 +44,7 @@ class FakeBackend:
         self._instance = instance
         self._loop = asyncio.get_running_loop()
         self._asked: dict[str, dict[str, object]] = {}
+        self._owners: dict[str, str] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ended: dict[str, asyncio.Event] = {}
         self.aborted = threading.Event()
@@ -77,7 +79,7 @@ class FakeBackend:
             fault=self.fault,
         )
 
-    async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
+    async def start(self, params: s.AutofocusParams, request_id: str, caller: Caller) -> s.Started:
         """One job at a time."""
         self._fail_if_told()
         if request_id in self.jobs:
@@ -90,6 +92,7 @@ class FakeBackend:
             return s.Started(job=request_id, dry_run=True)
         self.wishes.append(params)
         self._asked[request_id] = params.wish
+        self._owners[request_id] = caller.name
         self.jobs[request_id] = s.Job(
             job=request_id, state=s.JobState.RUNNING, start_wd_um=self.wd_um
         )
@@ -114,11 +117,12 @@ class FakeBackend:
             pass
         return self.jobs[job_id]
 
-    def abort(self, job_id: str | None, by: str | None) -> s.Aborted:
+    def abort(self, job_id: str | None, by: str | None, caller: Caller) -> s.Aborted:
         """From any thread."""
         running = self._running()
         if running is None or job_id not in {None, running}:
             return s.Aborted()
+        caller.require_abort_of(running, self._owners[running])
         self.aborted_by = by
         self.aborted.set()
         self._loop.call_soon_threadsafe(self._tasks[running].cancel)

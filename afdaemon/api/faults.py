@@ -24,6 +24,7 @@ _CODES: Mapping[type[BaseException], tuple[int, str]] = {
     e.LimitError: (-32001, "limit"),
     e.BusyError: (-32002, "busy"),
     e.FaultError: (-32011, "fault"),
+    e.ForbiddenError: (-32012, "forbidden"),
     e.JobNotFound: (-32003, "job_not_found"),
     e.JournalError: (-32004, "journal"),
     e.VersionMismatch: (-32007, "protocol"),

@@ -83,6 +83,7 @@ def _method(name: str, method: Method) -> dict[str, JsonValue]:
     return {
         "name": name,
         "summary": method.summary,
+        "x-role": method.role,
         "paramStructure": "by-name",
         "params": [
             {"name": field, "required": field in required, "schema": value}

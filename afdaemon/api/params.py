@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-PROTOCOL = "1.2"
+PROTOCOL = "1.3"
 """Version of this contract. Another major number is refused; a new minor number only adds."""
 
 MAX_WAIT_S = 86_400.0

@@ -89,6 +89,11 @@ class Porter:
         with self._guests.lock:
             self._guests.connections.unsubscribed(self._key(descriptor), topic)
 
+    def expel(self, descriptor: int, client: str, why: str) -> None:
+        """Close that client's connection."""
+        with self._guests.lock:
+            self._shut(descriptor, client, why)
+
     def spent(self, given: Sequence[Listening]) -> list[Listening]:
         """Those listening sockets by which nobody is connected and nobody will come."""
         with self._guests.lock:

@@ -75,6 +75,8 @@ class Hello(Reply):
     max_request_bytes: int
     max_image_bytes: int
     state: str
+    role: str = ""
+    """What this client may do: viewer, automation, operator or admin."""
 
 
 class Pong(Reply):

@@ -16,6 +16,8 @@ import zmq.asyncio
 
 from afdaemon.api import descriptors, methods, wire
 from afdaemon.api.abort import AbortDoor
+from afdaemon.api.access.callers import Access, Anybody, Users, address_of
+from afdaemon.api.access.guard import Guard
 from afdaemon.api.allowance import Allowance, Pace
 from afdaemon.api.caps import ANSWERED, BYTES, COUNTED_BYTES, RECEIVED, REQUESTS, Caps, Share
 from afdaemon.api.dispatch import AbortDispatcher, Backend, Dispatcher, refusal
@@ -49,9 +51,15 @@ class ControlDoor:
         self._bytes = Allowance(BYTES, "bytes of requests")
         self._received = Pace(RECEIVED)
         self._answered = Pace(ANSWERED)
-        addresses = [(place.at.control, place.folder) for place in places]
+        addresses = [(place.at.control, place) for place in places]
         guests = Guests("control", connections)
-        self.entries = enter(context, zmq.ROUTER, addresses, guests, max_bytes=wire.MAX_IMAGE_BYTES)
+        self.entries = enter(
+            lambda place: context if place.guard is None else place.guard.context,
+            zmq.ROUTER,
+            addresses,
+            guests,
+            max_bytes=wire.MAX_IMAGE_BYTES,
+        )
 
     def close(self) -> None:
         """Release the socket; the last answers still leave within the linger time."""
@@ -79,7 +87,7 @@ class ControlDoor:
     ) -> None:
         frames = await entry.socket.recv_multipart(copy=False)
         address, payload = unwrap(frames)
-        client = _client_of(frames[-1])
+        client = address_of(frames[-1])
         size = sum(map(len, payload))
         with ExitStack() as holding:
             try:
@@ -90,7 +98,7 @@ class ControlDoor:
             else:
                 now_s = asyncio.get_running_loop().time()
                 delay_s = self._answered.delay_s(client, now_s, 1.0 + size / COUNTED_BYTES)
-                work = _answer(entry, dispatcher, client, address, payload, delay_s)
+                work = _answer(entry, dispatcher, client, frames, delay_s)
                 group.create_task(_while_held(holding.pop_all(), work), name="answer")
         if size >= _LARGE_BYTES:
             entry.porter.tidy_later()
@@ -115,6 +123,7 @@ class Doors:
         self.answering = asyncio.Event()
         """Set as soon as requests and aborts are answered."""
         self._control = control
+        self._places = places
         self._folders = [place.folder for place in places if place.folder is not None]
         self._entries = [*control.entries, *events.entries]
         self._abort = abort
@@ -124,8 +133,9 @@ class Doors:
     @property
     def parts(self) -> tuple[Part, ...]:
         """What is to be watched of them."""
-        own = (self._abort.part,)
-        return own if self._vendor is None else (*own, self._vendor.part)
+        guards = {place.guard for place in self._places if place.guard is not None}
+        vendor = () if self._vendor is None else (self._vendor.part,)
+        return (self._abort.part, *(guard.part for guard in guards), *vendor)
 
     @property
     def troubles(self) -> list[str]:
@@ -174,25 +184,30 @@ def open_doors(
     insecure: bool = False,
     caps: Caps | None = None,
     vendor: VendorPlace | None = None,
+    access: Access | None = None,
 ) -> Iterator[Doors]:
     """Bind all sockets at `addresses` (see `endpoints`), and the vendor door if it has a place; needs a running loop.
+
+    With `insecure` tcp has no keys, and is for this machine alone.
 
     Raises:
         BusyError: another daemon holds them; nothing of its own was touched.
         ConfigError: an address is wrong or not safe, or too few files may be open for what `caps` allow.
     """
     methods.build()
-    caps = caps or Caps()
+    caps, access = caps or Caps(), access or Access()
     endpoints = [parse_endpoint(address) for address in addresses]
     for place in endpoints:
-        check_bind(place, insecure=insecure)
+        check_bind(place, insecure=insecure, has_keys=access.keys is not None)
     if vendor is not None:
         check_place(vendor, insecure=insecure)
-    descriptors.secure(
-        caps, tcp=any(at.folder is None for at in endpoints), vendor=vendor is not None
-    )
+    has_tcp = any(at.folder is None for at in endpoints)
+    descriptors.secure(caps, tcp=has_tcp, vendor=vendor is not None)
     with ExitStack() as stack:
-        places = [_place(at, stack) for at in endpoints]
+        guard = None
+        if has_tcp and not insecure and access.keys is not None:
+            guard = stack.enter_context(closing(Guard(access.keys)))
+        places = [_place(at, access, guard, stack) for at in endpoints]
         context = zmq.asyncio.Context()
         stack.callback(context.term)
         control = ControlDoor(context, places, caps.connections)
@@ -206,9 +221,13 @@ def open_doors(
         yield Doors(control, abort, publisher, places, instance, door)
 
 
-def _place(at: Endpoints, stack: ExitStack) -> Place:
+def _place(at: Endpoints, access: Access, guard: Guard | None, stack: ExitStack) -> Place:
     """A place whose folder, if it has one, is held as long as `stack` is open."""
-    return Place(at, None if at.folder is None else stack.enter_context(held(at.folder)))
+    if at.folder is not None:
+        return Place(at=at, callers=Users(access), folder=stack.enter_context(held(at.folder)))
+    if guard is None:
+        return Place(at=at, callers=Anybody())
+    return Place(at=at, callers=guard.callers, guard=guard)
 
 
 async def _ended(thread: Future[None]) -> None:
@@ -225,14 +244,15 @@ async def _answer(
     entry: Entry[zmq.asyncio.Socket],
     dispatcher: Dispatcher,
     client: str,
-    address: Sequence[zmq.Frame],
-    payload: Sequence[zmq.Frame],
+    frames: Sequence[zmq.Frame],
     delay_s: float,
 ) -> None:
     if delay_s > 0.0:
         await asyncio.sleep(delay_s)
+    address, payload = unwrap(frames)
     message = [frame.bytes for frame in payload]
-    await _reply(entry, address, await dispatcher.answer(message, client))
+    answer = await dispatcher.answer(message, entry.callers.of(frames[-1]), client)
+    await _reply(entry, address, answer)
 
 
 async def _reply(
@@ -243,11 +263,3 @@ async def _reply(
         await entry.socket.send_multipart([*address, reply], flags=zmq.DONTWAIT)
     except zmq.ZMQError as error:
         log.debug("reply_undeliverable", reason=error.strerror)
-
-
-def _client_of(frame: zmq.Frame) -> str:
-    """Who sent it: user and process on ipc, the address on tcp."""
-    try:
-        return str(frame.get("Peer-Address"))
-    except zmq.ZMQError:  # no message should be without; should one be, it must not end the service
-        return "unknown"

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import zmq
 
+from afdaemon.api.access.guard import DOMAIN
 from afdaemon.errors import BusyError, ConfigError
 
 F = TypeVar("F", bytes, zmq.Frame)
@@ -22,8 +23,6 @@ _UNREAD = 1
 _LINGER_MS = 200
 """The last answers leave within this time; closing never hangs on a peer that doesn't read."""
 _BACKLOG = 64
-_DOMAIN = b"afdaemon"
-"""With any domain libzmq refuses the protocols of before 2013 (ZMTP 1, 2), whose messages don't say whose they are."""
 
 
 def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
@@ -37,7 +36,8 @@ def harden(socket: zmq.Socket[Any], *, max_bytes: int) -> None:
     socket.setsockopt(zmq.LINGER, _LINGER_MS)
     socket.setsockopt(zmq.BACKLOG, _BACKLOG)
     socket.setsockopt(zmq.IPV6, 1)
-    socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
+    # With any domain libzmq refuses the protocols of before 2013 (ZMTP 1, 2), whose messages don't say whose they are.
+    socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
     if socket.type == zmq.ROUTER:
         # An answer to a client that has gone raises an error instead of being dropped silently.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)

@@ -17,10 +17,12 @@ from pydantic import BaseModel, JsonValue
 from rich.console import Console
 
 from afdaemon import __version__
+from afdaemon.api.access.keys import KEY_VARIABLE
 from afdaemon.api.client import Client, Events
 from afdaemon.api.schemas import Job, Status
 from afdaemon.api.wire import new_id
 from afdaemon.calibration import with_another
+from afdaemon.cli import keys
 from afdaemon.cli.display import line_of, outcome_of, progress_shown
 from afdaemon.cli.extras import needs
 from afdaemon.cli.runner import DEVICE, INTERRUPTED, run_app
@@ -35,6 +37,10 @@ EndpointOption = Annotated[
     str | None,
     typer.Option("--endpoint", envvar="AFCTL_ENDPOINT", help="ipc:///folder or tcp://host:port"),
 ]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--key", envvar=KEY_VARIABLE, help="file of this client's key, for tcp"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON on stdout, nothing else")]
 
 app = typer.Typer(
@@ -44,13 +50,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(keys.app, name="keys")
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """Which daemon to ask, and how to show its answers."""
+    """Which daemon to ask, with which key, and how to show its answers."""
 
     endpoint: str | None = None
+    key: str | None = None
     as_json: bool = False
 
 
@@ -64,6 +72,7 @@ def _print_version(wanted: bool) -> None:
 def root(
     context: typer.Context,
     endpoint: EndpointOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
     version: Annotated[
         bool,
@@ -73,7 +82,7 @@ def root(
     ] = False,
 ) -> None:
     """Ask a running afdaemon."""
-    context.obj = Manner(endpoint, as_json)
+    context.obj = Manner(endpoint, key, as_json)
 
 
 @app.command()
@@ -105,13 +114,14 @@ def focus(
         ),
     ] = None,
     endpoint: EndpointOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Focus, and show the progress. Ctrl-C ends the job; start WD and magnification are then restored."""
     if (min_wd is None) != (max_wd is None):
         raise typer.BadParameter("--min-wd and --max-wd go together")
     session = None if min_wd is None or max_wd is None else (min_wd, max_wd)
-    with _asking(context, endpoint, as_json) as (client, manner):
+    with _asking(context, endpoint, key, as_json) as (client, manner):
         wish = {
             "profile": profile,
             "timeout_s": timeout,
@@ -129,10 +139,13 @@ def focus(
 
 @app.command()
 def status(
-    context: typer.Context, endpoint: EndpointOption = None, as_json: JsonOption = False
+    context: typer.Context,
+    endpoint: EndpointOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the daemon, the instrument and the running job."""
-    with _asking(context, endpoint, as_json) as (client, manner):
+    with _asking(context, endpoint, key, as_json) as (client, manner):
         now = client.status()
         _tell(manner, now, _status_lines(now))
 
@@ -142,10 +155,11 @@ def abort(
     context: typer.Context,
     job: Annotated[str | None, typer.Argument(help="its id; absent: the running one")] = None,
     endpoint: EndpointOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """End a job; the start WD is restored."""
-    with _asking(context, endpoint, as_json) as (client, manner):
+    with _asking(context, endpoint, key, as_json) as (client, manner):
         ended = client.abort(job, by="afctl abort")
         none = "no job is running" if job is None else f"no job {job} is running"
         is_late = "was ending by itself already" if ended.too_late else "is being ended"
@@ -159,20 +173,24 @@ def recover(
         bool, typer.Option("--decline", help="leave the instrument where it is, and forget it")
     ] = False,
     endpoint: EndpointOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bring the instrument back to where an interrupted or failed job began (see status)."""
-    with _asking(context, endpoint, as_json) as (client, manner):
+    with _asking(context, endpoint, key, as_json) as (client, manner):
         done = client.recover(decline=decline)
         _tell(manner, done, done.detail)
 
 
 @app.command()
 def reset(
-    context: typer.Context, endpoint: EndpointOption = None, as_json: JsonOption = False
+    context: typer.Context,
+    endpoint: EndpointOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let jobs begin again after the instrument did not do what it was told, and you have looked after it."""
-    with _asking(context, endpoint, as_json) as (client, manner):
+    with _asking(context, endpoint, key, as_json) as (client, manner):
         done = client.reset()
         told = (
             "nothing was wrong" if done.was is None else f"jobs may begin again; it was: {done.was}"
@@ -185,11 +203,12 @@ def watch(
     context: typer.Context,
     forever: Annotated[bool, typer.Option(help="go on after the job has ended")] = False,
     endpoint: EndpointOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the running job until it ends. With --json: one event per line."""
     with (
-        _asking(context, endpoint, as_json) as (client, manner),
+        _asking(context, endpoint, key, as_json) as (client, manner),
         client.events("job.", "state") as events,
     ):
         if client.status().job is None and not forever:
@@ -203,10 +222,11 @@ def wd(
     context: typer.Context,
     set_um: Annotated[float | None, typer.Argument(help="absolute WD to go to, um")] = None,
     endpoint: EndpointOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the working distance and its limits, or go to another one."""
-    with _asking(context, endpoint, as_json) as (client, manner):
+    with _asking(context, endpoint, key, as_json) as (client, manner):
         if set_um is not None:
             moved = client.set_wd(set_um)
             note = f"\n{moved.detail}" if moved.detail else ""
@@ -232,6 +252,7 @@ def calibrate(
         int, typer.Option(min=7, max=101, help="readings of each of two sweeps")
     ] = 15,
     endpoint: EndpointOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure depth of focus, hysteresis, settling and fading at this magnification.
@@ -244,7 +265,7 @@ def calibrate(
     from afdaemon.cli.output import check_place, write_all
 
     check_place(file, option="FILE")
-    with _asking(context, endpoint, as_json) as (client, manner):
+    with _asking(context, endpoint, key, as_json) as (client, manner):
         told = _console(manner).print
         instrument = client.status().microscope.name
         earlier = work.earlier_in(file, instrument)
@@ -262,13 +283,17 @@ def calibrate(
 
 @contextmanager
 def _asking(
-    context: typer.Context, endpoint: str | None, as_json: bool
+    context: typer.Context, endpoint: str | None, key: str | None, as_json: bool
 ) -> Iterator[tuple[Client, Manner]]:
     """A client; options may stand before the command's name or after it."""
     general = context.obj if isinstance(context.obj, Manner) else Manner()
-    manner = Manner(endpoint or general.endpoint, as_json or general.as_json)
+    manner = Manner(
+        endpoint=endpoint or general.endpoint,
+        key=general.key if key is None else key,
+        as_json=as_json or general.as_json,
+    )
     try:
-        with Client(manner.endpoint) as client:
+        with Client(manner.endpoint, key=manner.key) as client:
             yield client, manner
     except KNOWN_ERRORS as error:
         if manner.as_json:

@@ -24,6 +24,7 @@ _EXAMPLE_HEAD = """\
 """
 _OF_THE_UNIT: Mapping[str, str] = {
     "api.runtime_dir": "/run/afdaemon",
+    "api.keys_dir": "/var/lib/afdaemon/keys",
     "journal.path": "/var/lib/afdaemon/journal",
 }
 """What the example sets, for a daemon that systemd starts."""
@@ -223,6 +224,7 @@ def _reference_of(name: str, section: "Section") -> Iterator[str]:
 
 _OF_THE_USER: Mapping[str, str] = {
     "api.runtime_dir": "the session's runtime folder",
+    "api.keys_dir": "in the user's state folder",
     "journal.path": "in the user's state folder",
 }
 

@@ -13,6 +13,7 @@ import typer
 from afdaemon.drivers.errors import DriverError, SettingsError
 from afdaemon.errors import (
     KNOWN_ERRORS,
+    AccessError,
     BusyError,
     LimitError,
     RequestRefused,
@@ -36,7 +37,7 @@ def exit_code(error: Exception) -> int:
             return DEVICE
         case RequestRefused(kind="invalid_params"):
             return _USAGE
-        case RequestRefused() | BusyError() | LimitError() | VersionMismatch():
+        case RequestRefused() | AccessError() | BusyError() | LimitError() | VersionMismatch():
             return REFUSED
         case SettingsError():
             return _USAGE

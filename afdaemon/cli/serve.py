@@ -32,7 +32,7 @@ def serve(
     endpoint: Annotated[
         list[str] | None, typer.Option(help="ipc:///folder or tcp://host:port; may be repeated")
     ] = None,
-    insecure: Annotated[bool, typer.Option(help="allow tcp on a loopback address")] = False,
+    insecure: Annotated[bool, typer.Option(help="tcp without keys, on a loopback address")] = False,
     vendor: Annotated[
         bool, typer.Option("--vendor", help="open the vendor door, as vendor.enabled does")
     ] = False,

@@ -10,6 +10,7 @@ import structlog
 
 from afdaemon import __version__
 from afdaemon.api import schemas as s
+from afdaemon.api.access.roles import Caller
 from afdaemon.api.events import Publisher
 from afdaemon.drivers.errors import DriverError, NotConnected
 from afdaemon.errors import BusyError, FaultError, JobNotFound
@@ -70,9 +71,9 @@ class FocusBackend:
         """The daemon, the instrument as last seen, the running job."""
         return self._status()
 
-    async def start(self, params: s.AutofocusParams, request_id: str) -> s.Started:
+    async def start(self, params: s.AutofocusParams, request_id: str, caller: Caller) -> s.Started:
         """Accept a job; returns when it is recorded. Raises what `Jobs.start` raises."""
-        return await self._jobs.start(params, request_id)
+        return await self._jobs.start(params, request_id, caller.name)
 
     async def job(self, job_id: str) -> s.Job:
         """A job, running or past."""
@@ -86,9 +87,9 @@ class FocusBackend:
         await self._jobs.wait(job_id, timeout_s)
         return await self.job(job_id)
 
-    def abort(self, job_id: str | None, by: str | None) -> s.Aborted:
-        """End that job, or the running one. From any thread; returns at once."""
-        return self._jobs.abort(job_id, by or "by a client")
+    def abort(self, job_id: str | None, by: str | None, caller: Caller) -> s.Aborted:
+        """End that job, or the running one, if `caller` may. From any thread; returns at once."""
+        return self._jobs.abort(job_id, by or f"by {caller.name}", caller)
 
     async def recover(self, params: s.RecoverParams) -> s.Recovered:
         """Carry out the restore that a job owes, or decline it; not during a job."""

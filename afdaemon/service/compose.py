@@ -15,6 +15,8 @@ from uuid import uuid4
 import structlog
 
 from afdaemon import calibration
+from afdaemon.api.access.callers import Access, roles_of
+from afdaemon.api.access.roles import role_named
 from afdaemon.api.caps import Caps, Share
 from afdaemon.api.server import Doors, open_doors
 from afdaemon.calibration import Calibration
@@ -98,6 +100,20 @@ def _caps_of(settings: Settings) -> Caps:
     return Caps(connections=Share(each=api.most_connections_per_client, all=api.most_connections))
 
 
+def _addresses_of(settings: Settings) -> list[str]:
+    """Where to listen unless the command line says otherwise."""
+    api = settings.api
+    return [f"ipc://{api.runtime_dir}", *([api.tcp] if api.tcp else [])]
+
+
+def _access_of(settings: Settings) -> Access:
+    """Who may come in, and as what. Raises `ConfigError` for a user that does not exist."""
+    api = settings.api
+    return Access(
+        keys=api.keys_dir, group_role=role_named(api.group_role), roles=roles_of(api.roles)
+    )
+
+
 def _microscope_of(settings: Settings, clock: Clock) -> Microscope:
     """The driver that the settings name, not connected yet."""
     microscope = settings.microscope
@@ -132,7 +148,7 @@ async def serve(
     settings = with_angle(settings, known)
     require_weights(settings.models)
     rules = rules_of(settings)
-    places = addresses or [f"ipc://{settings.api.runtime_dir}"]
+    places = addresses or _addresses_of(settings)
     async with _watched(stop, clock) as watchdog:
         with (
             open_doors(
@@ -142,6 +158,7 @@ async def serve(
                 insecure=insecure,
                 caps=_caps_of(settings),
                 vendor=settings.vendor.place(),
+                access=_access_of(settings),
             ) as doors,
             closing(Journal(settings.journal.path, utc=clock.utc)) as journal,
             closing(ScoringThread(lambda: load(settings))) as scoring,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from afdaemon.api import schemas as s
+from afdaemon.api.access.roles import Caller
 from afdaemon.api.events import Publisher, topic_of
 from afdaemon.control.dose import Beam
 from afdaemon.control.limits import Limits, Motion, MotionGuard, Range
@@ -64,10 +65,11 @@ class Rules:
 
 @dataclass(slots=True)
 class Running:
-    """The job under way."""
+    """The job under way, and the name of the caller whose it is."""
 
     job: Job
     now: s.Progress
+    owner: str
     recorded: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
@@ -135,8 +137,8 @@ class Jobs:
             self.require_free()  # a job accepted while we waited is behind us, but goes first
             yield microscope
 
-    async def start(self, params: s.AutofocusParams, job_id: str) -> s.Started:
-        """Accept a job; returns when it is in the journal.
+    async def start(self, params: s.AutofocusParams, job_id: str, owner: str) -> s.Started:
+        """Accept a job of `owner`; returns when it is in the journal.
 
         Raises:
             BusyError: a job runs, or no more jobs are accepted.
@@ -162,7 +164,7 @@ class Jobs:
             return s.Started(job=job_id, dry_run=True)
         await self._scoring.wait()
         self.require_free()  # it may have been told to stop meanwhile
-        running = self._begin(params, job_id, profile, limits)
+        running = self._begin(params, job_id, owner, profile, limits)
         await running.recorded.wait()
         if running.error is not None:
             raise running.error
@@ -207,11 +209,15 @@ class Jobs:
                 async with asyncio.timeout(timeout_s):
                     await running.ended.wait()
 
-    def abort(self, job_id: str | None, detail: str) -> s.Aborted:
-        """End that job, or the running one, and say at once which. From any thread."""
+    def abort(self, job_id: str | None, detail: str, caller: Caller) -> s.Aborted:
+        """End that job, or the running one, and say at once which. From any thread.
+
+        Raises `ForbiddenError` if `caller` may not.
+        """
         running = self._running
         if running is None or job_id not in (None, running.job.job_id):
             return s.Aborted()
+        caller.require_abort_of(running.job.job_id, running.owner)
         is_in_time = running.job.abort(detail)
         return s.Aborted(job=running.job.job_id, too_late=not is_in_time)
 
@@ -266,6 +272,7 @@ class Jobs:
         self,
         params: s.AutofocusParams,
         job_id: str,
+        owner: str,
         profile: Profile,
         limits: Limits,
     ) -> Running:
@@ -284,7 +291,8 @@ class Jobs:
             dose_limit_e_nm2=self._rules.dose_limit(params.dose_limit_e_nm2),
             guess_wd_um=self._last_focus_um,
         )
-        running = Running(job, s.Progress(job=job_id, phase="prepare", profile=job.profile))
+        first = s.Progress(job=job_id, phase="prepare", profile=job.profile)
+        running = Running(job, first, owner)
         self._running = running
         with job_context(job_id):
             self._group.create_task(self._carry_out(running), name=f"job {job_id}")
@@ -293,7 +301,7 @@ class Jobs:
     async def _carry_out(self, running: Running) -> None:
         """Run a job to its end; whatever happens, an end is reported."""
         job_id = running.job.job_id
-        log.info("job_started")
+        log.info("job_started", owner=running.owner)
         self._recovery.interrupted = None
         self._changed()
         result = translate.broken(job_id, "the daemon ended while the job ran")

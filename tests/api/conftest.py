@@ -1,7 +1,9 @@
 """A fake daemon on real sockets in a temporary folder."""
 
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,18 @@ async def backend(doors: Doors) -> AsyncIterator[FakeBackend]:
     """Served until the test ends."""
     async with fake_daemon(doors, instance=INSTANCE) as fake:
         yield fake
+
+
+@pytest.fixture
+def free_ports() -> int:
+    """The first of three ports in a row that nobody uses."""
+    for port in range(42000, 60000, 7):
+        with ExitStack() as stack:
+            try:
+                for i in range(3):
+                    probe = stack.enter_context(socket.socket())
+                    probe.bind(("127.0.0.1", port + i))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free ports")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from afdaemon.api import lines
+from afdaemon.api import probe
 from afdaemon.api.client import AsyncClient, Client
 from afdaemon.api.fake import FOCUS_UM, FakeBackend, fake_daemon
 from afdaemon.api.schemas import Event, Job, JobState
@@ -16,7 +16,7 @@ from afdaemon.errors import RequestRefused, Unreachable, UsageError, VersionMism
 
 async def test_everything_a_client_can_ask(backend: FakeBackend, folder: Path) -> None:
     async with AsyncClient(str(folder)) as client:
-        assert (await client.hello()).protocol == "1.2"
+        assert (await client.hello()).protocol == "1.3"
         assert (await client.ping()).instance == "i-1"
         assert (await client.status()).state == "ready"
         assert (await client.wd()).wd_um == 12_000.0
@@ -157,7 +157,7 @@ async def test_a_daemon_that_hangs_later_is_told_by_what_it_did_not_answer(
 async def test_a_socket_that_this_user_may_not_use_is_told_as_that(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "_trouble_at", lambda _path: errno.EACCES)
+    monkeypatch.setattr(probe, "_trouble_at", lambda _path: errno.EACCES)
     async with AsyncClient(str(folder)) as client:
         with pytest.raises(Unreachable, match="may not connect") as refused:
             await client.ping()
@@ -169,7 +169,7 @@ async def test_another_major_version_is_refused(
 ) -> None:
     monkeypatch.setattr("afdaemon.api.wire.PROTOCOL", "2.0")
     async with AsyncClient(str(folder)) as client:
-        with pytest.raises(VersionMismatch, match=r'speaks protocol "2\.0", this daemon 1\.2'):
+        with pytest.raises(VersionMismatch, match=r'speaks protocol "2\.0", this daemon 1\.3'):
             await client.ping()
 
 

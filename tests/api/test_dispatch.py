@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from afdaemon.api import faults
+from afdaemon.api.access.roles import Caller, Role
 from afdaemon.api.dispatch import AbortDispatcher, Dispatcher
 from afdaemon.api.fake import FakeBackend
 from afdaemon.api.methods import ABORT_METHODS, METHODS
@@ -17,6 +18,8 @@ from afdaemon.drivers.errors import DriverError, LinkTimeout
 from afdaemon.errors import KNOWN_ERRORS, AfdaemonError, BusyError, JournalError
 from afdaemon.models.errors import ImageError, ModelError
 from afdaemon.sim.errors import SimError
+
+ADMIN = Caller(name="user 0", role=Role.ADMIN)
 
 
 class Silence:
@@ -40,7 +43,7 @@ def dispatcher(fake: FakeBackend) -> Dispatcher:
 
 async def ask(dispatcher: Dispatcher, method: str, request_id: str = "a", **params: Any) -> Any:
     request = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
-    return json.loads(await dispatcher.answer([json.dumps(request).encode()]))
+    return json.loads(await dispatcher.answer([json.dumps(request).encode()], ADMIN))
 
 
 GOLDEN = [
@@ -78,7 +81,7 @@ GOLDEN = [
 async def test_golden_transcripts(
     dispatcher: Dispatcher, request_bytes: bytes, reply: bytes
 ) -> None:
-    assert await dispatcher.answer([request_bytes]) == reply
+    assert await dispatcher.answer([request_bytes], ADMIN) == reply
 
 
 PARAMS = [
@@ -166,7 +169,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("raw", "code"), MALFORMED)
 async def test_malformed_requests(dispatcher: Dispatcher, raw: bytes, code: int) -> None:
-    reply = await dispatcher.answer([raw])
+    reply = await dispatcher.answer([raw], ADMIN)
     response = Response.model_validate_json(reply)
     assert response.error is not None
     assert response.error.code == code
@@ -175,9 +178,9 @@ async def test_malformed_requests(dispatcher: Dispatcher, raw: bytes, code: int)
 
 
 async def test_no_frame_and_too_many_frames_are_answered(dispatcher: Dispatcher) -> None:
-    assert json.loads(await dispatcher.answer([]))["error"]["code"] == faults.PARSE_ERROR
+    assert json.loads(await dispatcher.answer([], ADMIN))["error"]["code"] == faults.PARSE_ERROR
     ping = b'{"jsonrpc":"2.0","id":"a","method":"server.ping"}'
-    reply = json.loads(await dispatcher.answer([ping, b"image"]))
+    reply = json.loads(await dispatcher.answer([ping, b"image"], ADMIN))
     assert reply["error"]["message"] == "server.ping came in 2 frames; it takes at most 1"
 
 
@@ -185,10 +188,10 @@ async def test_an_image_comes_in_the_second_frame(
     dispatcher: Dispatcher, fake: FakeBackend
 ) -> None:
     raw = b'{"jsonrpc":"2.0","id":"a","method":"frame.score","params":{"magnification":500}}'
-    assert json.loads(await dispatcher.answer([raw, b"png"]))["result"]["score"] == 7.5
+    assert json.loads(await dispatcher.answer([raw, b"png"], ADMIN))["result"]["score"] == 7.5
     assert fake.images == [b"png"]
     bare = b'{"jsonrpc":"2.0","id":"a","method":"frame.score"}'
-    message = json.loads(await dispatcher.answer([bare, b"png"]))["error"]["message"]
+    message = json.loads(await dispatcher.answer([bare, b"png"], ADMIN))["error"]["message"]
     assert message == "magnification is missing: an image can't be scored without it"
 
 
@@ -291,29 +294,29 @@ async def test_another_major_version_is_refused_before_its_params_are_judged(
 def test_the_abort_door_answers_abort_and_ping_alone() -> None:
     asked: list[tuple[str | None, str | None]] = []
 
-    def abort(job_id: str | None, by: str | None) -> Aborted:
+    def abort(job_id: str | None, by: str | None, _caller: Caller) -> Aborted:
         asked.append((job_id, by))
         return Aborted(job=job_id)
 
     door = AbortDispatcher(abort, instance="i-1")
     for method in METHODS:
         raw = json.dumps({"jsonrpc": "2.0", "id": "a", "method": method}).encode()
-        assert ("result" in json.loads(door.answer([raw]))) == (method in ABORT_METHODS)
+        assert ("result" in json.loads(door.answer([raw], ADMIN))) == (method in ABORT_METHODS)
     assert asked == [(None, None)]
     named = {"jsonrpc": "2.0", "id": "b", "method": "job.abort", "params": {"by": "Ctrl-C"}}
-    door.answer([json.dumps(named).encode()])
+    door.answer([json.dumps(named).encode()], ADMIN)
     assert asked[-1] == (None, "Ctrl-C")
     named["params"] = {"by": "\x1b[31mred"}
-    assert json.loads(door.answer([json.dumps(named).encode()]))["error"]["code"] == -32602
+    assert json.loads(door.answer([json.dumps(named).encode()], ADMIN))["error"]["code"] == -32602
 
 
 def test_the_abort_door_survives_a_bug_in_the_abort(capsys: pytest.CaptureFixture[str]) -> None:
-    def abort(_job_id: str | None, _by: str | None) -> Aborted:
+    def abort(_job_id: str | None, _by: str | None, _caller: Caller) -> Aborted:
         raise RuntimeError("bug")
 
     door = AbortDispatcher(abort, instance="i-1")
     raw = b'{"jsonrpc":"2.0","id":"a","method":"job.abort"}'
-    assert json.loads(door.answer([raw]))["error"]["code"] == faults.INTERNAL_ERROR
+    assert json.loads(door.answer([raw], ADMIN))["error"]["code"] == faults.INTERNAL_ERROR
     capsys.readouterr()
 
 
@@ -343,11 +346,14 @@ raws = st.binary(max_size=200) | requests.map(lambda request: json.dumps(request
 async def test_whatever_comes_in_gets_one_answer(
     dispatcher: Dispatcher, fake: FakeBackend, frames: list[bytes]
 ) -> None:
-    reply = await dispatcher.answer(frames)
+    reply = await dispatcher.answer(frames, ADMIN)
     document = json.loads(reply)
     assert ("result" in document) != ("error" in document)
     Response.model_validate_json(reply)
     if "error" in document:
         assert document["error"]["code"] != faults.INTERNAL_ERROR
     assert all(5_000.0 <= wd_um <= 50_000.0 for wd_um in fake.moves)
-    assert json.loads(AbortDispatcher(fake.abort, instance="i").answer(frames))["jsonrpc"] == "2.0"
+    assert (
+        json.loads(AbortDispatcher(fake.abort, instance="i").answer(frames, ADMIN))["jsonrpc"]
+        == "2.0"
+    )

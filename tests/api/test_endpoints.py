@@ -92,10 +92,10 @@ def test_any_text_is_an_address_or_refused(address: str) -> None:
 def test_where_the_daemon_may_listen(address: str, insecure: bool, allowed: bool) -> None:
     places = parse_endpoint(address)
     if allowed:
-        check_bind(places, insecure=insecure)
+        check_bind(places, insecure=insecure, has_keys=False)
     else:
         with pytest.raises(ConfigError):
-            check_bind(places, insecure=insecure)
+            check_bind(places, insecure=insecure, has_keys=False)
 
 
 def test_both_ends_meet_where_the_setting_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,3 +104,10 @@ def test_both_ends_meet_where_the_setting_says(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("AFDAEMON_API__RUNTIME_DIR")
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
     assert default_address() == "ipc:///run/user/7/afdaemon"
+
+
+def test_with_keys_it_may_listen_anywhere_but_not_insecurely() -> None:
+    for address in ("tcp://127.0.0.1:5", "tcp://0.0.0.0:5", "tcp://lab-pc:5"):
+        check_bind(parse_endpoint(address), insecure=False, has_keys=True)
+    with pytest.raises(ConfigError, match="open to the network"):
+        check_bind(parse_endpoint("tcp://0.0.0.0:5"), insecure=True, has_keys=True)

@@ -16,6 +16,7 @@ import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
 from afdaemon.api import wire
+from afdaemon.api.access.roles import Caller, Role
 from afdaemon.api.client import AsyncClient, Client
 from afdaemon.api.fake import FakeBackend, fake_daemon
 from afdaemon.api.rundir import held
@@ -27,6 +28,7 @@ from afdaemon.errors import BusyError, ConfigError
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 PING = b'{"jsonrpc":"2.0","id":"a","method":"server.ping"}'
+ME = Caller(name="user 0", role=Role.ADMIN)
 PONG = b'{"jsonrpc":"2.0","id":"a","result":{"instance":"i-1","pong":true}}'
 
 
@@ -169,7 +171,7 @@ async def test_a_client_that_vanishes_breaks_nothing(
     backend: FakeBackend, folder: Path, context: zmq.asyncio.Context
 ) -> None:
     backend.release.clear()
-    await backend.start(AutofocusParams(), "one")
+    await backend.start(AutofocusParams(), "one", ME)
     line = context.socket(zmq.DEALER)
     line.connect(f"ipc://{folder}/control.sock")
     wait = {"jsonrpc": "2.0", "id": "w", "method": "job.wait", "params": {"job": "one"}}
@@ -239,25 +241,10 @@ async def test_doors_are_served_once(backend: FakeBackend, doors: Doors) -> None
         await doors.serve(backend)
 
 
-@pytest.fixture
-def free_ports() -> int:
-    """The first of three ports in a row that nobody uses."""
-    for port in range(42000, 60000, 7):
-        with ExitStack() as stack:
-            try:
-                for i in range(3):
-                    probe = stack.enter_context(socket.socket())
-                    probe.bind(("127.0.0.1", port + i))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free ports")
-
-
 async def test_a_dead_abort_thread_ends_the_service(
     doors: Doors, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    def broken(_frames: object) -> bytes:
+    def broken(*_args: object) -> bytes:
         raise SystemError("thread died")
 
     monkeypatch.setattr("afdaemon.api.dispatch.AbortDispatcher.answer", broken)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from afdaemon.api import lines
+from afdaemon.api.access.roles import Caller, Role
 from afdaemon.api.fake import FOCUS_UM, FakeBackend, fake_daemon
 from afdaemon.api.schemas import AutofocusParams, Event, Job, JobState, Owed, Status
 from afdaemon.api.server import open_doors
@@ -20,6 +21,7 @@ from afdaemon.clock import ManualClock
 from afdaemon.drivers.errors import LinkTimeout
 from afdaemon.errors import BusyError
 
+ME = Caller(name="user 0", role=Role.ADMIN)
 AFCTL = str(Path(sys.executable).with_name("afctl"))
 
 
@@ -189,7 +191,7 @@ async def test_abort_and_watch(afctl: Afctl, backend: FakeBackend, until: Until)
     watching = asyncio.create_task(afctl("focus"))
     await until(lambda: backend.moves or watching.done())
     assert not watching.done()
-    backend.abort(None, None)
+    backend.abort(None, None, ME)
     assert (await watching).code == 1
 
 
@@ -201,7 +203,7 @@ async def test_watch_ends_with_the_job(
 
     async def status() -> Status:
         if not backend.jobs:
-            await backend.start(AutofocusParams(), "one")
+            await backend.start(AutofocusParams(), "one", ME)
         return await whole()
 
     monkeypatch.setattr(backend, "status", status)

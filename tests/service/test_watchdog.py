@@ -18,10 +18,11 @@ from structlog.testing import capture_logs
 
 from afdaemon.api import abort
 from afdaemon.api.abort import AbortDoor
+from afdaemon.api.access.callers import Access, Users
 from afdaemon.api.caps import Caps
 from afdaemon.api.endpoints import parse_endpoint
 from afdaemon.api.places import Place
-from afdaemon.api.rundir import held
+from afdaemon.api.rundir import Folder, held
 from afdaemon.clock import ManualClock, SystemClock
 from afdaemon.control.procedures import Laws
 from afdaemon.drivers.base import Frame
@@ -155,12 +156,16 @@ async def test_a_stuck_scoring_thread_is_noticed_and_an_idle_one_is_not(
             await asyncio.wait({scored})
 
 
+def place_of(name: str, folder: Folder) -> Place:
+    return Place(at=parse_endpoint(name), callers=Users(Access()), folder=folder)
+
+
 @pytest.fixture
 async def door() -> AsyncIterator[tuple[AbortDoor, Path]]:
     with (
         tempfile.TemporaryDirectory(prefix="af-") as name,
         held(Path(name)) as folder,
-        closing(AbortDoor([Place(parse_endpoint(name), folder)], Caps().connections)) as made,
+        closing(AbortDoor([place_of(name, folder)], Caps().connections)) as made,
     ):
         yield made, Path(name)
 
@@ -176,7 +181,7 @@ async def test_a_stuck_abort_thread_is_noticed_and_an_idle_one_is_not(
     opened, folder = door
     released, asked = threading.Event(), threading.Event()
 
-    def answer(_frames: object) -> bytes:
+    def answer(*_args: object) -> bytes:
         asked.set()
         released.wait()
         return b"{}"

@@ -3,8 +3,12 @@
 import asyncio
 from concurrent.futures import Future
 
+from afdaemon.api.access.roles import Caller, Role
 from afdaemon.api.dispatch import AbortDispatcher, Dispatcher
 from afdaemon.api.vendor import protocol
+
+CALLER = Caller(name="the vendor's software", role=Role.OPERATOR)
+"""Whoever comes in here has shown the token, or sits at this machine: the button is the operator's."""
 
 
 class Service:
@@ -19,7 +23,7 @@ class Service:
 
     def at_once(self, request: bytes) -> bytes:
         """The answer to one of `ABORT_METHODS`, however busy the service is."""
-        return self._aborts.answer([request])
+        return self._aborts.answer([request], CALLER)
 
     def ask(self, request: bytes, client: str) -> Future[bytes]:
         """The answer to any request. It is cancelled when the service ends."""
@@ -40,7 +44,8 @@ class Service:
     async def _answer(self, request: bytes, client: str) -> bytes:
         if self._is_over:
             raise asyncio.CancelledError
-        task = asyncio.create_task(self._dispatcher.answer([request], client), name="answer")
+        answer = self._dispatcher.answer([request], CALLER, client)
+        task = asyncio.create_task(answer, name="answer")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await task
