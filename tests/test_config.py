@@ -228,6 +228,9 @@ def test_every_setting_is_explained_in_a_sentence_of_its_own() -> None:
         assert not re.match(r"(And|But|Nor|Then|So|It|They|Its)\b", held.spec.what), key
 
 
+SET_FOR_THE_UNIT = ("api.runtime_dir", "api.keys_dir", "journal.path")
+
+
 def test_the_values_that_the_example_suggests_are_the_defaults() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     suggested = re.sub(r"(?m)^# (?=\w+ = )", "", text)
@@ -235,7 +238,7 @@ def test_the_values_that_the_example_suggests_are_the_defaults() -> None:
         for key, value in section.items():
             held = fields()[f"{name}.{key}"]
             shown = held.default if held.default is not None else held.spec.example
-            is_set_for_the_unit = f"{name}.{key}" in ("api.runtime_dir", "journal.path")
+            is_set_for_the_unit = f"{name}.{key}" in SET_FOR_THE_UNIT
             assert is_set_for_the_unit or str(value) == str(shown), f"{name}.{key}"
 
 

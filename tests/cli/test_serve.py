@@ -75,7 +75,10 @@ REFUSED = {
     "not a number": ("[limits]\nhard_min_um = nan", [], 2, "hard_min_um = nan"),
     "no weights": ("[models]\naenet = '/absent.safetensors'", [], 2, "/absent"),
     "bad endpoint": ("", ["--endpoint", "udp://x"], 2, "udp://x"),
-    "tcp without keys": ("", ["--endpoint", "tcp://127.0.0.1:60650"], 2, "--insecure"),
+    "tcp without keys": ("", ["--insecure", "--endpoint", "tcp://0.0.0.0:60650"], 2, "--insecure"),
+    "no such role": ("[api]\ngroup_role = 'king'", [], 2, '"viewer", "automation"'),
+    "no such role of a user": ("[api]\nroles = {root = 'king'}", [], 2, "no role 'king'"),
+    "no such user": ("[api]\nroles = {no-such-user = 'viewer'}", [], 2, "no user no-such-user"),
     "vendor door without token": ("", ["--vendor"], 2, "without a token .*vendor.token_file"),
     "vendor door's token missing": (
         "[vendor]\nenabled = true\ntoken_file = '/absent'",

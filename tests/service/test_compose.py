@@ -7,6 +7,7 @@ around `best_um`. So the networks can be as simple as the tests want them.
 import asyncio
 import math
 import os
+import socket
 import sqlite3
 import tempfile
 import threading
@@ -25,6 +26,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from afdaemon.api import schemas as s
+from afdaemon.api.access.keys import hand_out
+from afdaemon.api.access.roles import Role
 from afdaemon.api.client import AsyncClient
 from afdaemon.calibration import Calibration, CalibrationError, Measured
 from afdaemon.cli.daemon import app
@@ -1129,3 +1132,27 @@ async def test_a_region_is_judged_alone(settings: Settings) -> None:
             await client.start(region=(0.6, 0.0, 0.6, 1.0))
         with pytest.raises(UsageError, match="width"):
             await client.start(region=(0.0, 0.0, 0.1, 1.0))
+
+
+async def test_clients_elsewhere_come_with_keys_and_end_their_own_jobs(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = min(probe.getsockname()[1], 65_533)
+    place = settings.journal.path.parent
+    api = replace(settings.api, tcp=f"tcp://127.0.0.1:{port}", keys_dir=place / "keys")
+    for name in ("mine", "other"):
+        hand_out(api.keys_dir, name, Role.AUTOMATION, place / f"{name}.key")
+    microscope = FakeMicroscope(quick=0)
+    async with (
+        service(replace(settings, api=api), microscope) as local,
+        AsyncClient(api.tcp, key=place / "mine.key") as mine,
+        AsyncClient(api.tcp, key=place / "other.key") as other,
+    ):
+        started = await mine.start()
+        await microscope.grabbing.wait()
+        with pytest.raises(RequestRefused, match="which key mine started") as refused:
+            await other.abort()
+        assert refused.value.kind == "forbidden"
+        assert (await local.job(started.job)).state is s.JobState.RUNNING
+        assert (await mine.abort()).job == started.job
+        job = await mine.wait(started.job, 5.0)
+    assert (job.state, job.detail) == (s.JobState.ABORTED, "by key mine")
