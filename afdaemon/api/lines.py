@@ -46,7 +46,7 @@ class Line(Generic[S]):
         self.socket: S = context.socket(kind)
         self._places = places
         self._key = None if places.folder is not None else key
-        self._told = self._monitor(place)
+        self._told = None if places.folder is not None else self._monitor(place)
         try:
             _prepare(self.socket, place, self._key)
         except BaseException:
@@ -55,8 +55,9 @@ class Line(Generic[S]):
 
     def close(self) -> None:
         """Release the socket. What was not sent yet is dropped."""
-        self.socket.disable_monitor()
-        self._told.close()
+        if self._told is not None:
+            self.socket.disable_monitor()
+            self._told.close()
         self.socket.close()
 
     def waits_s(self) -> Iterator[float]:
@@ -89,7 +90,7 @@ class Line(Generic[S]):
 
     def _is_refused(self) -> bool:
         """Whether the daemon has said that it does not know the key."""
-        while self._told.poll(0):
+        while self._told is not None and self._told.poll(0):
             event = parse_monitor_message(self._told.recv_multipart())["event"]
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 return True
