@@ -106,8 +106,7 @@ def test_the_same_as_json(journal: Path, capsys: pytest.CaptureFixture[str]) -> 
         "dof_scale": 1.0,
         "read_step_um": 0.0,
         "nothing": 0.0,
-        "below": 0.0,
-        "above": 0.0,
+        "belief": None,
     }
     assert steps[-1]["command"]["outcome"]["converged"] is True
 
