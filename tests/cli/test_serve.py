@@ -38,7 +38,7 @@ def folder() -> Iterator[Path]:
 def config(folder: Path, text: str = "") -> Path:
     path = folder / "afdaemon.toml"
     path.write_text(
-        f"[api]\nruntime_dir = '{folder / 'run'}'\n[journal]\npath = '{folder / 'journal'}'\n{text}"
+        f"[journal]\npath = '{folder / 'journal'}'\n[api]\nruntime_dir = '{folder / 'run'}'\n{text}"
     )
     return path
 
@@ -76,9 +76,9 @@ REFUSED = {
     "no weights": ("[models]\naenet = '/absent.safetensors'", [], 2, "/absent"),
     "bad endpoint": ("", ["--endpoint", "udp://x"], 2, "udp://x"),
     "tcp without keys": ("", ["--insecure", "--endpoint", "tcp://0.0.0.0:60650"], 2, "--insecure"),
-    "no such role": ("[api]\ngroup_role = 'king'", [], 2, '"viewer", "automation"'),
-    "no such role of a user": ("[api]\nroles = {root = 'king'}", [], 2, "no role 'king'"),
-    "no such user": ("[api]\nroles = {no-such-user = 'viewer'}", [], 2, "no user no-such-user"),
+    "no such role": ("group_role = 'king'", [], 2, '"viewer", "automation"'),
+    "no such role of a user": ("roles = {root = 'king'}", [], 2, "no role 'king'"),
+    "no such user": ("roles = {no-such-user = 'viewer'}", [], 2, "no user no-such-user"),
     "vendor door without token": ("", ["--vendor"], 2, "without a token .*vendor.token_file"),
     "vendor door's token missing": (
         "[vendor]\nenabled = true\ntoken_file = '/absent'",

@@ -13,9 +13,9 @@ from afdaemon.models import checkpoint
 from afdaemon.models.aenet.network import (
     ARCHITECTURE,
     LOG_ERROR_RANGE,
+    PREPROCESSING,
     AENetCompact,
     estimate,
-    preprocessing,
 )
 from afdaemon.models.devices import choose_device
 from afdaemon.models.errors import ImageError, ModelError, WeightsError
@@ -23,7 +23,6 @@ from afdaemon.models.frames.preprocess import (
     CHANNELS,
     RESIDUE_LIMIT,
     network_input,
-    noise_of,
     reduce,
     reduction_factor,
     resampled,
@@ -52,31 +51,31 @@ def test_the_channels_are_frame_what_the_median_took_away_magnification_and_nois
     image[:, 32:] = 0.75
     image[10, 10] = 0.45  # a speck that the median takes away
     x = network_input(image, 5_000.0)
-    assert x.shape == (4, 64, 64)
+    assert x.shape == (3, 64, 64)
     assert x[0].mean() == pytest.approx(0.0, abs=1e-5)
     assert x[0].std() == pytest.approx(1.0, abs=1e-4)
     assert x[0][10, 10] == x[0][0, 0] == pytest.approx(-1.0)
     assert x[1][10, 10] == pytest.approx(0.2 / 0.25, abs=1e-4)
     assert np.count_nonzero(x[1]) == 1
     assert np.allclose(x[2], 0.05)
-    assert np.allclose(x[3], np.log(1e-3)), "there is no noise"
 
 
-@pytest.mark.parametrize("sigma", [0.01, 0.04, 0.1])
-def test_the_noise_is_found_beside_detail(sigma: float) -> None:
-    """Three quarters of the frame may be full of edges."""
-    image = np.full((240, 320), 0.5, np.float32)
-    image[:, :200:3] += 0.3
-    found = noise_of(image + np.float32(sigma) * RNG.standard_normal(image.shape, np.float32))
-    assert found == pytest.approx(sigma, rel=0.3)
-
-
-@pytest.mark.parametrize(("side", "channels"), [((64, 64), 4), ((240, 320), 4), ((90, 130), 3)])
-def test_the_network_takes_frames_of_any_size(side: tuple[int, int], channels: int) -> None:
-    """At a quarter of the sampling the smallest still has one spot."""
-    model = AENetCompact((8, 8, 8, 8, 8), scales=3, channels=channels).eval()
+@pytest.mark.parametrize("side", [(64, 64), (240, 320), (90, 130)])
+def test_the_network_takes_frames_of_any_size(side: tuple[int, int]) -> None:
+    model = AENetCompact((8, 8, 8, 8, 8)).eval()
     maps = model(torch.zeros(2, CHANNELS, *side))
     assert maps.shape == (2, 3, side[0] // 16, side[1] // 16)
+
+
+def test_what_the_rest_of_the_frame_shows_counts_at_every_spot() -> None:
+    """The view of each spot alone ends long before the other side of the frame."""
+    torch.manual_seed(3)
+    model = AENetCompact((8, 8, 8, 8, 8)).eval()
+    torch.nn.init.normal_(dict(model.named_parameters())["head.0.second.weight"])
+    calm = torch.zeros(1, CHANNELS, 240, 640)
+    busy = calm.clone()
+    busy[..., 400:] = torch.randn(busy[..., 400:].shape)
+    assert not torch.allclose(model(calm)[..., 0], model(busy)[..., 0], atol=1e-4)
 
 
 def test_noise_of_a_nearly_flat_frame_is_bounded_and_a_flat_one_is_zero() -> None:
@@ -185,7 +184,7 @@ def saved(tmp_path: Path) -> Path:
         {
             "architecture": ARCHITECTURE,
             "arguments": model.arguments,
-            "preprocessing": preprocessing(model.channels),
+            "preprocessing": PREPROCESSING,
             "training": {},
             "metrics": {},
         },
@@ -209,7 +208,7 @@ def edit_card(path: Path, **changes: object) -> None:
     ("changes", "words"),
     [
         ({"architecture": "AENetReference"}, "holds AENetReference, not AENetCompact"),
-        ({"preprocessing": {**preprocessing(CHANNELS), "median": 5}}, "median = 5"),
+        ({"preprocessing": {**PREPROCESSING, "median": 5}}, "median = 5"),
         ({"card_version": 99}, "version 99"),
         ({"sha256": "0" * 64}, "SHA-256 differs"),
         ({"surprise": 1}, "not a card of this version"),
@@ -237,7 +236,7 @@ def test_damaged_and_missing_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "most_mb"), [("aenet_compact", 4.0), ("acnet", 2.0), ("pacf", 2.0)]
+    ("name", "most_mb"), [("aenet_compact", 8.0), ("acnet", 2.0), ("pacf", 2.0)]
 )
 def test_the_shipped_weights_stay_small(name: str, most_mb: float) -> None:
     assert (checkpoint.WEIGHTS_FOLDER / f"{name}.safetensors").stat().st_size <= 1e6 * most_mb
