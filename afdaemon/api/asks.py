@@ -95,6 +95,17 @@ def job(job_id: str) -> Ask[s.Job]:
     return Ask(method="job.get", params=params_of(s.JobParams, job=job_id), result=s.Job)
 
 
+def jobs(most: int, before: str | None) -> Ask[s.JobList]:
+    """Jobs, newest first; those that began before one of them."""
+    params = params_of(s.JobListParams, most=most, before=before)
+    return Ask(method="job.list", params=params, result=s.JobList)
+
+
+def since(seq: int) -> Ask[s.Missed]:
+    """Events after a number."""
+    return Ask(method="events.since", params=params_of(s.SinceParams, seq=seq), result=s.Missed)
+
+
 def wait(job_id: str, timeout_s: float) -> Ask[s.Job]:
     """A job when it has ended, or as it stands after `timeout_s`."""
     params = params_of(s.WaitParams, job=job_id, timeout_s=timeout_s)

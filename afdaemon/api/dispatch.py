@@ -64,6 +64,14 @@ class Backend(Protocol):
         """
         ...
 
+    async def list_jobs(self, params: s.JobListParams) -> s.JobList:
+        """Jobs, newest first; `JobNotFound` if there is none that is named by `before`."""
+        ...
+
+    async def since(self, params: s.SinceParams) -> s.Missed:
+        """Events after a number, as far as they are kept, and the status now."""
+        ...
+
     async def recover(self, params: s.RecoverParams) -> s.Recovered:
         """Carry out the restore that a job owes, or decline it; `BusyError` during a job."""
         ...
@@ -116,6 +124,7 @@ class Dispatcher:
             "autofocus.start": self._start,
             "autofocus.run": self._run,
             "job.get": lambda params, _call: backend.job(params.job),
+            "job.list": lambda params, _call: backend.list_jobs(params),
             "job.wait": lambda params, _call: backend.wait(params.job, params.timeout_s),
             "job.abort": self._abort,
             "job.recover": lambda params, _call: backend.recover(params),
@@ -124,6 +133,7 @@ class Dispatcher:
             "focus.set": lambda params, _call: backend.set_focus(params),
             "focus.limits": lambda _params, _call: backend.limits(),
             "frame.score": self._score,
+            "events.since": lambda params, _call: backend.since(params),
             "rpc.discover": self._discover,
         }
 

@@ -7,6 +7,7 @@ subscribes to `welcome.<its own name>` last knows from the answer that it misses
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -28,6 +29,8 @@ _OF_JOB = "job."
 _MAX_SUBSCRIPTION_BYTES = 320
 """The only thing a subscriber sends. Our longest topic has 80; the ZeroMQ handshake has to fit too, up to 300."""
 SUBSCRIBE = 1
+KEPT = 1_000
+"""Events that are kept for those who missed them: a job has some ten, with the readings of its end some kB each."""
 
 Told = Reply | Mapping[str, JsonValue]
 Listener = Callable[[str, Told], None]
@@ -97,6 +100,7 @@ class Publisher:
         self._instance = instance
         self._clock = clock
         self._seq = 0
+        self._kept: deque[Event] = deque(maxlen=KEPT)
         self.listeners: list[Listener] = []
         """Called with each event, from the event loop's thread: what this process itself wants to hear."""
         addresses = [(place.at.events, place) for place in places]
@@ -129,10 +133,18 @@ class Publisher:
         self._seq += 1
         for listeners in self._listeners:
             listeners.cut_off_strangers()
+        event = self._event(topic, kind, data, request_id)
+        self._kept.append(event)
         for entry in self.entries:
-            self._send(entry, topic, kind, data, request_id)
+            _send(entry, event)
         for listener in self.listeners:
             listener(topic, data)
+
+    def since(self, seq: int, most: int) -> tuple[list[Event], int, int]:
+        """The first `most` of the events after `seq` that are kept, the latest number, and how many are gone."""
+        missed = [event for event in self._kept if event.seq > seq]
+        oldest = self._kept[0].seq if self._kept else self._seq + 1
+        return missed[:most], self._seq, max(0, oldest - 1 - seq)
 
     async def run(self) -> None:
         """Welcome subscribers, and count what they subscribe to, until cancelled."""
@@ -167,17 +179,10 @@ class Publisher:
         name = topic.decode("utf-8", "replace")
         if not name or name.startswith(WELCOME):
             # Not counted: the others must not see a gap.
-            self._send(entry, name or WELCOME, WELCOME, {}, None)
+            _send(entry, self._event(name or WELCOME, WELCOME, {}, None))
 
-    def _send(
-        self,
-        entry: Entry[zmq.asyncio.Socket],
-        topic: str,
-        kind: str,
-        data: Told,
-        request_id: str | None,
-    ) -> None:
-        event = Event(
+    def _event(self, topic: str, kind: str, data: Told, request_id: str | None) -> Event:
+        return Event(
             seq=self._seq,
             instance=self._instance,
             time=self._clock.utc().isoformat(),
@@ -186,7 +191,10 @@ class Publisher:
             request_id=request_id,
             data=data.model_dump(mode="json") if isinstance(data, Reply) else dict(data),
         )
-        # Without waiting: XPUB never blocks, it drops what a subscriber has no room for.
-        entry.socket.send_multipart(
-            [topic.encode(), event.model_dump_json().encode()], flags=zmq.DONTWAIT
-        )
+
+
+def _send(entry: Entry[zmq.asyncio.Socket], event: Event) -> None:
+    """Without waiting: XPUB never blocks, it drops what a subscriber has no room for."""
+    entry.socket.send_multipart(
+        [event.topic.encode(), event.model_dump_json().encode()], flags=zmq.DONTWAIT
+    )

@@ -107,6 +107,19 @@ class FakeBackend:
             raise JobNotFound(f"there is no job {job_id}")
         return self.jobs[job_id]
 
+    async def list_jobs(self, params: s.JobListParams) -> s.JobList:
+        """In reverse order."""
+        known = [
+            s.JobSummary(job=job.job, state=job.state, began_utc="1970-01-01T00:00:00+00:00")
+            for job in reversed(self.jobs.values())
+        ]
+        return s.JobList(jobs=known[: params.most])
+
+    async def since(self, params: s.SinceParams) -> s.Missed:
+        """What the doors have published."""
+        events, latest, lost = self._events.since(params.seq, params.most)
+        return s.Missed(events=events, latest=latest, lost=lost, status=await self.status())
+
     async def wait(self, job_id: str, timeout_s: float) -> s.Job:
         """Its end."""
         await self.job(job_id)

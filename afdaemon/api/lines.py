@@ -1,7 +1,8 @@
 """A client's line to one of the daemon's sockets: how it is set up, what goes in, what comes out, why it fails."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import zmq
@@ -10,9 +11,9 @@ from pydantic import ValidationError
 from zmq.utils.monitor import parse_monitor_message
 
 from afdaemon.api import wire
-from afdaemon.api.access.keys import ClientKey
+from afdaemon.api.access.keys import ClientKey, key_in_use
 from afdaemon.api.asks import Ask
-from afdaemon.api.endpoints import Endpoints
+from afdaemon.api.endpoints import Endpoints, default_address, parse_endpoint
 from afdaemon.api.probe import no_connection, somebody_listens, unknown_key
 from afdaemon.api.schemas import Event, Reply
 from afdaemon.errors import AfdaemonError, Unreachable, VersionMismatch
@@ -26,6 +27,7 @@ MAX_REPLY_BYTES = 16 * 1024 * 1024
 
 R = TypeVar("R", bound=Reply)
 S = TypeVar("S", bound="zmq.Socket[Any]")
+OnEvent = Callable[[Event], None]
 
 
 class Line(Generic[S]):
@@ -169,3 +171,9 @@ async def welcomed(events: AsyncIterator[Event], topic: str) -> None:
     """Return when the welcome of that topic has come."""
     while (await anext(events)).topic != topic:
         pass
+
+
+def found(address: str | None, key: str | Path | None) -> tuple[Endpoints, ClientKey | None]:
+    """Where the daemon is, and the client's key if one is needed there."""
+    places = parse_endpoint(address or default_address())
+    return places, None if places.folder is not None else key_in_use(key)

@@ -62,6 +62,12 @@ METHODS: dict[str, Method] = {
     "job.get": Method(
         params=s.JobParams, result=s.Job, role=Role.VIEWER, summary="A job as it stands."
     ),
+    "job.list": Method(
+        params=s.JobListParams,
+        result=s.JobList,
+        role=Role.VIEWER,
+        summary="Jobs, the running one and those of the past, newest first.",
+    ),
     "job.wait": Method(
         params=s.WaitParams,
         result=s.Job,
@@ -112,6 +118,12 @@ METHODS: dict[str, Method] = {
         result=s.Score,
         role=Role.AUTOMATION,
         summary="Score the image in the second frame (PNG, TIFF, JPEG), or a frame taken now.",
+    ),
+    "events.since": Method(
+        params=s.SinceParams,
+        result=s.Missed,
+        role=Role.VIEWER,
+        summary="Events after a number, for a subscriber that came late or lost some; and the status now.",
     ),
     "rpc.discover": Method(
         params=s.NoParams, result=s.OpenRpc, role=Role.VIEWER, summary="This contract."

@@ -177,6 +177,26 @@ class AbortParams(Strict):
     meta: Annotated[Meta, _AS_OBJECT] = Field(default_factory=Meta)
 
 
+class SinceParams(Strict):
+    """Which events."""
+
+    seq: Annotated[int, Field(ge=0, le=2**53)]
+    """The number of the last event that you have; 0 for all that are kept."""
+    most: Annotated[int, Field(ge=1, le=1_000)] = 1_000
+    """Answer with no more than so many, the oldest of them; ask again for the rest."""
+    meta: Annotated[Meta, _AS_OBJECT] = Field(default_factory=Meta)
+
+
+class JobListParams(Strict):
+    """Which jobs."""
+
+    most: Annotated[int, Field(ge=1, le=1_000)] = 20
+    """No more than so many, the newest first."""
+    before: RequestId | None = None
+    """Only jobs that began before this one: the last of the page before."""
+    meta: Annotated[Meta, _AS_OBJECT] = Field(default_factory=Meta)
+
+
 class RecoverParams(Strict):
     """What to do about the restore that a job owes."""
 

@@ -361,3 +361,36 @@ class Event(Reply):
     """progress, state, result, error, log or welcome."""
     request_id: str | None = None
     data: dict[str, JsonValue] = {}
+
+
+class Missed(Reply):
+    """What a subscriber missed, oldest first, and how things stand now."""
+
+    events: list[Event]
+    latest: int
+    """The number of the latest event; smaller than the one asked for if the daemon was started anew."""
+    lost: int = 0
+    """So many of those asked for are kept no longer."""
+    status: Status
+
+
+class JobSummary(Reply):
+    """A job in a list."""
+
+    job: str
+    state: JobState
+    began_utc: str
+    profile: str = "paper"
+    reason: str | None = None
+    detail: str = ""
+    start_wd_um: float | None = None
+    wd_um: float | None = None
+    """Where the instrument was left."""
+    score: float | None = None
+    readings: int = 0
+
+
+class JobList(Reply):
+    """Jobs, the newest first."""
+
+    jobs: list[JobSummary]

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as LiveProgress
 
-from afdaemon.api.client import OnEvent
+from afdaemon.api.lines import OnEvent
 from afdaemon.api.schemas import Event, Job, Progress
 from afdaemon.models.optics import TOP_SCORE
 from afdaemon.words import ending

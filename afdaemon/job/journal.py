@@ -23,7 +23,7 @@ from typing import Any
 from afdaemon.control.limits import Limits
 from afdaemon.control.profile import Profile
 from afdaemon.control.values import Conclude
-from afdaemon.errors import ConfigError, JournalError, LimitError
+from afdaemon.errors import ConfigError, JobNotFound, JournalError, LimitError
 from afdaemon.job import records, store
 from afdaemon.job.owed import Owed, owed_of
 from afdaemon.job.records import JobRecord, JournalStep
@@ -50,6 +50,10 @@ _SETTLE = "INSERT OR IGNORE INTO settled VALUES (:job_id, :settled_utc, :how)"
 _DISTRUST = "INSERT INTO faults (raised_utc, why) VALUES (:raised_utc, :why)"
 _TRUST = "UPDATE faults SET reset_utc = :reset_utc WHERE reset_utc IS NULL"
 _LAST_FAULT = "SELECT why FROM faults WHERE reset_utc IS NULL ORDER BY number DESC LIMIT 1"
+_LATEST = (
+    "SELECT * FROM jobs WHERE :before IS NULL OR rowid < (SELECT rowid FROM jobs WHERE job_id = :before)"
+    " ORDER BY rowid DESC LIMIT :count"
+)
 _LAST_WITH_A_MOVE = (
     "SELECT * FROM jobs WHERE EXISTS (SELECT 1 FROM steps WHERE job_id = jobs.job_id"
     ' AND command LIKE \'{"type": "MoveWd"%\') ORDER BY rowid DESC LIMIT 1'
@@ -179,12 +183,15 @@ class Journal:
             row = connection.execute("SELECT * FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
             return None if row is None else self._record(connection, row)
 
-    def latest(self, count: int) -> list[JobRecord]:
-        """The last `count` jobs, newest first."""
+    def latest(self, count: int, before: str | None = None) -> list[JobRecord]:
+        """The last `count` jobs, newest first; of those that began before the job `before`.
+
+        Raises JobNotFound if there is no such job.
+        """
         with self._reading() as connection:
-            rows = connection.execute(
-                "SELECT * FROM jobs ORDER BY rowid DESC LIMIT ?", (count,)
-            ).fetchall()
+            rows = connection.execute(_LATEST, {"count": count, "before": before}).fetchall()
+            if not rows and before is not None and not _is_known(connection, before):
+                raise JobNotFound(f"there is no job {before}")
             return [self._record(connection, row) for row in rows]
 
     def steps(self, job_id: str) -> list[JournalStep]:
@@ -330,6 +337,11 @@ def _readable(job_id: str) -> Iterator[None]:
             f"the journal's entry of job {job_id} cannot be read: {error!r}",
             remedy="move the journal file away with its -wal and -shm files",
         ) from error
+
+
+def _is_known(connection: sqlite3.Connection, job_id: str) -> bool:
+    row = connection.execute("SELECT 1 FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+    return row is not None
 
 
 def _used_bytes(connection: sqlite3.Connection) -> int:

@@ -49,6 +49,7 @@ class FocusBackend:
         self._scoring = scoring
         self._events = events
         self._clock = bench.clock
+        self._journal = bench.journal
         self._instance = instance
         self._vendor = vendor
         self._began_s = bench.clock.now_s()
@@ -86,6 +87,18 @@ class FocusBackend:
         """A job when it has ended, or as it stands after `timeout_s`."""
         await self._jobs.wait(job_id, timeout_s)
         return await self.job(job_id)
+
+    async def list_jobs(self, params: s.JobListParams) -> s.JobList:
+        """Jobs, newest first."""
+        running = None if self._jobs.now is None else self._jobs.now.job
+        records = await asyncio.to_thread(self._journal.latest, params.most, params.before)
+        told = [translate.summary(one, is_running=one.job_id == running) for one in records]
+        return s.JobList(jobs=told)
+
+    async def since(self, params: s.SinceParams) -> s.Missed:
+        """Events after a number, and the status now."""
+        events, latest, lost = self._events.since(params.seq, params.most)
+        return s.Missed(events=events, latest=latest, lost=lost, status=self._status())
 
     def abort(self, job_id: str | None, by: str | None, caller: Caller) -> s.Aborted:
         """End that job, or the running one, if `caller` may. From any thread; returns at once."""

@@ -96,6 +96,30 @@ def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:
     )
 
 
+def summary(record: JobRecord, *, is_running: bool) -> s.JobSummary:
+    """A job in a list."""
+    outcome = record.outcome
+    state = s.JobState.RUNNING if is_running else s.JobState.INTERRUPTED
+    told = s.JobSummary(
+        job=record.job_id,
+        state=state if outcome is None else _STATES.get(outcome.reason, s.JobState.FAILED),
+        began_utc=record.opened_utc.isoformat(),
+        profile=record.rules.name,
+        start_wd_um=record.start_wd_um,
+    )
+    if outcome is None:
+        return told
+    return told.model_copy(
+        update={
+            "reason": outcome.reason.value,
+            "detail": outcome.detail,
+            "wd_um": outcome.wd_um,
+            "score": outcome.score,
+            "readings": outcome.readings.total,
+        }
+    )
+
+
 def broken(job_id: str, detail: str) -> s.Job:
     """A job that the service itself could not bring to its end."""
     return s.Job(job=job_id, state=s.JobState.FAILED, detail=detail)

@@ -7,6 +7,7 @@ import zmq
 import zmq.asyncio
 
 from afdaemon.api.client import AsyncClient
+from afdaemon.api.events import KEPT
 from afdaemon.api.fake import FakeBackend
 from afdaemon.api.schemas import Event
 from afdaemon.api.server import Doors
@@ -52,6 +53,22 @@ async def first(events: AsyncIterator[Event], count: int) -> list[Event]:
         if event.type != "welcome":
             told.append(event)
     return told
+
+
+async def test_of_very_many_events_the_last_are_kept_and_the_rest_counted(
+    backend: FakeBackend, doors: Doors, folder: Path
+) -> None:
+    for _ in range(KEPT + 30):
+        doors.events.publish("log", "log", {})
+    async with AsyncClient(str(folder)) as client:
+        told, rest, ahead = (
+            await client.missed(10),
+            await client.missed(1_020),
+            await client.missed(9_999),
+        )
+    assert (told.lost, told.events[0].seq, told.latest) == (20, 31, KEPT + 30)
+    assert (rest.lost, [event.seq for event in rest.events]) == (0, list(range(1_021, 1_031)))
+    assert (ahead.events, ahead.lost, ahead.latest) == ([], 0, KEPT + 30), "of an earlier life"
 
 
 async def test_a_late_subscriber_is_told_where_the_numbers_stand(

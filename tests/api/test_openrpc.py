@@ -30,4 +30,5 @@ def test_params_that_must_be_given_are_marked() -> None:
         "job.get": ["job"],
         "job.wait": ["job"],
         "focus.set": ["wd_um"],
+        "events.since": ["seq"],
     }

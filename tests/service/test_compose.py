@@ -270,6 +270,41 @@ async def test_one_job_at_a_time_and_focus_stands_still_during_it(settings: Sett
     assert microscope.moves == []
 
 
+async def test_jobs_are_listed_page_by_page_also_after_a_restart(settings: Settings) -> None:
+    async with service(settings, FakeMicroscope()) as client:
+        for number in range(3):
+            await client.autofocus(request_id=f"job-{number}")
+    stuck = FakeMicroscope(quick=0)
+    async with service(settings, stuck) as client:
+        await client.start(request_id="job-3")
+        await stuck.grabbing.wait()
+        first, second = await client.jobs(2), await client.jobs(2, before="job-2")
+        assert (await client.jobs(before="job-0")).jobs == []
+        with pytest.raises(RequestRefused, match="no job job-9") as caught:
+            await client.jobs(before="job-9")
+    assert caught.value.kind == "job_not_found"
+    assert [job.job for job in (*first.jobs, *second.jobs)] == [f"job-{n}" for n in (3, 2, 1, 0)]
+    assert [job.state for job in first.jobs] == [s.JobState.RUNNING, s.JobState.SUCCEEDED]
+    done = second.jobs[0]
+    assert done.reason == "focused"
+    assert done.wd_um == pytest.approx(BEST_UM)
+    assert done.readings > 0
+    assert done.score is not None
+
+
+async def test_who_comes_late_asks_for_what_happened(settings: Settings) -> None:
+    heard: list[s.Event] = []
+    async with service(settings, FakeMicroscope()) as client:
+        job = await client.autofocus(on_event=heard.append)
+        await state_of(client, "ready")
+        told = await client.missed(heard[0].seq)
+    assert told.lost == 0
+    assert [event.seq for event in told.events] == list(range(heard[0].seq + 1, told.latest + 1))
+    of_job = [event for event in told.events if event.topic == f"job.{job.job}"]
+    assert of_job == heard[1:]
+    assert told.status.last_job == job.job
+
+
 async def test_a_repeated_id_moves_nothing_also_after_a_restart(settings: Settings) -> None:
     microscope = FakeMicroscope()
     async with service(settings, microscope) as client:
