@@ -1,0 +1,1 @@
+"""Energy series: what lies under the surface, from images of one field at many beam energies."""
