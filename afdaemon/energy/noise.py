@@ -14,24 +14,29 @@ _DARKEST = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """How a pixel's brightness scatters: as electrons do, or by the same share whatever the brightness.
+    """How a pixel's brightness scatters.
+
+    As electrons do (`poisson`), by the same amount (`gaussian`), or by the same share of itself (`relative`).
 
     `share` is the standard deviation on the bare substrate: .02 are 2 % of its brightness, or 2 500 electrons.
     """
 
-    kind: Literal["poisson", "relative"] = "poisson"
+    kind: Literal["poisson", "gaussian", "relative"] = "poisson"
     share: float = 0.02
 
     def drawn(self, signal: Floats, rng: np.random.Generator) -> Floats:
         """The signal as one exposure shows it."""
         if self.share == 0.0:
             return signal
-        if self.kind == "relative":
-            return signal * (1.0 + self.share * rng.standard_normal(signal.shape))
+        if self.kind != "poisson":
+            per_sd = signal if self.kind == "relative" else 1.0
+            return signal + self.share * per_sd * rng.standard_normal(signal.shape)
         return np.asarray(rng.poisson(signal / self.share**2) * self.share**2, np.float64)
 
     def stabilised(self, signal: Floats) -> Floats:
-        """The signal on a scale where the noise is 1 everywhere: a square root, or a logarithm."""
+        """The signal on a scale where the noise is 1 everywhere: a square root, itself, or a logarithm."""
+        if self.kind == "gaussian":
+            return signal / self.share
         positive = np.maximum(signal, _DARKEST)
         scale = np.log(positive) if self.kind == "relative" else 2.0 * np.sqrt(positive)
         return np.asarray(scale / self.share, np.float64)

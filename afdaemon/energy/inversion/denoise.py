@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d
 from afdaemon.energy.physics.scattering import Floats
 
 _REACH_PX = 8
-_PASSES = ((1, 2.0), (1, 0.5))
+_PASSES = ((1, 0.5), (1, 0.03))
 """Of each pass: radius (px) of the patch that is compared, and the excess of squared distance at which weights fall
 to 1/e, in units of the first pass' noise."""
 

@@ -20,7 +20,7 @@ from afdaemon.energy.structures import Volume, depth_voxels, volume_of
 
 ROUNDS = 8
 """Of learning the levels, for layers that come in steps."""
-_MOST_EXPOSURES = 60.0
+_MOST_EXPOSURES = 20.0
 """What a pixel's mean may be worth at most: beyond it the physics and the neighbours' differences err more than
 noise."""
 _EVERY = 5
