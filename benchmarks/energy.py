@@ -22,11 +22,11 @@ from afdaemon.energy.inversion.local import local_search
 from afdaemon.energy.inversion.posterior import posterior
 from afdaemon.energy.inversion.search import global_search
 from afdaemon.energy.metrics import Agreement, agreement, mean_agreement, transposed
-from afdaemon.energy.noise import Column, Noise, taken
 from afdaemon.energy.physics.forward import ENERGIES_KEV, REPORT_ENERGIES_KEV, Forward
+from afdaemon.energy.physics.noise import Column, Noise, taken
 from afdaemon.energy.physics.report import ReportPhysics
 from afdaemon.energy.physics.scattering import Floats
-from afdaemon.energy.structures import (
+from afdaemon.energy.specimens.structures import (
     Split,
     Volume,
     depth_voxels,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from afdaemon.energy.structures import Volume
+from afdaemon.energy.specimens.structures import Volume
 
 _E = 1e-7
 

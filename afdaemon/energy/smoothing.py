@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.interpolate import RBFInterpolator
 
 from afdaemon.energy.physics.scattering import Floats, range_nm
-from afdaemon.energy.stacks import Stack
+from afdaemon.energy.specimens.stacks import Stack
 
 _THIN = 0.1
 _STIFFNESS = (30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4)

@@ -18,13 +18,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from afdaemon.energy.errors import TableError
-from afdaemon.energy.materials import MATERIALS
 from afdaemon.energy.physics.montecarlo import backscattered
 from afdaemon.energy.physics.scattering import ELASTIC, Floats
 from afdaemon.energy.physics.tabulated import TablePhysics
 from afdaemon.energy.smoothing import Nodes, smoothed
-from afdaemon.energy.stacks import AU_AL_SI, Layer, Stack
+from afdaemon.energy.specimens.errors import TableError
+from afdaemon.energy.specimens.materials import MATERIALS
+from afdaemon.energy.specimens.stacks import AU_AL_SI, Layer, Stack
 
 SHIPPED = Path(__file__).with_name("au_al_si.safetensors")
 _FORMAT = 1

@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 
-from afdaemon.energy.errors import SeriesError, StackError
 from afdaemon.energy.inversion.denoise import non_local_means, without
 from afdaemon.energy.inversion.dictionary import Dictionary, best_sd_nm, dictionary, stacked
 from afdaemon.energy.inversion.local import local_search
 from afdaemon.energy.inversion.posterior import posterior
 from afdaemon.energy.inversion.scales import Scaled, fit_scales
 from afdaemon.energy.inversion.search import global_search
-from afdaemon.energy.materials import ALUMINIUM, COPPER
 from afdaemon.energy.metrics import agreement
-from afdaemon.energy.noise import Noise, taken
 from afdaemon.energy.physics.bulk import AnalyticPhysics
 from afdaemon.energy.physics.forward import ENERGIES_KEV, REPORT_ENERGIES_KEV, Forward
+from afdaemon.energy.physics.noise import Noise, taken
 from afdaemon.energy.physics.report import ReportPhysics
 from afdaemon.energy.physics.scattering import Floats
-from afdaemon.energy.stacks import Layer, Stack
-from afdaemon.energy.structures import Split, random_layers, volume_of
+from afdaemon.energy.specimens.errors import SeriesError, StackError
+from afdaemon.energy.specimens.materials import ALUMINIUM, COPPER
+from afdaemon.energy.specimens.stacks import Layer, Stack
+from afdaemon.energy.specimens.structures import Split, random_layers, volume_of
 from afdaemon.energy.table import monte_carlo
 
 NOISE = Noise()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from afdaemon.energy.metrics import agreement, mean_agreement, transposed
-from afdaemon.energy.structures import report_pads, volume_of
+from afdaemon.energy.specimens.structures import report_pads, volume_of
 
 
 def test_two_by_hand() -> None:

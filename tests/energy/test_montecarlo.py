@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from afdaemon.energy.materials import ALUMINIUM, GOLD, SILICON, Material
 from afdaemon.energy.physics.bulk import bulk_backscatter
 from afdaemon.energy.physics.montecarlo import backscattered
 from afdaemon.energy.physics.scattering import browning, loss_kev_per_nm, rutherford
-from afdaemon.energy.stacks import AU_AL_SI, Layer, Stack
+from afdaemon.energy.specimens.materials import ALUMINIUM, GOLD, SILICON, Material
+from afdaemon.energy.specimens.stacks import AU_AL_SI, Layer, Stack
 from afdaemon.energy.table import monte_carlo
 
 

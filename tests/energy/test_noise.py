@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from afdaemon.energy.noise import Column, Noise, taken
+from afdaemon.energy.physics.noise import Column, Noise, taken
 
 Kind = Literal["poisson", "gaussian", "relative"]
 FLAT = np.full((4, 100, 100), 1.0)

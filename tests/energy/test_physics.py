@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afdaemon.energy.errors import SeriesError, StackError
-from afdaemon.energy.materials import ALUMINIUM, COPPER, GOLD, SILICON
 from afdaemon.energy.physics.bulk import AnalyticPhysics, bulk_backscatter
 from afdaemon.energy.physics.forward import ENERGIES_KEV, REPORT_ENERGIES_KEV, Forward
 from afdaemon.energy.physics.report import ReportPhysics
-from afdaemon.energy.stacks import AU_AL_SI, Layer, Stack
+from afdaemon.energy.specimens.errors import SeriesError, StackError
+from afdaemon.energy.specimens.materials import ALUMINIUM, COPPER, GOLD, SILICON
+from afdaemon.energy.specimens.stacks import AU_AL_SI, Layer, Stack
 from afdaemon.energy.table import monte_carlo
 
 REPORT = ReportPhysics()

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afdaemon.energy.stacks import AU_AL_SI
-from afdaemon.energy.structures import (
+from afdaemon.energy.specimens.stacks import AU_AL_SI
+from afdaemon.energy.specimens.structures import (
     Split,
     depth_voxels,
     perlin,

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from afdaemon.energy.errors import TableError
-from afdaemon.energy.materials import COPPER, SILICON
 from afdaemon.energy.physics.scattering import ELASTIC
 from afdaemon.energy.smoothing import Nodes, smoothed
-from afdaemon.energy.stacks import AU_AL_SI, Layer, Stack
+from afdaemon.energy.specimens.errors import TableError
+from afdaemon.energy.specimens.materials import COPPER, SILICON
+from afdaemon.energy.specimens.stacks import AU_AL_SI, Layer, Stack
 from afdaemon.energy.table import SHIPPED, Recipe, load, write
 
 

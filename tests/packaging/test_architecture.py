@@ -20,7 +20,7 @@ PLANTED = {
     "sim/imaging/scan.py": "import afdaemon.sim.links.usb",
     "api/schemas.py": "import numpy",
     "energy/physics/bulk.py": "import afdaemon.energy.table",
-    "energy/noise.py": "import time",
+    "energy/physics/noise.py": "import time",
     "homeless.py": "",
 }
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from afdaemon.energy.errors import SeriesError, StackError
-from afdaemon.energy.noise import Noise
 from afdaemon.energy.physics.forward import Forward
+from afdaemon.energy.physics.noise import Noise
 from afdaemon.energy.physics.scattering import Floats
-from afdaemon.energy.stacks import Stack
+from afdaemon.energy.specimens.errors import SeriesError, StackError
+from afdaemon.energy.specimens.stacks import Stack
 
 MOST_STACKS = 100_000
 """Combinations of levels that are compared with every pixel: 100 times as many as pixels in a row."""

@@ -7,8 +7,8 @@ physics has no gold, it finds the wrong stack. Kept to compare with.
 import numpy as np
 
 from afdaemon.energy.inversion.dictionary import checked, sensitivity
-from afdaemon.energy.noise import Noise
 from afdaemon.energy.physics.forward import Forward
+from afdaemon.energy.physics.noise import Noise
 from afdaemon.energy.physics.scattering import Floats
 
 _ROUNDS = 12

@@ -16,7 +16,7 @@ from afdaemon.energy.inversion.denoise import Denoised
 from afdaemon.energy.inversion.dictionary import Dictionary
 from afdaemon.energy.inversion.search import distances
 from afdaemon.energy.physics.scattering import Floats
-from afdaemon.energy.structures import Volume, depth_voxels, volume_of
+from afdaemon.energy.specimens.structures import Volume, depth_voxels, volume_of
 
 ROUNDS = 8
 """Of learning the levels, for layers that come in steps."""

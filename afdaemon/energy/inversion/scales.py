@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import least_squares
 
-from afdaemon.energy.errors import SeriesError
-from afdaemon.energy.noise import Noise
 from afdaemon.energy.physics.forward import Forward
+from afdaemon.energy.physics.noise import Noise
 from afdaemon.energy.physics.scattering import Floats
-from afdaemon.energy.stacks import Stack
+from afdaemon.energy.specimens.errors import SeriesError
+from afdaemon.energy.specimens.stacks import Stack
 
 _USUAL = 0.05
 """How far from 1 a factor usually is: without it, one pad could not tell four factors apart."""

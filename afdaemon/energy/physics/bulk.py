@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from afdaemon.energy.materials import Material
 from afdaemon.energy.physics.forward import require_drawable
 from afdaemon.energy.physics.scattering import Floats, range_nm
-from afdaemon.energy.stacks import Stack
+from afdaemon.energy.specimens.materials import Material
+from afdaemon.energy.specimens.stacks import Stack
 
 _DEPTH = 0.15
 """A film hides what is below it as exp(-d / (.15 R)), R its range: fitted to the table of gold and aluminium, where it

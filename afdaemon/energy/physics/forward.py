@@ -4,9 +4,9 @@ from typing import Protocol
 
 import numpy as np
 
-from afdaemon.energy.errors import SeriesError, StackError
 from afdaemon.energy.physics.scattering import Floats
-from afdaemon.energy.stacks import Stack
+from afdaemon.energy.specimens.errors import SeriesError, StackError
+from afdaemon.energy.specimens.stacks import Stack
 
 ENERGIES_KEV = np.arange(1.0, 16.25, 0.5)
 """31 energies for thin layers: below 1 keV contamination rules, and above 16 keV these layers hardly show."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from afdaemon.energy.materials import Material
 from afdaemon.energy.physics.scattering import (
     CUT_KEV,
     Elastic,
@@ -23,7 +22,8 @@ from afdaemon.energy.physics.scattering import (
     loss_kev_per_nm,
     range_nm,
 )
-from afdaemon.energy.stacks import Stack
+from afdaemon.energy.specimens.materials import Material
+from afdaemon.energy.specimens.stacks import Stack
 
 _SIDE_BY_SIDE = 32_768
 """Electrons that fit into a core's cache together."""

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from afdaemon.energy.errors import StackError
-from afdaemon.energy.materials import Material
 from afdaemon.energy.physics.forward import require_drawable
 from afdaemon.energy.physics.scattering import Floats
-from afdaemon.energy.stacks import AU_AL_SI, Stack
+from afdaemon.energy.specimens.errors import StackError
+from afdaemon.energy.specimens.materials import Material
+from afdaemon.energy.specimens.stacks import AU_AL_SI, Stack
 
 _SILICON, _FILM = 0.49, 0.9
 

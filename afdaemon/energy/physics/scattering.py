@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from afdaemon.energy.materials import Material
+from afdaemon.energy.specimens.materials import Material
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from scipy.interpolate import RegularGridInterpolator, make_interp_spline
 
 from afdaemon.energy.physics.forward import require_drawable
 from afdaemon.energy.physics.scattering import Floats
-from afdaemon.energy.stacks import Stack
+from afdaemon.energy.specimens.stacks import Stack
 
 
 @dataclass(frozen=True, slots=True)

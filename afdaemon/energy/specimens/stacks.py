@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from afdaemon.energy.materials import ALUMINIUM, GOLD, SILICON, Material
+from afdaemon.energy.specimens.materials import ALUMINIUM, GOLD, SILICON, Material
 
 
 @dataclass(frozen=True, slots=True)

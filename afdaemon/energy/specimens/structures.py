@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from afdaemon.energy.stacks import AU_AL_SI, Stack
+from afdaemon.energy.specimens.stacks import AU_AL_SI, Stack
 
 Floats = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.uint8]
