@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from afdaemon.models import checkpoint
-from afdaemon.models.aenet.network import ARCHITECTURE, AENetCompact, preprocessing
+from afdaemon.models.aenet.network import ARCHITECTURE, PREPROCESSING, AENetCompact
 from afdaemon.models.training.batches import Batch
 
 RARE = 5e-4
@@ -60,7 +60,7 @@ def load_aenet(weights: Path) -> tuple[AENetCompact, Familiarity | None, checkpo
         model,
         weights,
         architecture=ARCHITECTURE,
-        preprocessing=preprocessing(model.channels),
+        preprocessing=PREPROCESSING,
         beside=_PREFIX,
     )
     return model, Familiarity.of(beside) if beside else None, card

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from afdaemon.models import checkpoint
 from afdaemon.models.aenet.network import (
     ARCHITECTURE,
+    PREPROCESSING,
     AENetCompact,
     Estimate,
     estimate,
-    preprocessing,
 )
 from afdaemon.models.aenet.out_of_distribution import Familiarity
 from afdaemon.models.optics import TOP_SCORE
@@ -27,6 +27,11 @@ _TEACHER_CHANNELS = [0, 2]
 
 _CLOSE_SCORE = 0.5
 """Smaller errors count as squares, larger ones linearly: a frame that cannot be judged must not outweigh the rest."""
+_UNCLEAR_SCORE = 0.25
+"""A frame counts the less the larger an error is to be expected: half as much where it is this, than where it is none.
+
+Of a frame that cannot be judged there is nothing to learn (Seitzer et al. 2022, "On the pitfalls of heteroscedastic
+uncertainty estimation")."""
 _LOG_SHARE, _ERROR_SHARE, _NOISE_SHARE = 0.3, 0.1, 0.5
 """Weights of the loss's other terms: logarithm of the blur, expected error, and noise."""
 _NOISE_MAY_CHANGE, _NOISE_MAY_WIN = 0.25, 0.1
@@ -42,8 +47,9 @@ def loss_of_estimate(estimated: Estimate, target: Tensor) -> Tensor:
     huber = nn.functional.smooth_l1_loss
     score, wanted = estimated.score, TOP_SCORE * torch.sigmoid(target)
     surety = (score - wanted).abs().detach() * torch.exp(-estimated.log_error) + estimated.log_error
+    clear = 1.0 / (_UNCLEAR_SCORE + torch.exp(estimated.log_error.detach()))
     return (
-        huber(score, wanted, beta=_CLOSE_SCORE)
+        (clear / clear.mean() * huber(score, wanted, beta=_CLOSE_SCORE, reduction="none")).mean()
         + _LOG_SHARE * huber(estimated.u, target)
         + _ERROR_SHARE * surety.mean()
     )
@@ -173,7 +179,7 @@ def save(
         {
             "architecture": ARCHITECTURE,
             "arguments": model.arguments,
-            "preprocessing": preprocessing(model.channels),
+            "preprocessing": PREPROCESSING,
             "training": {
                 **asdict(settings),
                 **(notes or {}),

@@ -16,15 +16,10 @@ from afdaemon.models.optics import MAGNIFICATION_SCALE, SAMPLING_WIDTH_PX
 MIN_SIDE_PX = 64
 """Smaller frames are not judged (after reduction)."""
 
-CHANNELS = 4
+CHANNELS = 3
 
 RESIDUE_LIMIT = 10.0
 """Largest value of the second channel: a nearly flat frame is all noise."""
-
-_FLOOR_BLOCK_PX, _QUIET = 4, 0.25
-"""Noise is what is there in the quietest quarter of the blocks, where no detail is."""
-_QUIETEST = 1e-3
-"""Noise over spread, below which it makes no difference: the rounding of 8 bits leaves as much."""
 
 Pixels = scale.Pixels
 FloatImage = NDArray[np.float32]
@@ -75,11 +70,10 @@ def reduced_grey(pixels: Pixels, factor: float) -> Pixels:
 
 
 def network_input(image: FloatImage, magnification: float) -> FloatImage:
-    """AENet's four channels, float32 (4, H, W), of a 0..1 image.
+    """AENet's three channels, float32 (3, H, W), of a 0..1 image.
 
-    The median filtered frame (zero mean, unit spread), what the filter removed, the magnification plane, and a plane of
-    the logarithm of the noise (`noise_of`) over the spread. What was removed is mostly noise: seeing it, and knowing
-    how much noise to expect, the network need not mistake noise for detail. A flat image is zero in the first two.
+    The median filtered frame (zero mean, unit spread), what the filter removed, and the magnification plane. What was
+    removed is mostly noise: seeing it, the network need not mistake noise for detail. A flat image is zero in both.
     """
     clean = cv2.medianBlur(image, 3)
     mean, spread = float(clean.mean()), float(clean.std())
@@ -89,12 +83,4 @@ def network_input(image: FloatImage, magnification: float) -> FloatImage:
     np.multiply(image - clean, scale, out=channels[1])
     np.clip(channels[1], -RESIDUE_LIMIT, RESIDUE_LIMIT, out=channels[1])
     channels[2] = magnification / MAGNIFICATION_SCALE
-    channels[3] = math.log(max(noise_of(image) * float(scale), _QUIETEST))
     return channels
-
-
-def noise_of(image: FloatImage) -> float:
-    """Standard deviation of the noise of an image (H, W), where it is quietest; of detail finer than three pixels."""
-    detail = np.square(image - cv2.blur(image, (3, 3)))
-    power = reduce(detail, _FLOOR_BLOCK_PX)
-    return float(np.sqrt(np.quantile(power, _QUIET)))

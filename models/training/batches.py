@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ D = TypeVar("D")
 _CLIP_PX = (0.4, 80.0)
 _MORE_NOISE = (5.0, 40.0)
 """Standard deviation, in grey levels, of the noise that is added when a frame is shown for the second time."""
+_SLOW_SHARE, _TAU_PX = 0.5, (0.2, 1.5)
+"""Share of the sets whose added noise runs on along the lines, as behind a slow detector, and its time constant."""
+_REACH_PX = 8
 
 
 class Frames(Protocol):
@@ -100,10 +104,21 @@ class _Noisier:
 
     def __init__(self, frames: Frames, rng: np.random.Generator) -> None:
         sigma = rng.uniform(*_MORE_NOISE, (len(frames.pixels), 1, 1)).astype(np.float32)
-        levels = frames.pixels + sigma * rng.standard_normal(frames.pixels.shape, np.float32)
+        noise = rng.standard_normal(frames.pixels.shape, np.float32)
+        if rng.random() < _SLOW_SHARE:
+            noise = _running_on(noise, float(rng.uniform(*_TAU_PX)))
+        levels = frames.pixels + sigma * noise
         self.pixels = np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
         self.magnification = frames.magnification
         self.blur_px = frames.blur_px
+
+
+def _running_on(noise: NDArray[np.float32], tau_px: float) -> NDArray[np.float32]:
+    """White noise (n, H, W) behind a detector with that time constant along the lines; its spread stays the same."""
+    fading = np.exp(-np.arange(_REACH_PX + 1) / tau_px).astype(np.float32)
+    kernel = np.concatenate([np.zeros(_REACH_PX, np.float32), fading])[None, ::-1]
+    kernel = kernel / np.linalg.norm(kernel)
+    return np.stack([np.asarray(cv2.filter2D(one, -1, kernel), np.float32) for one in noise])
 
 
 class FrameStream(IterableDataset[Batch]):

@@ -20,6 +20,7 @@ from afdaemon.sim.datasets.scenes import (
     Uneven,
     Varied,
     Variety,
+    happens,
     log_uniform,
     open_scene,
 )
@@ -57,6 +58,7 @@ HARSH = Variety(
     hunting_share=0.2,
     interlaced_share=0.1,
     line_averaged_share=0.1,
+    soiled_share=0.5,
     tilt_rad=0.1,
 )
 
@@ -69,7 +71,7 @@ class Recipe:
     windows of `window_px`, or the whole frame if that is None. The shares are those of frames that are averaged
     (smoothed) afterwards, that get up to `most_noise` grey levels of extra noise, or that are compressed as the vendor
     does it, to JPEGs of these `qualities` (ASSUMED), and of scenes with a contrast and grain of their own, or on uneven
-    ground.
+    ground. The share `usual_share` of scenes varies as usual instead of by `variety`.
     """
 
     weights: dict[str, float] = field(
@@ -79,15 +81,16 @@ class Recipe:
             "gold_nanoparticles": 0.14,
             "mixture": 0.08,
             "ruled": 0.12,
-            "lattice": 0.08,
+            "lattice": 0.14,
             "sparse": 0.05,
             "layers": 0.05,
             "facets": 0.05,
-            "micrograph": 0.2,
+            "micrograph": 0.25,
         }
     )
     variety: Variety = HARSH
-    magnifications: tuple[float, float] = (300.0, 100_000.0)
+    usual_share: float = 0.4
+    magnifications: tuple[float, float] = (300.0, 40_000.0)
     frames_at_once: int = 4
     draws_every: int = 4
     kept_scenes: int = 24
@@ -140,7 +143,8 @@ class Scenery:
         if recipe.uneven_share > 0.0 and rng.random() < recipe.uneven_share:
             specimen = uneven(specimen, magnification, rng)
         view = View(x_um=0.0, y_um=0.0, magnification=magnification, width_px=320, height_px=240)
-        return open_scene(name, specimen, view, recipe.variety, rng)
+        variety = Variety() if happens(rng, recipe.usual_share) else recipe.variety
+        return open_scene(name, specimen, view, variety, rng)
 
     def _specimen(self, name: str, magnification: float) -> Specimen:
         if name != "micrograph":

@@ -142,5 +142,7 @@ def _block(
 def _scenery(survey: Survey[B], micrographs: list[Path], rng: "np.random.Generator") -> "Scenery":
     from afdaemon.sim.datasets.frames import HARSH, Recipe, Scenery
 
-    recipe = replace(Recipe(), variety=replace(HARSH, **survey.variety), **survey.recipe)
+    recipe = replace(
+        Recipe(usual_share=0.0), variety=replace(HARSH, **survey.variety), **survey.recipe
+    )
     return Scenery(recipe, micrographs, rng)
