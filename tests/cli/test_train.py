@@ -154,7 +154,7 @@ def test_aenet_begins_with_other_weights_and_says_so(first: Path, tmp_path: Path
     places = ("--keep", tmp_path / "kept", "--out")
     begun = ("--begin-with", first, "--steps=1", "--learning-rate=1e-6")
     assert train("aenet", *begun, *SMALL, *places, second) == 0
-    began, ended = (load_aenet(path)[0].state_dict()["head.2.weight"] for path in (first, second))
+    began, ended = (load_aenet(path)[0].state_dict()["head.3.weight"] for path in (first, second))
     assert 0.0 < float((began - ended).abs().max()) < 1e-4
     told = load_aenet(second)[2].training["data"]["began_with"]
     assert told["sha256"] == load_aenet(first)[2].sha256

@@ -46,7 +46,7 @@ def test_what_each_role_may_do() -> None:
         Role.NOBODY: set(),
         Role.VIEWER: {
             "server.hello", "server.ping", "server.status", "job.get", "job.wait", "focus.get", "focus.limits",
-            "rpc.discover",
+            "rpc.discover", "job.list", "events.since",
         },
         Role.AUTOMATION: {"autofocus.start", "autofocus.run", "job.abort", "focus.set", "frame.score"},
         Role.OPERATOR: {"job.recover", "fault.reset"},
