@@ -135,8 +135,9 @@ class Publisher:
             listeners.cut_off_strangers()
         event = self._event(topic, kind, data, request_id)
         self._kept.append(event)
+        message = _message(event)
         for entry in self.entries:
-            _send(entry, event)
+            _send(entry, message)
         for listener in self.listeners:
             listener(topic, data)
 
@@ -179,7 +180,7 @@ class Publisher:
         name = topic.decode("utf-8", "replace")
         if not name or name.startswith(WELCOME):
             # Not counted: the others must not see a gap.
-            _send(entry, self._event(name or WELCOME, WELCOME, {}, None))
+            _send(entry, _message(self._event(name or WELCOME, WELCOME, {}, None)))
 
     def _event(self, topic: str, kind: str, data: Told, request_id: str | None) -> Event:
         return Event(
@@ -193,8 +194,10 @@ class Publisher:
         )
 
 
-def _send(entry: Entry[zmq.asyncio.Socket], event: Event) -> None:
+def _message(event: Event) -> list[bytes]:
+    return [event.topic.encode(), event.model_dump_json().encode()]
+
+
+def _send(entry: Entry[zmq.asyncio.Socket], message: list[bytes]) -> None:
     """Without waiting: XPUB never blocks, it drops what a subscriber has no room for."""
-    entry.socket.send_multipart(
-        [event.topic.encode(), event.model_dump_json().encode()], flags=zmq.DONTWAIT
-    )
+    entry.socket.send_multipart(message, flags=zmq.DONTWAIT)

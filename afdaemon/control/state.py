@@ -9,6 +9,7 @@ from afdaemon.control.profile import Profile
 from afdaemon.control.values import (
     Command,
     Failed,
+    MoveWd,
     Phase,
     Proposal,
     ReadingKind,
@@ -71,6 +72,22 @@ class State(Generic[Own]):
     def home_magnification(self) -> float:
         """The start magnification; NaN before the job has started."""
         return self.start.magnification if self.start is not None else math.nan
+
+    @property
+    def is_below(self) -> bool:
+        """Whether the job stands at a lower magnification than it began at."""
+        return self.magnification < self.home_magnification
+
+    @property
+    def is_climbing(self) -> bool:
+        """Whether the command under way leads to a higher magnification."""
+        to = self.pending.magnification if isinstance(self.pending, MoveWd) else None
+        return (to or 0.0) > self.magnification
+
+    @property
+    def guess_um(self) -> float | None:
+        """Where the focus was last time; only for the readings before any change of magnification."""
+        return self.start.guess_wd_um if self.start is not None and self.rung_from == 0 else None
 
     @property
     def rung(self) -> tuple[TracePoint, ...]:

@@ -96,13 +96,17 @@ def recorded(record: JobRecord, steps: Iterable[JournalStep]) -> s.Job:
     )
 
 
+def _state_of(outcome: Outcome) -> s.JobState:
+    return _STATES.get(outcome.reason, s.JobState.FAILED)
+
+
 def summary(record: JobRecord, *, is_running: bool) -> s.JobSummary:
     """A job in a list."""
     outcome = record.outcome
     state = s.JobState.RUNNING if is_running else s.JobState.INTERRUPTED
     told = s.JobSummary(
         job=record.job_id,
-        state=state if outcome is None else _STATES.get(outcome.reason, s.JobState.FAILED),
+        state=state if outcome is None else _state_of(outcome),
         began_utc=record.opened_utc.isoformat(),
         profile=record.rules.name,
         start_wd_um=record.start_wd_um,
@@ -191,7 +195,7 @@ def _concluded(
     return s.Job(
         job=job_id,
         profile=profile,
-        state=_STATES.get(outcome.reason, s.JobState.FAILED),
+        state=_state_of(outcome),
         converged=outcome.converged,
         reason=outcome.reason.value,
         detail=outcome.detail,

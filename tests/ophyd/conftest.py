@@ -1,32 +1,14 @@
 """A fake daemon on real sockets, and the device that is connected to it."""
 
-import tempfile
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from afdaemon.api.fake import FakeBackend, fake_daemon
-from afdaemon.api.server import open_doors
-from afdaemon.clock import ManualClock
+from afdaemon.api.fake import FakeBackend
 from afdaemon.ophyd import Autofocus
+from tests.api.conftest import backend, doors, folder
 
-INSTANCE = "i-1"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Short: sockets go there."""
-    with tempfile.TemporaryDirectory(prefix="af-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-async def backend(folder: Path) -> AsyncIterator[FakeBackend]:
-    """Served until the test ends."""
-    with open_doors([f"ipc://{folder}"], instance=INSTANCE, clock=ManualClock()) as doors:
-        async with fake_daemon(doors, instance=INSTANCE) as fake:
-            yield fake
+__all__ = ["backend", "doors", "folder"]
 
 
 @pytest.fixture

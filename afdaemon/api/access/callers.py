@@ -98,9 +98,8 @@ class KeyHolders:
         """The holder of the key that the connection was made with."""
         try:
             public = str(frame.get("User-Id"))
-        except (
-            zmq.ZMQError
-        ):  # the guard lets nobody in without; should it fail, that must not open the door
+        except zmq.ZMQError:
+            # The guard lets nobody in without; should it fail, that must not open the door.
             public = ""
         return self.holder_of(public)
 

@@ -111,7 +111,7 @@ class Guard:
             message = door.recv_multipart()
             cut = message.index(b"") + 1
             door.send_multipart([*message[:cut], *reply(message[cut:], self._is_known)])
-        except Exception:
+        except Exception:  # one request's failure must not end the thread that all others need
             log.exception("key_request_failed")
 
     def _is_known(self, public: str) -> bool:
@@ -129,7 +129,7 @@ def reply(request: Sequence[bytes], is_known: Callable[[str], bool]) -> list[byt
             return refused
     try:
         let_in = bool(public) and is_known(public)
-    except Exception:
+    except Exception:  # whatever fails, the client gets a refusal and the log the cause
         log.exception("key_lookup_failed")
         return [_VERSION, request_id, b"500", b"", b"", b""]
     return [_VERSION, request_id, b"200", b"", public.encode(), b""] if let_in else refused

@@ -22,14 +22,9 @@ _FEWEST_READINGS = 2
 """A single one does not show on which side the focus lies."""
 
 
-def is_below(state: FastState) -> bool:
-    """Whether the job stands at a lower magnification than it began at."""
-    return state.magnification < state.home_magnification
-
-
 def goes_on(state: FastState, rules: FastProfile) -> bool:
     """Whether a job that sees little should search on at once: below, and on the way there, that costs little."""
-    return is_below(state) or (state.own.began_far and _lower(state, rules) is not None)
+    return state.is_below or (state.own.began_far and _lower(state, rules) is not None)
 
 
 def descend(state: FastState, rules: FastProfile) -> FastAnswer | None:
@@ -64,7 +59,7 @@ def climb(state: FastState, step_um: float) -> FastAnswer:
 
 def ascend(state: FastState) -> FastAnswer | None:
     """One rung up and back to the start WD, after this one showed nothing; None at the top."""
-    if not is_below(state):
+    if not state.is_below:
         return None
     up = min(float(round(state.magnification * _FACTOR)), state.home_magnification)
     return go(remember(state, descents_left=0), Phase.SEARCH, state.home_um, up)
@@ -72,7 +67,7 @@ def ascend(state: FastState) -> FastAnswer | None:
 
 def halvings(state: FastState, rules: FastProfile) -> int:
     """How fine a search is: coarse below, where more rungs follow, but fine on the lowest, which has few places."""
-    is_between = is_below(state) and state.magnification > rules.lowest_magnification
+    is_between = state.is_below and state.magnification > rules.lowest_magnification
     return 0 if is_between else HALVINGS
 
 
@@ -82,4 +77,4 @@ def inward(state: FastState, step_um: float) -> float:
     Only below the start magnification: there the range is just a few steps wide.
     """
     is_stuck = state.limits.nearest(state.wd_um + step_um) == state.wd_um
-    return -step_um if is_stuck and is_below(state) else step_um
+    return -step_um if is_stuck and state.is_below else step_um

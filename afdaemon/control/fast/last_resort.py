@@ -7,7 +7,6 @@ sides still shows where the focus is (`afdaemon.control.fast.peak`).
 from afdaemon.control import evidence
 from afdaemon.control.answers import fail, go, succeed
 from afdaemon.control.drift import drift
-from afdaemon.control.fast import ladder
 from afdaemon.control.fast.peak import MEASURES, FocusMeasure, is_as_high, next_place, peak
 from afdaemon.control.fast.profile import FastProfile
 from afdaemon.control.fast.search import next_unread
@@ -89,7 +88,7 @@ def search_closely(state: FastState, rules: FastProfile, first: float) -> FastAn
 def _is_hopeless(state: FastState, rules: FastProfile) -> bool:
     """Below the start magnification, or with a drifting focus, a curve does not locate the focus."""
     moved = drift(state.trace, rules)
-    return ladder.is_below(state) or (moved is not None and moved.is_noticed)
+    return state.is_below or (moved is not None and moved.is_noticed)
 
 
 def is_trace_of_focus(point: TracePoint, rules: FastProfile) -> bool:

@@ -29,7 +29,6 @@ from afdaemon.control.fast.state import (
 )
 from afdaemon.control.values import (
     Failed,
-    MoveWd,
     Phase,
     Proposal,
     ReadingKind,
@@ -96,9 +95,7 @@ class FastProcedure:
 
     def refused(self, state: FastState, event: Refused) -> FastAnswer:
         """The instrument cannot go to another magnification: the search goes on at the present one."""
-        pending = state.pending
-        is_up = isinstance(pending, MoveWd) and (pending.magnification or 0.0) > state.magnification
-        if is_up:
+        if state.is_climbing:
             return fail(state, Failed(reason=Reason.DEVICE, detail=event.detail))
         return _search(remember(state, descents_left=0), self.profile, first=0.0)
 
@@ -126,7 +123,7 @@ def _decide(
 ) -> FastAnswer:
     """What follows from a reading that does not end the job by itself."""
     here = state.trace[-1]
-    if ladder.is_below(state):
+    if state.is_below:
         if ladder.sees_focus(state, rules, proposal):
             return ladder.climb(state, proposal.step_um)
     elif _is_found(state, rules, proposal):
@@ -209,7 +206,7 @@ def _search(state: FastState, rules: FastProfile, first: float) -> FastAnswer:
     end of the range, and if noise hides it, more search steps would not reveal it.
     """
     steps = sum(p.kind is ReadingKind.SEARCH for p in state.trace) - state.own.peak_steps
-    guess_um, is_below = _guess_um(state), ladder.is_below(state)
+    guess_um, is_below = state.guess_um, state.is_below
     is_anywhere = state.own.began_far or is_below
     stride_um = rules.stride_dof * unit_um(state, rules)
     place_um = next_unread(
@@ -232,11 +229,6 @@ def _search(state: FastState, rules: FastProfile, first: float) -> FastAnswer:
     if place_um is None or _in_vain(state.rung, rules):
         return _give_up(state, rules, first)
     return go(state, Phase.SEARCH, place_um)
-
-
-def _guess_um(state: FastState) -> float | None:
-    """Where the focus was last time; only for the readings before the ladder."""
-    return state.start.guess_wd_um if state.start is not None and state.rung_from == 0 else None
 
 
 def _in_vain(readings: evidence.Trace, rules: FastProfile) -> bool:

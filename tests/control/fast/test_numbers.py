@@ -149,7 +149,7 @@ def test_on_a_low_rung_a_small_chance_is_enough_to_search(chance: float, follows
         return FAR if is_home else Proposal(step_um=-9.0 * UNIT_UM, out_of_capture=chance)
 
     played = play(law, showing(0.5), replace(KNOWN, ladder=True), most=2)
-    assert ladder.is_below(played.state)
+    assert played.state.is_below
     assert (played.state.phase is Phase.SERVO) is follows
 
 

@@ -16,9 +16,9 @@ from afdaemon.control.fast.aim.law import AimLaw
 from afdaemon.control.fast.aim.profile import AimProfile
 from afdaemon.control.fast.aim.rivals import unseen_rival
 from afdaemon.control.fast.aim.rule import VERIFIED_DOF
-from afdaemon.control.fast.aim.search import AimAnswer, AimState, climb, is_below, look_elsewhere
+from afdaemon.control.fast.aim.search import AimAnswer, AimState, climb, look_elsewhere
 from afdaemon.control.fast.procedure import BEYOND_HELP, LAST_STEP_DOF, SAME_PLACE_DOF
-from afdaemon.control.values import Failed, MoveWd, Phase, Proposal, Reason, Refused, TracePoint
+from afdaemon.control.values import Failed, Phase, Proposal, Reason, Refused, TracePoint
 from afdaemon.words import probability
 
 _PROBABLY = 0.8
@@ -53,7 +53,7 @@ class AimProcedure:
         why_not = _gives_up(state, rules)
         if why_not is not None:
             return fail(state, why_not)
-        if is_below(state):
+        if state.is_below:
             return climb(state, rules, proposal) or _read_on(state, rules, proposal)
         return (
             _settled(state, rules, proposal)
@@ -63,9 +63,7 @@ class AimProcedure:
 
     def refused(self, state: AimState, event: Refused) -> AimAnswer:
         """The instrument cannot go to another magnification: the search goes on at the present one."""
-        pending = state.pending
-        is_up = isinstance(pending, MoveWd) and (pending.magnification or 0.0) > state.magnification
-        if is_up:
+        if state.is_climbing:
             return fail(state, Failed(reason=Reason.DEVICE, detail=event.detail))
         here = replace(self, profile=replace(self.profile, ladder=False))
         return _look_elsewhere(replace(state, procedure=here), here.profile, 0.0)

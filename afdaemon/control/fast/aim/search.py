@@ -29,34 +29,28 @@ AimState = State[None]
 AimAnswer = Answer[None]
 
 
-def is_below(state: AimState) -> bool:
-    """Whether the job stands at a lower magnification than it began at."""
-    return state.magnification < state.home_magnification
-
-
 def look_elsewhere(state: AimState, rules: AimProfile, first: float) -> AimAnswer | None:
     """Down the ladder, to the nearest place not yet read (on the side of `first`), or back up; None if none is left."""
     down = _lower(state, rules)
     if down is not None:
         return go(state, Phase.SEARCH, state.wd_um, down)
-    has_guess = state.start is not None and state.rung_from == 0
     place_um = next_unread(
         [point.wd_um for point in state.rung],
         stride_um=_STRIDE * _capture_um(state.magnification, rules),
         first=first,
         limits=state.limits,
-        guess_um=state.start.guess_wd_um if has_guess and state.start is not None else None,
+        guess_um=state.guess_um,
     )
     if place_um is not None:
         return go(state, Phase.SEARCH, place_um)
-    if is_below(state):
+    if state.is_below:
         return go(state, Phase.SEARCH, state.home_um, state.home_magnification)
     return None
 
 
 def climb(state: AimState, rules: AimProfile, proposal: Proposal) -> AimAnswer | None:
-    """Back to the start magnification, once the focus is known well enough to be seen there; None before."""
-    if not is_below(state) or proposal.belief is None:
+    """From below back to the start magnification, once the focus is known well enough to be seen there; None before."""
+    if proposal.belief is None:
         return None
     target_um = state.limits.nearest(state.wd_um + proposal.step_um)
     reach_um = _capture_um(state.home_magnification, rules)
@@ -71,7 +65,7 @@ def _capture_um(magnification: float, rules: AimProfile) -> float:
 
 def _lower(state: AimState, rules: AimProfile) -> float | None:
     """The next rung; None if there is none, or if the job has climbed back already."""
-    if not rules.ladder or (state.rung_from > 0 and not is_below(state)):
+    if not rules.ladder or (state.rung_from > 0 and not state.is_below):
         return None
     down = max(math.floor(state.magnification / _FACTOR), rules.lowest_magnification)
     return down if down < state.magnification else None
